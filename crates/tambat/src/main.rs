@@ -1,0 +1,3 @@
+//! tambat: apps by the ports they bind.
+
+fn main() {}

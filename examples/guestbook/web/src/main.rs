@@ -1,0 +1,3 @@
+//! Guestbook.
+
+fn main() {}
