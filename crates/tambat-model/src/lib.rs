@@ -1,1 +1,36 @@
-//! To be written.
+//! The nouns of tambat and the pure rules between them.
+//!
+//! Nothing here opens a socket, reads a file or looks at a clock: a value goes in, a value comes out. From a
+//! [`Draft`] (what was written) comes a [`Plan`] (what is meant); a plan and a base number give the
+//! [`ServicePorts`]; a plan, its [`Wiring`] and the [`World`] (what runs) give the [`RouteTable`].
+
+mod assign;
+mod draft;
+mod environment;
+mod formation;
+mod handle;
+mod name;
+mod plan;
+mod port;
+mod problem;
+mod protocol;
+mod route;
+mod shell;
+mod url;
+mod uses;
+mod world;
+
+pub use assign::{BASE_DEFAULT, BASE_STEP, Base, PortKey, ServicePorts, Wanted, next_base};
+pub use draft::{Draft, PortDraft, ProcessDraft, ReadyDraft, StopDraft, UseDraft};
+pub use environment::{Environment, Layer, Setting, Source};
+pub use formation::{Formation, FormationError};
+pub use handle::{ForeignUrl, Handle, HandleState, Provider, Wiring};
+pub use name::{AppName, InstanceName, NameError, PortName, ProcessName, VarName};
+pub use plan::{Plan, PortPlan, ProcessPlan, Readiness, ResourcePlan, Restart, Role, Stop, Use};
+pub use port::{INSTANCE_PORT_FIRST, INSTANCE_PORT_LAST, InstancePort, PortError, ServicePort};
+pub use problem::{Place, Problem, Severity, closest};
+pub use protocol::{Protocol, UnknownProtocol};
+pub use route::{Admission, Route, RouteTable, Target, foreign_route, route_table};
+pub use shell::shell_command;
+pub use url::{ResourceUrl, TemplateError, UrlError, UrlTemplate, redact};
+pub use world::{Cause, Endpoint, Gate, InstanceView, Load, Phase, ProcessView, World};

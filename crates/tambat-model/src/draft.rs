@@ -1,0 +1,120 @@
+//! What was written: each value parsed, nothing yet compared with anything else. [`crate::Plan::new`] does that.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::{AppName, PortName, ProcessName, Protocol, ResourcePlan, Restart, ServicePort, UrlTemplate, VarName};
+
+/// An app as it was written in its manifest and its Procfile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// The `name`, or the directory's.
+    pub name: AppName,
+    /// The app's directory, canonical.
+    pub dir: PathBuf,
+    /// The `build` command.
+    pub build: Option<String>,
+    /// In the order of their positions: the lines of the Procfile, then those that only the manifest has.
+    pub processes: Vec<ProcessDraft>,
+    /// The entries of `[resources]`, in the file's order.
+    pub resources: Vec<ResourcePlan>,
+}
+
+/// A process as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessDraft {
+    /// Its name.
+    pub name: ProcessName,
+    /// Its command, from the manifest or else the Procfile.
+    pub command: Option<String>,
+    /// What it speaks on its one unnamed port.
+    pub protocol: Option<Protocol>,
+    /// The service port of its first port.
+    pub port: Option<ServicePort>,
+    /// Its named ports, in the file's order. None: one unnamed port.
+    pub ports: Vec<PortDraft>,
+    /// How many to run.
+    pub instances: Option<u16>,
+    /// What it uses.
+    pub uses: Vec<UseDraft>,
+    /// Its part of the environment.
+    pub env: Vec<(VarName, String)>,
+    /// How its handle is written.
+    pub url: Option<UrlTemplate>,
+    /// When it is ready.
+    pub ready: ReadyDraft,
+    /// How it is stopped.
+    pub stop: StopDraft,
+    /// What follows its end.
+    pub restart: Option<Restart>,
+    /// Would two instances destroy each other's data?
+    pub stateful: Option<bool>,
+    /// `owner = "any"`: whoever listens on its port counts as the app.
+    pub any_owner: bool,
+    /// May it be reached from other machines although it cannot see who calls?
+    pub expose: bool,
+    /// `timeouts.idle`: a stream on which nothing moves for so long is closed.
+    pub idle: Option<Duration>,
+}
+
+impl ProcessDraft {
+    /// A process of which only the name and the command are written, as in a Procfile.
+    pub fn new(name: ProcessName, command: Option<String>) -> Self {
+        Self {
+            name,
+            command,
+            protocol: None,
+            port: None,
+            ports: Vec::new(),
+            instances: None,
+            uses: Vec::new(),
+            env: Vec::new(),
+            url: None,
+            ready: ReadyDraft::default(),
+            stop: StopDraft::default(),
+            restart: None,
+            stateful: None,
+            any_owner: false,
+            expose: false,
+            idle: None,
+        }
+    }
+}
+
+/// A named port as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortDraft {
+    /// Its name.
+    pub name: PortName,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Its service port.
+    pub port: Option<ServicePort>,
+}
+
+/// `ready = { path, within }` as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReadyDraft {
+    /// The path that must answer 2xx.
+    pub path: Option<String>,
+    /// The boot limit.
+    pub within: Option<Duration>,
+}
+
+/// `stop = { signal, grace }` as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StopDraft {
+    /// The signal's name without `SIG`, checked by whoever read it.
+    pub signal: Option<String>,
+    /// How long it may take.
+    pub grace: Option<Duration>,
+}
+
+/// One entry of `uses` as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UseDraft {
+    /// The variable, in the table form.
+    pub var: Option<VarName>,
+    /// `api`, `chat:admin`, `billing/api`.
+    pub provider: String,
+}

@@ -1,0 +1,110 @@
+//! How many instances of each process: `web=2 api`, `all=1,worker=2`.
+
+use std::collections::BTreeMap;
+
+use crate::{NameError, Plan, ProcessName};
+
+/// More than this of one process on one machine is a slip of the finger.
+pub(crate) const INSTANCES_MAX: u16 = 1_000;
+
+/// Which processes to start, and how many of each.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Formation {
+    all: Option<u16>,
+    counts: BTreeMap<ProcessName, Option<u16>>,
+    narrows: bool,
+}
+
+/// Why a formation cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FormationError {
+    /// The name before the `=` is none.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// What follows the `=` is not a count.
+    #[error("`{0}` is not a number of instances: write PROCESS=N with N from 0 to {INSTANCES_MAX}")]
+    Count(String),
+    /// Named twice.
+    #[error("`{0}` is named twice")]
+    Twice(ProcessName),
+    /// No such process in this app.
+    #[error("there is no process `{name}` in this app; it has {known}")]
+    Unknown {
+        /// As typed.
+        name: ProcessName,
+        /// Those there are.
+        known: String,
+    },
+    /// Two instances of a server on one data directory destroy it.
+    #[error("`{0}` is stateful: two instances on its data would destroy it, so it runs once")]
+    Stateful(ProcessName),
+}
+
+impl Formation {
+    /// Reads `PROCESS[=N]` words, also several in one with commas; `all=N` is the default for those not named.
+    /// A word without `=` names a process to start alone; words with `=` only set counts, as foreman's `-m` does,
+    /// unless `narrows` says that naming selects.
+    pub fn parse<S: AsRef<str>>(words: &[S], narrows: bool) -> Result<Self, FormationError> {
+        let mut formation = Self { narrows: narrows && !words.is_empty(), ..Self::default() };
+        for word in words.iter().flat_map(|w| w.as_ref().split(',')).filter(|w| !w.is_empty()) {
+            let (name, count) = match word.split_once('=') {
+                Some((name, count)) => (name, Some(parse_count(word, count)?)),
+                None => (word, None),
+            };
+            if name == "all" && count.is_some() {
+                formation.all = count;
+                formation.narrows = false;
+                continue;
+            }
+            let name: ProcessName = name.parse()?;
+            if formation.counts.insert(name.clone(), count).is_some() {
+                return Err(FormationError::Twice(name));
+            }
+        }
+        Ok(formation)
+    }
+
+    /// The number of instances of each process of the plan: those asked for, and with `deps` what they use.
+    pub fn resolve(&self, plan: &Plan, deps: bool) -> Result<BTreeMap<ProcessName, u16>, FormationError> {
+        for name in self.counts.keys() {
+            if plan.process(name).is_none() {
+                let known = plan.processes().iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
+                return Err(FormationError::Unknown { name: name.clone(), known });
+            }
+        }
+        let selected = self.selected(plan, deps);
+        let mut counts = BTreeMap::new();
+        for process in plan.processes() {
+            let asked = self.counts.get(&process.name).copied().flatten().or(self.all);
+            let count = if selected.contains(&&process.name) { asked.unwrap_or(process.instances) } else { 0 };
+            if process.stateful && count > 1 {
+                return Err(FormationError::Stateful(process.name.clone()));
+            }
+            counts.insert(process.name.clone(), count);
+        }
+        Ok(counts)
+    }
+
+    fn selected<'a>(&'a self, plan: &'a Plan, deps: bool) -> Vec<&'a ProcessName> {
+        if !self.narrows {
+            return plan.processes().iter().map(|p| &p.name).collect();
+        }
+        let mut selected: Vec<&ProcessName> = self.counts.keys().collect();
+        let mut next = 0;
+        while deps && next < selected.len() {
+            let used = plan.process(selected[next]).into_iter().flat_map(|p| p.local_providers());
+            let new: Vec<_> = used.filter(|name| !selected.contains(name)).collect();
+            for name in new {
+                if !selected.contains(&name) {
+                    selected.push(name);
+                }
+            }
+            next += 1;
+        }
+        selected
+    }
+}
+
+fn parse_count(word: &str, count: &str) -> Result<u16, FormationError> {
+    count.parse().ok().filter(|n| *n <= INSTANCES_MAX).ok_or_else(|| FormationError::Count(word.to_owned()))
+}

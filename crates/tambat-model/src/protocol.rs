@@ -1,0 +1,83 @@
+//! What an app speaks on its own port.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What an app speaks on its own port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// HTTP/1.1 (RFC 9112): ready when it answers below 500.
+    Http,
+    /// The Redis protocol: ready when it answers `PING`.
+    Redis,
+    /// The `PostgreSQL` protocol: ready when it answers a startup message.
+    Postgres,
+    /// Any stream over TCP: ready when it accepts.
+    Tcp,
+    /// Nothing: the process binds no port and gets none.
+    None,
+}
+
+/// A protocol that is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a protocol known here: it is http, redis, postgres, tcp (any other stream) or none")]
+pub struct UnknownProtocol(pub String);
+
+impl Protocol {
+    /// All of them, in the order the manual has.
+    pub const ALL: [Self; 5] = [Self::Http, Self::Redis, Self::Postgres, Self::Tcp, Self::None];
+
+    /// As it is written in the manifest.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Redis => "redis",
+            Self::Postgres => "postgres",
+            Self::Tcp => "tcp",
+            Self::None => "none",
+        }
+    }
+
+    /// The scheme of its handles' URLs.
+    pub fn scheme(self) -> &'static str {
+        self.as_str()
+    }
+
+    /// Does a server that speaks it usually own a data directory that a second instance would destroy?
+    pub fn is_stateful(self) -> bool {
+        matches!(self, Self::Redis | Self::Postgres)
+    }
+
+    /// Does the protocol itself carry the client's address past a router? None that the router carries as a plain
+    /// stream does.
+    pub fn carries_client_address(self) -> bool {
+        matches!(self, Self::Http)
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = UnknownProtocol;
+
+    fn from_str(text: &str) -> Result<Self, UnknownProtocol> {
+        Self::ALL.into_iter().find(|p| p.as_str() == text).ok_or_else(|| UnknownProtocol(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_protocol_is_read_as_it_is_written() {
+        for protocol in Protocol::ALL {
+            assert_eq!(protocol.as_str().parse(), Ok(protocol));
+        }
+        assert!("gopher".parse::<Protocol>().is_err());
+    }
+}

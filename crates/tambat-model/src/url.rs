@@ -1,0 +1,244 @@
+//! URLs of backing services: parsed once, never printed with their password.
+
+use std::fmt;
+use std::str::FromStr;
+
+use fluent_uri::Uri;
+
+use crate::{Protocol, ServicePort};
+
+/// What stands in place of a password wherever one would be printed.
+const REDACTED: &str = "***";
+
+/// The URL of a backing service (RFC 3986 §3), with a scheme and a host. `Debug` and `Display` hide its password;
+/// [`ResourceUrl::reveal`] is the only way to it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ResourceUrl(Uri<String>);
+
+/// Why a text is not the URL of a backing service. Says nothing of the text: it may hold a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// Not a URL at all.
+    #[error(
+        "it is not a URL: {0}; a handle looks like redis://user:password@host:6379/0, with `%40` for a `@` in a password"
+    )]
+    Syntax(String),
+    /// No `//host` in it.
+    #[error("it names no host; a handle looks like redis://host:6379/0")]
+    NoHost,
+    /// The number after the host is no port.
+    #[error("the port after its host is not a number from 1 to 65535")]
+    Port,
+}
+
+impl ResourceUrl {
+    /// The whole URL, password included: for the environment of an instance and for nothing else.
+    pub fn reveal(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The scheme, lower case.
+    pub fn scheme(&self) -> String {
+        self.0.scheme().as_str().to_ascii_lowercase()
+    }
+
+    /// The host as it is dialled: a name, or an address without brackets.
+    pub fn host(&self) -> &str {
+        let host = self.0.authority().map_or("", |a| a.host());
+        host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host)
+    }
+
+    /// The port: the one in the URL, else the scheme's own where it is known.
+    pub fn port(&self) -> Option<u16> {
+        let written = self.0.authority().and_then(|a| a.port()).and_then(|p| p.as_str().parse().ok());
+        written.or_else(|| default_port(&self.scheme()))
+    }
+
+    /// Does it carry a password?
+    pub fn has_password(&self) -> bool {
+        self.password_range().is_some()
+    }
+
+    fn password_range(&self) -> Option<std::ops::Range<usize>> {
+        let userinfo = self.0.authority()?.userinfo()?.as_str();
+        let colon = userinfo.find(':')?;
+        let start = self.0.as_str().find("//")? + 2 + colon + 1;
+        (colon + 1 < userinfo.len()).then(|| start..start + userinfo.len() - colon - 1)
+    }
+}
+
+impl FromStr for ResourceUrl {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        let uri = Uri::parse(text.trim().to_owned()).map_err(|(error, _)| UrlError::Syntax(error.to_string()))?;
+        let authority = uri.authority().ok_or(UrlError::NoHost)?;
+        if authority.host().is_empty() {
+            return Err(UrlError::NoHost);
+        }
+        let port = authority.port().map(|p| p.as_str()).filter(|p| !p.is_empty());
+        if port.is_some_and(|p| p.parse::<u16>().map_or(true, |n| n == 0)) {
+            return Err(UrlError::Port);
+        }
+        Ok(Self(uri))
+    }
+}
+
+impl fmt::Display for ResourceUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.as_str();
+        match self.password_range() {
+            Some(range) => f.pad(&format!("{}{REDACTED}{}", &text[..range.start], &text[range.end..])),
+            None => f.pad(text),
+        }
+    }
+}
+
+impl fmt::Debug for ResourceUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}
+
+/// A value as it may be shown: where it is a URL with a password, the password is hidden.
+pub fn redact(value: &str) -> String {
+    match value.parse::<ResourceUrl>() {
+        Ok(url) => url.to_string(),
+        Err(_) => redact_roughly(value),
+    }
+}
+
+/// What is no URL to us may still be one to a client library: `scheme://user:password@…`.
+fn redact_roughly(value: &str) -> String {
+    let rough = value.find("://").and_then(|at| {
+        let start = at + 3;
+        let end = start + value[start..].rfind('@')?;
+        let colon = start + value[start..end].find(':')?;
+        Some(colon + 1..end)
+    });
+    match rough {
+        Some(range) => format!("{}{REDACTED}{}", &value[..range.start], &value[range.end..]),
+        None => value.to_owned(),
+    }
+}
+
+/// How a provider's handle is written: `postgres://app@{host}:{port}/shop`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UrlTemplate(String);
+
+/// Why a text is not a template.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// A place holder that is none.
+    #[error("`{{{0}}}` is unknown in a URL template: it knows {{host}} and {{port}}")]
+    Placeholder(String),
+    /// What comes out is not a URL.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+}
+
+impl UrlTemplate {
+    /// The template a protocol has by itself: scheme, host, port.
+    pub fn of(protocol: Protocol) -> Self {
+        Self(format!("{}://{{host}}:{{port}}", protocol.scheme()))
+    }
+
+    /// The text, with its place holders.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The URL for a provider at this host and port.
+    pub fn fill(&self, host: &str, port: ServicePort) -> Result<ResourceUrl, UrlError> {
+        self.0.replace("{host}", host).replace("{port}", &port.to_string()).parse()
+    }
+}
+
+impl FromStr for UrlTemplate {
+    type Err = TemplateError;
+
+    fn from_str(text: &str) -> Result<Self, TemplateError> {
+        let mut rest = text;
+        while let Some((_, after)) = rest.split_once('{') {
+            let (name, tail) = after.split_once('}').unwrap_or((after, ""));
+            if name != "host" && name != "port" {
+                return Err(TemplateError::Placeholder(name.to_owned()));
+            }
+            rest = tail;
+        }
+        text.replace("{host}", "localhost").replace("{port}", "1").parse::<ResourceUrl>()?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+fn default_port(scheme: &str) -> Option<u16> {
+    Some(match scheme {
+        "http" | "ws" => 80,
+        "https" | "wss" => 443,
+        "redis" | "rediss" => 6379,
+        "postgres" | "postgresql" => 5432,
+        "mysql" | "mariadb" => 3306,
+        "amqp" => 5672,
+        "amqps" => 5671,
+        "mongodb" => 27017,
+        "smtp" => 25,
+        "submission" => 587,
+        "smtps" => 465,
+        "ldap" => 389,
+        "ldaps" => 636,
+        "mqtt" => 1883,
+        "mqtts" => 8883,
+        "nats" => 4222,
+        "memcached" => 11211,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        for text in
+            ["redis://:secret@h:1/0", "postgres://app:secret@db.example.com/shop?x=y", "amqp://u:secret@[::1]:5672"]
+        {
+            let url: ResourceUrl = text.parse().unwrap();
+            assert!(url.has_password());
+            assert!(!url.to_string().contains("secret"), "{url}");
+            assert!(!format!("{url:?}").contains("secret"));
+            assert!(!redact(text).contains("secret"));
+            assert_eq!(url.reveal(), text);
+        }
+        assert_eq!(redact("postgres://u:se cret@h"), "postgres://u:***@h");
+        assert_eq!(redact("postgres://u:p@ss@h"), "postgres://u:***@h");
+        assert_eq!(redact("plain"), "plain");
+    }
+
+    #[test]
+    fn a_url_knows_where_to_dial() {
+        let url: ResourceUrl = "redis://[::1]".parse().unwrap();
+        assert_eq!((url.host(), url.port()), ("::1", Some(6379)));
+        let url: ResourceUrl = "https://example.com:8443/x".parse().unwrap();
+        assert_eq!((url.host(), url.port()), ("example.com", Some(8443)));
+    }
+
+    #[test]
+    fn what_is_no_resource_url_is_refused_without_being_repeated() {
+        for text in
+            ["", "no url secret", "mailto:x@y", "http://", "http://h:99999", "http://h:0", "postgres://u:p@@ss#@h"]
+        {
+            let error = text.parse::<ResourceUrl>().unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_template_is_checked_where_it_is_written() {
+        let template: UrlTemplate = "postgres://app@{host}:{port}/shop".parse().unwrap();
+        let port = ServicePort::try_from(5100_i64).unwrap();
+        assert_eq!(template.fill("127.0.0.1", port).unwrap().reveal(), "postgres://app@127.0.0.1:5100/shop");
+        assert!("x://{hots}:{port}".parse::<UrlTemplate>().is_err());
+        assert!("{host}".parse::<UrlTemplate>().is_err());
+    }
+}
