@@ -1,1 +1,16 @@
-//! To be written.
+//! Sans-I/O codecs: bytes in, answers out.
+//!
+//! A [`Probe`] says what to send to an instance to learn whether it is ready, and judges what comes back; a
+//! [`refusal()`] is what a client is told, in its own protocol, when its connection cannot be served. Nothing here
+//! opens a socket or looks at a clock: whoever holds the socket also holds the deadline.
+
+mod http;
+mod postgres;
+mod printable;
+mod probe;
+mod redis;
+mod refusal;
+
+pub use postgres::{PostgresOpening, postgres_opening};
+pub use probe::{Expect, Judgement, Probe};
+pub use refusal::refusal;

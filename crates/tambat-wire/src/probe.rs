@@ -1,0 +1,194 @@
+//! A readiness probe: what to send, and a judge of what comes back.
+
+use tambat_model::Protocol;
+
+use crate::{http, postgres, redis};
+
+/// How many bytes of an answer are looked at: whoever has sent so much without an answer that is understood speaks
+/// something else.
+pub(crate) const ANSWER_BYTES_MAX: usize = 16 * 1024;
+
+/// A readiness probe: what to send on a fresh connection, and a judge of what comes back. Pure.
+///
+/// Whoever drives it connects, sends [`Probe::request`] once, and passes everything received so far to
+/// [`Probe::judge`] each time more arrives. It holds the deadline, too. An HTTP driver does well to read on to the end
+/// for a short time after [`Judgement::Ready`]: several servers log a broken pipe when their answer is not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// `GET` of a path over HTTP/1.1 (RFC 9112).
+    Http {
+        /// The path, beginning with `/`, and its query if there is one.
+        path: String,
+        /// The value of the `Host` field: `localhost:5000`.
+        host: String,
+        /// Which statuses mean that it is ready.
+        expect: Expect,
+    },
+    /// Redis' `PING`.
+    Redis,
+    /// A startup message of the PostgreSQL protocol 3.0.
+    Postgres,
+    /// Nothing is sent: that the connection was accepted is the answer.
+    Accept,
+}
+
+/// Which HTTP statuses mean that an app is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Any below 500: the app answers by itself, if only with a redirect or a login page.
+    Below500,
+    /// 200 to 299: the path was configured to say so.
+    Success,
+}
+
+/// What an answer says so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judgement {
+    /// Nothing yet: more bytes are needed.
+    Incomplete,
+    /// It is ready.
+    Ready,
+    /// It speaks the right protocol and says "not yet": what it said, printable, for the end of a sentence that begins
+    /// with the instance: `web.1`: `it answers 503 Service Unavailable`.
+    NotYet(String),
+    /// It speaks something else or ended the connection: what was seen, printable and bounded:
+    /// `it answered "SSH-2.0-OpenSSH_9.2"`.
+    Wrong(String),
+}
+
+impl Probe {
+    /// The probe of a protocol; none for the protocol that binds no port. `path`, where readiness was configured by a
+    /// path, makes it an HTTP probe of that path whose 2xx is asked for, whatever the protocol. `host` is the value of
+    /// the `Host` field.
+    pub fn for_protocol(protocol: Protocol, path: Option<&str>, host: &str) -> Option<Self> {
+        match (protocol, path) {
+            (Protocol::None, _) => None,
+            (_, Some(path)) => {
+                Some(Self::Http { path: path.to_owned(), host: host.to_owned(), expect: Expect::Success })
+            }
+            (Protocol::Http, None) => {
+                Some(Self::Http { path: "/".to_owned(), host: host.to_owned(), expect: Expect::Below500 })
+            }
+            (Protocol::Redis, None) => Some(Self::Redis),
+            (Protocol::Postgres, None) => Some(Self::Postgres),
+            (Protocol::Tcp, None) => Some(Self::Accept),
+        }
+    }
+
+    /// What to send once the connection stands; empty for [`Probe::Accept`].
+    pub fn request(&self) -> Vec<u8> {
+        match self {
+            Self::Http { path, host, .. } => http::probe_request(path, host),
+            Self::Redis => redis::PING.to_vec(),
+            Self::Postgres => postgres::probe_startup(),
+            Self::Accept => Vec::new(),
+        }
+    }
+
+    /// What this answer says: everything received since the connection stood, and whether its end was seen.
+    /// [`Judgement::Incomplete`] is never returned once `eof` is true or more than 16 KiB were received.
+    pub fn judge(&self, answer: &[u8], eof: bool) -> Judgement {
+        let cut = answer.len() > ANSWER_BYTES_MAX;
+        let seen = &answer[..answer.len().min(ANSWER_BYTES_MAX)];
+        let judgement = match self {
+            Self::Http { path, expect, .. } => http::judge(seen, path, *expect),
+            Self::Redis => redis::judge(seen),
+            Self::Postgres => postgres::judge(seen),
+            Self::Accept => Judgement::Ready,
+        };
+        match judgement {
+            Judgement::Incomplete if cut => Judgement::answered(seen),
+            Judgement::Incomplete if eof && seen.is_empty() => {
+                Judgement::Wrong("it closed the connection without an answer".to_owned())
+            }
+            Judgement::Incomplete if eof => Judgement::Wrong(format!(
+                "it closed the connection in the middle of an answer: {}",
+                crate::printable::quoted(seen)
+            )),
+            judgement => judgement,
+        }
+    }
+}
+
+impl Judgement {
+    /// Something else than expected was answered: this.
+    pub(crate) fn answered(bytes: &[u8]) -> Self {
+        if bytes.starts_with(&[0x15, 3]) {
+            // RFC 8446 §5.1: a record of the type alert.
+            return Self::Wrong("it answered a TLS alert: it speaks TLS on this port".to_owned());
+        }
+        Self::Wrong(format!("it answered {}", crate::printable::quoted(bytes)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn probes() -> Vec<Probe> {
+        Protocol::ALL
+            .into_iter()
+            .flat_map(|p| [Probe::for_protocol(p, None, "localhost:5000"), Probe::for_protocol(p, Some("/h"), "h")])
+            .flatten()
+            .collect()
+    }
+
+    #[test]
+    fn a_configured_path_is_asked_over_http_whatever_the_protocol() {
+        for protocol in [Protocol::Http, Protocol::Tcp, Protocol::Redis] {
+            let probe = Probe::for_protocol(protocol, Some("/healthz"), "h");
+            assert!(matches!(probe, Some(Probe::Http { expect: Expect::Success, .. })), "{probe:?}");
+        }
+        assert_eq!(Probe::for_protocol(Protocol::None, Some("/"), "h"), None);
+    }
+
+    #[test]
+    fn the_end_of_the_connection_is_always_an_answer() {
+        for probe in probes() {
+            assert_ne!(probe.judge(b"", true), Judgement::Incomplete, "{probe:?}");
+            assert_ne!(probe.judge(&vec![b'-'; ANSWER_BYTES_MAX + 1], false), Judgement::Incomplete, "{probe:?}");
+        }
+        assert_eq!(
+            Probe::Redis.judge(b"", true),
+            Judgement::Wrong("it closed the connection without an answer".to_owned())
+        );
+        assert_eq!(
+            Probe::Redis.judge(b"+PO", true),
+            Judgement::Wrong("it closed the connection in the middle of an answer: \"+PO\"".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_only_accepts_is_ready_when_it_has_accepted() {
+        assert_eq!(Probe::Accept.request(), b"");
+        assert_eq!(Probe::Accept.judge(b"", false), Judgement::Ready);
+        assert_eq!(Probe::Accept.judge(b"SSH-2.0-x", true), Judgement::Ready);
+    }
+
+    #[test]
+    fn a_tls_alert_is_named() {
+        let Judgement::Wrong(seen) = probes()[0].judge(&[0x15, 3, 3, 0, 2, 2, 70], false) else {
+            panic!("an alert is no answer");
+        };
+        assert!(seen.contains("TLS"), "{seen}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics_and_none_is_judged_without_bound(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200), eof in any::<bool>(),
+        ) {
+            for probe in probes() {
+                match probe.judge(&bytes, eof) {
+                    Judgement::Incomplete => prop_assert!(!eof),
+                    Judgement::Ready => {}
+                    Judgement::NotYet(said) | Judgement::Wrong(said) => {
+                        prop_assert!(said.len() < 4_096 && !said.chars().any(char::is_control), "{said:?}");
+                    }
+                }
+            }
+        }
+    }
+}
