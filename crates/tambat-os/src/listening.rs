@@ -1,0 +1,181 @@
+//! Who listens on this machine's TCP ports.
+
+mod netlink;
+mod proc_net;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::context::cannot;
+use crate::{Pid, ProcessInfo, process_info, tree};
+
+/// A TCP socket in state LISTEN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Listening {
+    /// Where it listens. An IPv4 address mapped into IPv6 (`::ffff:127.0.0.1`, which is what Java binds) is written
+    /// as IPv4.
+    pub addr: SocketAddr,
+    /// The socket's number, as it stands behind `/proc/PID/fd`.
+    pub inode: u64,
+    /// The user who made it.
+    pub uid: u32,
+}
+
+/// Who holds a port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Holder {
+    /// This process.
+    Known(ProcessInfo),
+    /// A process whose files we may not see; only its user is known.
+    Unreadable {
+        /// The user who made the socket.
+        uid: u32,
+    },
+}
+
+/// Every listening TCP socket of this network namespace, IPv4 and IPv6. Asks netlink (sock_diag(7)), and reads
+/// `/proc/net/tcp` and `tcp6` where that is refused.
+pub fn listening() -> io::Result<Vec<Listening>> {
+    select(None)
+}
+
+/// Those on one port: much cheaper, as the kernel does the selecting.
+pub(crate) fn listening_on(port: u16) -> io::Result<Vec<Listening>> {
+    select(Some(port))
+}
+
+/// Who listens on `port` where a service port would be: on a loopback or the unspecified address. Looks through all
+/// of `/proc`, so it is for error messages, not for polling. `None`: nobody does, as far as can be known.
+pub fn holder_of(port: u16) -> Option<Holder> {
+    let mut there = listening_on(port).ok()?;
+    there.retain(|socket| in_the_way(socket.addr.ip()));
+    let uid = there.first()?.uid;
+    Some(find_holder(&there).map_or(Holder::Unreadable { uid }, Holder::Known))
+}
+
+/// The first process of the machine that has one of these sockets open.
+pub(crate) fn find_holder(sockets: &[Listening]) -> Option<ProcessInfo> {
+    let inodes: Vec<u64> = sockets.iter().map(|socket| socket.inode).collect();
+    tree::all_pids()
+        .into_iter()
+        .filter(|pid| matches!(open_sockets(*pid), Files::Sockets(open) if open.iter().any(|i| inodes.contains(i))))
+        .find_map(process_info)
+}
+
+/// What we may see of a process' files.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Files {
+    /// The inodes of its sockets.
+    Sockets(Vec<u64>),
+    /// Not ours to see (ptrace(2), "access mode checking"): another user's, setuid, or not dumpable.
+    Unreadable,
+    /// Ended.
+    Gone,
+}
+
+pub(crate) fn open_sockets(pid: Pid) -> Files {
+    let listing = match fs::read_dir(format!("/proc/{pid}/fd")) {
+        Ok(listing) => listing,
+        // The directory of a process that has ended belongs to root.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied && crate::signals::is_alive(pid) => {
+            return Files::Unreadable;
+        }
+        Err(_) => return Files::Gone,
+    };
+    let inode = |entry: fs::DirEntry| {
+        let target = fs::read_link(entry.path()).ok()?;
+        target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    };
+    Files::Sockets(listing.flatten().filter_map(inode).collect())
+}
+
+/// Sockets by their inode, for matching many processes against many sockets.
+pub(crate) fn by_inode(sockets: &[Listening]) -> BTreeMap<u64, SocketAddr> {
+    sockets.iter().map(|socket| (socket.inode, socket.addr)).collect()
+}
+
+fn in_the_way(ip: IpAddr) -> bool {
+    ip.is_loopback() || ip.is_unspecified()
+}
+
+fn select(port: Option<u16>) -> io::Result<Vec<Listening>> {
+    match netlink::dump(port) {
+        Ok(found) => Ok(found),
+        Err(refused) => {
+            let mut found = proc_net::read()
+                .map_err(|e| cannot(format!("see who listens (netlink: {refused}) by /proc/net/tcp"), e))?;
+            found.retain(|socket| port.is_none_or(|port| socket.addr.port() == port));
+            Ok(found)
+        }
+    }
+}
+
+/// Addresses as people write them.
+fn canonical(ip: IpAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(ip.to_canonical(), port)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::runtime_dir::uid;
+
+    fn inode_of(listener: &TcpListener) -> u64 {
+        fs::metadata(format!("/proc/self/fd/{}", listener.as_raw_fd())).unwrap().ino()
+    }
+
+    #[test]
+    fn netlink_and_proc_both_see_a_listener_and_not_a_connection() {
+        let v4 = TcpListener::bind("127.0.0.1:0").unwrap();
+        let v6 = TcpListener::bind("[::1]:0").unwrap();
+        let addr = v4.local_addr().unwrap();
+        let client = std::net::TcpStream::connect(addr).unwrap();
+        for found in [netlink::dump(None).unwrap(), proc_net::read().unwrap()] {
+            for listener in [&v4, &v6] {
+                let (addr, inode) = (listener.local_addr().unwrap(), inode_of(listener));
+                assert!(found.contains(&Listening { addr, inode, uid: uid() }), "{addr} in {found:?}");
+            }
+            assert!(found.iter().all(|socket| socket.addr != client.local_addr().unwrap()));
+        }
+        let on_port = listening_on(addr.port()).unwrap();
+        assert!(on_port.iter().all(|socket| socket.addr.port() == addr.port()));
+        assert!(on_port.iter().any(|socket| socket.addr == addr));
+    }
+
+    #[test]
+    fn javas_mapped_address_is_written_as_ipv4() {
+        let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).unwrap();
+        socket.set_only_v6(false).unwrap();
+        let mapped: SocketAddr = "[::ffff:127.0.0.1]:0".parse().unwrap();
+        socket.bind(&mapped.into()).unwrap();
+        socket.listen(1).unwrap();
+        let listener = TcpListener::from(socket);
+        let port = listener.local_addr().unwrap().port();
+        let expected = SocketAddr::from(([127, 0, 0, 1], port));
+        assert_eq!(listening_on(port).unwrap().iter().map(|s| s.addr).collect::<Vec<_>>(), [expected]);
+        assert!(proc_net::read().unwrap().iter().any(|socket| socket.addr == expected));
+    }
+
+    #[test]
+    fn the_holder_of_a_port_is_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let Some(Holder::Known(holder)) = holder_of(port) else { panic!("no holder of {port}") };
+        assert_eq!(holder.pid, Pid::own());
+        drop(listener);
+        assert_eq!(holder_of(port), None);
+    }
+
+    #[test]
+    fn a_listener_elsewhere_is_not_in_the_way() {
+        for (ip, expected) in [("127.0.0.2", true), ("0.0.0.0", true), ("::", true), ("192.0.2.1", false)] {
+            assert_eq!(in_the_way(ip.parse().unwrap()), expected, "{ip}");
+        }
+    }
+}

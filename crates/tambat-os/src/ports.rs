@@ -1,0 +1,171 @@
+//! Ports: which are free, and binding those that are ours to hold.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+
+use nix::errno::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that wait for an instance to become ready queue here first. The kernel caps it at
+/// net.core.somaxconn, which is 4096 since Linux 5.4.
+pub const BACKLOG_CONNECTIONS: i32 = 4096;
+
+/// Where a service port is held unless said otherwise: what `localhost` may resolve to.
+pub const DEFAULT_HOSTS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+
+/// How often the kernel may choose a number that is taken at one of the other hosts.
+const KERNEL_CHOICES_MAX: usize = 64;
+
+/// Whether a TCP server could bind `port` on `0.0.0.0`, `127.0.0.1` and `[::]`, each without SO_REUSEADDR, as the
+/// least careful program would. Nothing is left behind; somebody may take it right afterwards.
+pub fn is_free(port: u16) -> bool {
+    let hosts: [IpAddr; 3] = [Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into(), Ipv6Addr::UNSPECIFIED.into()];
+    hosts.into_iter().all(|host| match try_bind(SocketAddr::new(host, port)) {
+        Ok(()) => true,
+        Err(e) => host.is_ipv6() && lacks_address(&e),
+    })
+}
+
+/// Binds a service port at every one of `hosts` and listens, with room for [`BACKLOG_CONNECTIONS`]. All listeners are
+/// nonblocking and close-on-exec, and those of IPv6 are for IPv6 alone. Port 0: the kernel chooses one number that is
+/// free at all of them. Where `hosts` are the [`DEFAULT_HOSTS`], `::1` is left out on a machine without IPv6.
+///
+/// All or nothing; an error keeps its kind (`AddrInUse`) and names the address.
+pub fn bind_service(port: u16, hosts: &[IpAddr]) -> io::Result<Vec<TcpListener>> {
+    let mut wanted: Vec<IpAddr> = Vec::new();
+    for host in hosts {
+        if !wanted.contains(host) {
+            wanted.push(*host);
+        }
+    }
+    if wanted.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "cannot listen at no address at all"));
+    }
+    if port != 0 {
+        return bind_all(port, &wanted);
+    }
+    let mut last = None;
+    for _ in 0..KERNEL_CHOICES_MAX {
+        match bind_all(0, &wanted) {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse => last = Some(e),
+            done => return done,
+        }
+    }
+    Err(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
+}
+
+/// With port 0, the first host's choice is tried at the others.
+fn bind_all(mut port: u16, hosts: &[IpAddr]) -> io::Result<Vec<TcpListener>> {
+    let optional_v6 = hosts.len() == DEFAULT_HOSTS.len() && DEFAULT_HOSTS.iter().all(|host| hosts.contains(host));
+    let mut listeners = Vec::new();
+    for host in hosts {
+        let addr = SocketAddr::new(*host, port);
+        match listen(addr) {
+            Ok(listener) => {
+                port = listener.local_addr()?.port();
+                listeners.push(listener);
+            }
+            Err(e) if optional_v6 && host.is_ipv6() && lacks_address(&e) => {}
+            Err(e) => return Err(io::Error::new(e.kind(), format!("cannot listen at {addr}: {e}"))),
+        }
+    }
+    Ok(listeners)
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = open(addr)?;
+    // Connections of an earlier run may still be in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG_CONNECTIONS)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn try_bind(addr: SocketAddr) -> io::Result<()> {
+    open(addr)?.bind(&addr.into())
+}
+
+/// socket2 opens close-on-exec.
+fn open(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+/// The machine has no IPv6, or no such address.
+fn lacks_address(error: &io::Error) -> bool {
+    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+
+    use super::*;
+
+    #[test]
+    fn one_number_at_both_hosts_nonblocking_and_not_inherited() {
+        let listeners = bind_service(0, &DEFAULT_HOSTS).unwrap();
+        let port = listeners[0].local_addr().unwrap().port();
+        let hosts: Vec<IpAddr> = listeners.iter().map(|l| l.local_addr().unwrap().ip()).collect();
+        assert_eq!(hosts, DEFAULT_HOSTS);
+        for listener in &listeners {
+            let addr = listener.local_addr().unwrap();
+            assert_eq!(addr.port(), port);
+            assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            assert_eq!(fcntl(listener, FcntlArg::F_GETFD).unwrap() & FdFlag::FD_CLOEXEC.bits(), 1);
+            assert!(OFlag::from_bits_retain(fcntl(listener, FcntlArg::F_GETFL).unwrap()).contains(OFlag::O_NONBLOCK));
+            TcpStream::connect(addr).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_taken_port_is_named_and_nothing_is_kept() {
+        let taken = TcpListener::bind("[::1]:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = bind_service(port, &DEFAULT_HOSTS).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().contains(&format!("[::1]:{port}")), "{error}");
+        drop(taken);
+        assert_eq!(bind_service(port, &DEFAULT_HOSTS).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn addresses_are_taken_once_and_must_exist() {
+        let localhost = IpAddr::from([127, 0, 0, 1]);
+        assert_eq!(bind_service(0, &[localhost, localhost]).unwrap().len(), 1);
+        assert!(bind_service(0, &[]).is_err());
+        // TEST-NET-1 (RFC 5737 §3) is nobody's address.
+        let error = bind_service(0, &["192.0.2.1".parse().unwrap()]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+    }
+
+    #[test]
+    fn a_port_is_bound_again_while_its_connections_linger() {
+        let listeners = bind_service(0, &DEFAULT_HOSTS[..1]).unwrap();
+        let addr = listeners[0].local_addr().unwrap();
+        let client = TcpStream::connect(addr).unwrap();
+        let server = listeners[0].accept().unwrap().0;
+        // The server closes first: its side is the one that goes to TIME_WAIT.
+        drop(server);
+        drop(client);
+        drop(listeners);
+        bind_service(addr.port(), &DEFAULT_HOSTS[..1]).unwrap();
+    }
+
+    #[test]
+    fn free_means_free_everywhere() {
+        for host in ["0.0.0.0:0", "127.0.0.1:0", "127.0.0.9:0", "[::1]:0", "[::]:0"] {
+            let taken = TcpListener::bind(host).unwrap();
+            let port = taken.local_addr().unwrap().port();
+            assert!(!is_free(port), "{host}");
+            drop(taken);
+            assert!(is_free(port), "{host}");
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! What a terminal knows of itself. Whether something is one: [`std::io::IsTerminal`].
+
+use std::os::fd::AsFd;
+
+use crate::sys;
+
+/// A terminal's size in character cells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WinSize {
+    /// Lines.
+    pub rows: u16,
+    /// Columns.
+    pub cols: u16,
+}
+
+/// The size of the terminal behind `fd`. `None` if it is none, or one that does not know (0 × 0).
+pub fn size(fd: impl AsFd) -> Option<WinSize> {
+    sys::window_size(fd.as_fd()).ok().filter(|size| size.rows > 0 && size.cols > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_terminal_has_a_size() {
+        assert_eq!(size(std::fs::File::open("/dev/null").unwrap()), None);
+    }
+}
