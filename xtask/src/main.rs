@@ -1,3 +1,98 @@
-//! The tasks of this repository.
+//! The tasks of this repository, as `cargo xtask TASK`.
 
-fn main() {}
+#![expect(clippy::print_stderr, reason = "a program for people: what it does and finds goes to standard error")]
+
+use std::{env, path::PathBuf, process::ExitCode};
+
+use failure::Failure;
+
+mod deps;
+mod failure;
+mod metadata;
+mod packages;
+mod run;
+mod test;
+mod tidy;
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  test [--quick]     everything that CI runs; --quick leaves out Debian packages, fuzz targets and documentation
+  tidy [--bless]     the rules of ARCHITECTURE.md, checked; --bless rewrites crate-graph.txt
+  deps               licences, banned crates and duplicate versions of everything that is linked
+  packages           the programs that the real-program tests need, installed where that is possible
+";
+
+/// What was asked for.
+#[derive(Debug, PartialEq, Eq)]
+enum Task {
+    Test(test::Extent),
+    Tidy(tidy::Graph),
+    Deps,
+    Packages,
+    Help,
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let Some(task) = task(&words.iter().map(String::as_str).collect::<Vec<_>>()) else {
+        eprint!("cannot tell the task from `{}`\n\n{USAGE}", words.join(" "));
+        return ExitCode::from(2);
+    };
+    match perform(&task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("\n{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn task(words: &[&str]) -> Option<Task> {
+    match words {
+        ["test"] => Some(Task::Test(test::Extent::Whole)),
+        ["test", "--quick"] => Some(Task::Test(test::Extent::Quick)),
+        ["tidy"] => Some(Task::Tidy(tidy::Graph::Held)),
+        ["tidy", "--bless"] => Some(Task::Tidy(tidy::Graph::Blessed)),
+        ["deps"] => Some(Task::Deps),
+        ["packages"] => Some(Task::Packages),
+        ["help" | "--help" | "-h"] => Some(Task::Help),
+        _ => None,
+    }
+}
+
+fn perform(task: &Task) -> Result<(), Failure> {
+    let root = root()?;
+    match task {
+        Task::Test(extent) => test::all(&root, *extent),
+        Task::Tidy(graph) => tidy::check(&root, *graph),
+        Task::Deps => deps::check(&root),
+        Task::Packages => packages::ensure(),
+        Task::Help => {
+            eprint!("{USAGE}");
+            Ok(())
+        }
+    }
+}
+
+/// The repository: the folder above this package, which cargo names to what it runs.
+fn root() -> Result<PathBuf, Failure> {
+    env::var_os("CARGO_MANIFEST_DIR")
+        .map(PathBuf::from)
+        .and_then(|package| package.parent().map(PathBuf::from))
+        .ok_or_else(|| Failure::new("cannot find the repository: CARGO_MANIFEST_DIR is not set", "run `cargo xtask`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_are_told_apart_and_nothing_else_is_guessed() {
+        assert_eq!(task(&["test", "--quick"]), Some(Task::Test(test::Extent::Quick)));
+        assert_eq!(task(&["tidy", "--bless"]), Some(Task::Tidy(tidy::Graph::Blessed)));
+        assert_eq!(task(&[]), None);
+        assert_eq!(task(&["tests"]), None);
+        assert_eq!(task(&["deps", "--quick"]), None);
+    }
+}

@@ -1,0 +1,127 @@
+//! What the real-program tests need: looked for by running it, installed where that is possible, else named.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{failure::Failure, run};
+
+/// One thing that tests run, and the Debian package that brings it.
+struct Need {
+    what: &'static str,
+    package: &'static str,
+    present: fn() -> bool,
+}
+
+const NEEDS: &[Need] = &[
+    Need { what: "curl", package: "curl", present: || run::succeeds("curl", &["--version"]) },
+    Need { what: "redis-server", package: "redis-server", present: || run::succeeds("redis-server", &["--version"]) },
+    Need {
+        // Debian's own interpreter: the first `python3` in PATH may be another one, which sees none of its packages.
+        what: "Tornado for /usr/bin/python3",
+        package: "python3-tornado",
+        present: || run::succeeds("/usr/bin/python3", &["-c", "import tornado"]),
+    },
+    Need { what: "foreman", package: "ruby-foreman", present: || run::succeeds("foreman", &["version"]) },
+    Need { what: "the PostgreSQL server", package: "postgresql", present: postgres },
+    Need { what: "psql", package: "postgresql-client", present: || run::succeeds("psql", &["--version"]) },
+];
+
+/// Debian keeps one folder a version and leaves the server out of PATH.
+const POSTGRES_VERSIONS: &str = "/usr/lib/postgresql";
+
+const APT_GET: &str = "/usr/bin/apt-get";
+
+/// Finds everything that is needed, installing the rest with apt where this is root; nothing is skipped in silence.
+///
+/// # Errors
+///
+/// When something is missing and cannot be installed from here; the failure is the command that installs it.
+pub(crate) fn ensure() -> Result<(), Failure> {
+    let absent = missing();
+    if absent.is_empty() {
+        eprintln!("present: {}", NEEDS.iter().map(|need| need.what).collect::<Vec<_>>().join(", "));
+        return Ok(());
+    }
+    let names = list(&absent, |need| need.what);
+    let packages: Vec<&str> = absent.iter().map(|need| need.package).collect();
+    eprintln!("missing: {names}");
+    if !Path::new(APT_GET).exists() || !is_root() {
+        return Err(by_hand(&names, &packages));
+    }
+    install(&packages)?;
+    let still = missing();
+    if still.is_empty() {
+        eprintln!("installed: {names}");
+        return Ok(());
+    }
+    Err(Failure::new(
+        format!("cannot find {}, even after installing {}", list(&still, |need| need.what), packages.join(" ")),
+        "run it by hand, and see what it says",
+    ))
+}
+
+fn missing() -> Vec<&'static Need> {
+    NEEDS.iter().filter(|need| !(need.present)()).collect()
+}
+
+fn list(needs: &[&Need], word: fn(&Need) -> &'static str) -> String {
+    needs.iter().map(|need| word(need)).collect::<Vec<_>>().join(", ")
+}
+
+fn postgres() -> bool {
+    let Ok(versions) = fs::read_dir(POSTGRES_VERSIONS) else { return false };
+    let servers: Vec<PathBuf> = versions.flatten().map(|version| version.path().join("bin/postgres")).collect();
+    servers.iter().any(|server| run::succeeds(&server.to_string_lossy(), &["--version"]))
+}
+
+fn is_root() -> bool {
+    let mut id = Command::new("id");
+    id.arg("-u");
+    run::captured(id).is_ok_and(|uid| uid.trim() == "0")
+}
+
+fn by_hand(names: &str, packages: &[&str]) -> Failure {
+    let list = packages.join(" ");
+    let command = if Path::new(APT_GET).exists() {
+        format!("sudo apt-get update && sudo apt-get install -y --no-install-recommends {list}")
+    } else {
+        format!("install what Debian calls: {list}")
+    };
+    Failure::new(format!("cannot run the real-program tests: missing {names}"), command)
+}
+
+/// One `update`, then one `install`: package lists of a fresh machine are empty or old.
+fn install(packages: &[&str]) -> Result<(), Failure> {
+    run::shown(apt(&["-q", "update"]))?;
+    let mut install = apt(&["-q", "install", "-y", "--no-install-recommends"]);
+    install.args(packages);
+    run::shown(install)
+}
+
+/// Without questions. Run level 1 keeps `invoke-rc.d` from starting the services: tests start their own.
+fn apt(args: &[&str]) -> Command {
+    let mut command = Command::new(APT_GET);
+    command.args(args).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_with_the_command_that_brings_it() {
+        let failure = by_hand("foreman, psql", &["ruby-foreman", "postgresql-client"]).to_string();
+        assert!(failure.contains("missing foreman, psql"), "{failure}");
+        assert!(failure.contains("ruby-foreman postgresql-client"), "{failure}");
+    }
+
+    #[test]
+    fn apt_asks_nothing() {
+        let line = apt(&["install"]);
+        assert!(line.get_envs().any(|(name, value)| name == "DEBIAN_FRONTEND" && value.is_some()));
+    }
+}
