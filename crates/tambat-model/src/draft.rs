@@ -25,6 +25,8 @@ pub struct Draft {
 pub struct ProcessDraft {
     /// Its name.
     pub name: ProcessName,
+    /// Its position, from 0; none: the one after that of the process before it. Positions grow along the list.
+    pub position: Option<u16>,
     /// Its command, from the manifest or else the Procfile.
     pub command: Option<String>,
     /// What it speaks on its one unnamed port.
@@ -62,6 +64,7 @@ impl ProcessDraft {
     pub fn new(name: ProcessName, command: Option<String>) -> Self {
         Self {
             name,
+            position: None,
             command,
             protocol: None,
             port: None,

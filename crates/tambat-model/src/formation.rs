@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{NameError, Plan, ProcessName};
 
 /// More than this of one process on one machine is a slip of the finger.
-pub(crate) const INSTANCES_MAX: u16 = 1_000;
+pub const INSTANCES_MAX: u16 = 1_000;
 
 /// Which processes to start, and how many of each.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,8 +1,10 @@
 //! What is meant: a checked app, immutable.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::assign::BASE_STEP;
 use crate::draft::{Draft, PortDraft, ProcessDraft, ReadyDraft};
 use crate::formation::INSTANCES_MAX;
 use crate::handle::Provider;
@@ -15,6 +17,15 @@ const READY_WITHIN_DEFAULT: Duration = Duration::from_mins(1);
 
 /// How long an instance may take to stop on a developer's machine, unless `stop.grace` says otherwise.
 const STOP_GRACE_DEFAULT: Duration = Duration::from_secs(5);
+
+/// More processes would not find their service ports below 65536, each [`BASE_STEP`] after the other.
+const PROCESSES_MAX: usize = 600;
+
+/// More backing services of one process are a list pasted by mistake; each is compared with each.
+pub(crate) const USES_MAX: usize = 64;
+
+/// More ports of one process would run into the service ports of the next.
+const PORTS_MAX: usize = BASE_STEP as usize;
 
 /// An app, checked: its only constructor is [`Plan::new`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,13 +158,21 @@ impl Plan {
     /// Checks a draft as a whole. All problems are found, not just the first; with an error among them there is no plan.
     /// The warnings come beside the plan.
     pub fn new(draft: Draft) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        if draft.processes.len() > PROCESSES_MAX {
+            let what = format!("this app has {} processes; there is room for {PROCESSES_MAX}", draft.processes.len());
+            return Err(vec![Problem::error(Place::App, what).help("divide it into several apps")]);
+        }
         let mut problems = check_names(&draft);
         problems.extend(check_ports(&draft));
         let mut processes = Vec::with_capacity(draft.processes.len());
-        for (position, process) in (0_u16..).zip(&draft.processes) {
+        let mut next_position = 0;
+        for process in &draft.processes {
             problems.extend(check_process(process));
             let (uses, use_problems) = resolve_uses(&draft, process);
             problems.extend(use_problems);
+            problems.extend(check_env(process, &uses));
+            let position = process.position.unwrap_or(next_position);
+            next_position = position.saturating_add(1);
             processes.push(plan_process(&draft, process, position, uses));
         }
         if problems.iter().any(|p| p.severity == Severity::Error) {
@@ -226,33 +245,38 @@ impl Plan {
         names
     }
 
-    /// The cycles in `uses`, each by the names on its way round. They are allowed: whoever is early waits.
+    /// The cycles in `uses`, each by the names on its way round: the shortest through each process, written down once,
+    /// from its first process in the files. They are allowed: whoever is early waits.
     pub fn cycles(&self) -> Vec<Vec<&ProcessName>> {
         let mut cycles: Vec<Vec<&ProcessName>> = Vec::new();
         for process in &self.processes {
-            let mut path = vec![&process.name];
-            self.find_cycles(&mut path, &mut cycles);
+            if cycles.iter().any(|cycle| cycle.contains(&&process.name)) {
+                continue;
+            }
+            cycles.extend(self.shortest_cycle(&process.name));
         }
         cycles
     }
 
-    /// Walks on from the last of the path; a cycle is written down once, from its first process in the files.
-    fn find_cycles<'a>(&'a self, path: &mut Vec<&'a ProcessName>, cycles: &mut Vec<Vec<&'a ProcessName>>) {
-        let Some(last) = path.last().and_then(|name| self.process(name)) else {
-            return;
-        };
-        for next in last.local_providers() {
-            if next == path[0] {
-                let known = cycles.iter().any(|c| c.len() == path.len() && path.iter().all(|p| c.contains(p)));
-                if !known {
-                    cycles.push(path.clone());
+    /// The shortest way along `uses` from a process back to itself.
+    fn shortest_cycle<'a>(&'a self, start: &'a ProcessName) -> Option<Vec<&'a ProcessName>> {
+        let mut came_from: BTreeMap<&ProcessName, &ProcessName> = BTreeMap::new();
+        let mut queue = VecDeque::from([start]);
+        while let Some(name) = queue.pop_front() {
+            for next in self.process(name).into_iter().flat_map(ProcessPlan::local_providers) {
+                if next == start {
+                    let mut path = vec![name];
+                    path.extend(std::iter::successors(came_from.get(name).copied(), |n| came_from.get(n).copied()));
+                    path.reverse();
+                    return Some(path);
                 }
-            } else if !path.contains(&next) {
-                path.push(next);
-                self.find_cycles(path, cycles);
-                path.pop();
+                if !came_from.contains_key(next) {
+                    came_from.insert(next, name);
+                    queue.push_back(next);
+                }
             }
         }
+        None
     }
 }
 
@@ -276,7 +300,11 @@ fn check_names(draft: &Draft) -> Vec<Problem> {
     if draft.processes.is_empty() {
         problems.push(Problem::error(Place::App, "this app has no process").help("[processes.web]\ncommand = \"…\""));
     }
-    for process in &draft.processes {
+    for (nth, process) in draft.processes.iter().enumerate() {
+        if draft.processes[..nth].iter().any(|other| other.name == process.name) {
+            let what = format!("there are two processes called `{}`", process.name);
+            problems.push(Problem::error(Place::Process(process.name.clone()), what).help("give each its own name"));
+        }
         if draft.resources.iter().any(|r| r.name == process.name) {
             let what = format!("`{}` is the name of a process and of a resource", process.name);
             let other = Place::Resource(process.name.to_string());
@@ -285,8 +313,9 @@ fn check_names(draft: &Draft) -> Vec<Problem> {
         if !process.name.is_hostname_label() {
             let what =
                 format!("`{}` cannot become a hostname, which takes letters, digits and inner `-`", process.name);
-            let place = Place::Process(process.name.clone());
-            problems.push(Problem::warning(place, what).help(process.name.as_str().replace('_', "-")));
+            let label = process.name.as_str().replace('_', "-");
+            let problem = Problem::warning(Place::Process(process.name.clone()), what);
+            problems.push(problem.help(format!("a name such as `{}` can", label.trim_matches('-'))));
         }
     }
     problems
@@ -294,7 +323,7 @@ fn check_names(draft: &Draft) -> Vec<Problem> {
 
 /// No two process ports may ask for one service port.
 fn check_ports(draft: &Draft) -> Vec<Problem> {
-    let mut taken: Vec<(ServicePort, &ProcessName, Place)> = Vec::new();
+    let mut taken: BTreeMap<ServicePort, (&ProcessName, Place)> = BTreeMap::new();
     let mut problems = Vec::new();
     let places = draft.processes.iter().flat_map(|process| {
         let own = process.port.map(|port| (port, Place::Key(process.name.clone(), "port")));
@@ -303,12 +332,61 @@ fn check_ports(draft: &Draft) -> Vec<Problem> {
         own.into_iter().chain(named).map(move |(port, place)| (port, &process.name, place))
     });
     for (port, name, place) in places {
-        match taken.iter().find(|(other, ..)| *other == port) {
-            Some((_, other, at)) => {
-                let what = format!("`{name}` and `{other}` both ask for port {port}");
+        match taken.get(&port) {
+            Some((other, at)) => {
+                let who =
+                    if *other == name { format!("two ports of `{name}`") } else { format!("`{other}` and `{name}`") };
+                let what = format!("{who} both ask for port {port}");
                 problems.push(Problem::error(place, what).clashes_with(at.clone()).help("give each a port of its own"));
             }
-            None => taken.push((port, name, place)),
+            None => {
+                taken.insert(port, (name, place));
+            }
+        }
+    }
+    problems
+}
+
+/// A variable that nobody would see, because a stronger source has it too.
+fn check_env(process: &ProcessDraft, uses: &[Use]) -> Vec<Problem> {
+    let set_here = |var: &VarName| match var.as_str() {
+        "PS" | "TAMBAT_URL" => true,
+        "PORT" => first_protocol(process) != Protocol::None,
+        _ => process.ports.iter().any(|port| port.name.variable() == *var),
+    };
+    let mut problems = Vec::new();
+    for (var, _) in &process.env {
+        let what = if set_here(var) {
+            format!("`{var}` in `env` is never seen: tambat sets it itself")
+        } else if let Some(used) = uses.iter().find(|used| used.var == *var) {
+            format!("`{var}` in `env` is never seen: the handle to `{}` has this name", used.provider)
+        } else {
+            continue;
+        };
+        problems.push(Problem::warning(Place::Key(process.name.clone(), "env"), what).help("remove it"));
+    }
+    problems
+}
+
+/// The named ports of a process: each speaks something, and has a variable of its own.
+fn check_named_ports(process: &ProcessDraft) -> Vec<Problem> {
+    let name = &process.name;
+    if process.ports.len() > PORTS_MAX {
+        let what = format!("`{name}` has {} ports; there is room for {PORTS_MAX}", process.ports.len());
+        return vec![Problem::error(Place::Key(name.clone(), "ports"), what)];
+    }
+    let place = |port: &PortDraft| Place::Port(name.clone(), port.name.to_string());
+    let mut problems = Vec::new();
+    for (nth, port) in process.ports.iter().enumerate() {
+        if port.protocol == Protocol::None {
+            let what = format!("the port `{}` of `{name}` speaks nothing (\"none\"), so it is no port", port.name);
+            problems.push(Problem::error(place(port), what).help("\"tcp\" is any stream"));
+        }
+        let variable = port.name.variable();
+        if let Some(other) = process.ports[..nth].iter().find(|other| other.name.variable() == variable) {
+            let what = format!("the ports `{}` and `{}` of `{name}` would both be {variable}", other.name, port.name);
+            let problem = Problem::error(place(port), what).clashes_with(place(other));
+            problems.push(problem.help("give each a name of its own"));
         }
     }
     problems
@@ -317,7 +395,11 @@ fn check_ports(draft: &Draft) -> Vec<Problem> {
 fn check_process(process: &ProcessDraft) -> Vec<Problem> {
     let key = |key| Place::Key(process.name.clone(), key);
     let name = &process.name;
-    let mut problems = Vec::new();
+    let mut problems = check_named_ports(process);
+    if process.uses.len() > USES_MAX {
+        let what = format!("`{name}` uses {} services; there is room for {USES_MAX}", process.uses.len());
+        problems.push(Problem::error(key("uses"), what));
+    }
     if process.command.as_deref().is_none_or(|c| c.trim().is_empty()) {
         let what = format!("`{name}` has no command, here or in the Procfile");
         problems.push(Problem::error(Place::Process(name.clone()), what).help("command = \"…\""));

@@ -67,10 +67,14 @@ impl Problem {
     }
 }
 
+/// What is longer is no slip of any word known here, and comparing takes time.
+const WORD_BYTES_MAX: usize = 128;
+
 /// The known word that was probably meant: the one with the fewest edits, if they are few.
 pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = word.chars().count() / 3 + 1;
-    known.into_iter().map(|k| (edits(word, k), k)).filter(|(n, _)| *n <= limit).min_by_key(|(n, _)| *n).map(|(_, k)| k)
+    let known = known.into_iter().filter(|_| word.len() <= WORD_BYTES_MAX);
+    known.map(|k| (edits(word, k), k)).filter(|(n, _)| *n <= limit).min_by_key(|(n, _)| *n).map(|(_, k)| k)
 }
 
 /// Levenshtein's distance, in characters.

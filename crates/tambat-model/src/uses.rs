@@ -2,7 +2,7 @@
 
 use crate::draft::{Draft, ProcessDraft, UseDraft};
 use crate::handle::Provider;
-use crate::plan::Use;
+use crate::plan::{USES_MAX, Use};
 use crate::problem::{Place, Problem, closest};
 use crate::{PortKey, PortName, Protocol, VarName};
 
@@ -10,8 +10,14 @@ use crate::{PortKey, PortName, Protocol, VarName};
 pub(crate) fn resolve_uses(draft: &Draft, process: &ProcessDraft) -> (Vec<Use>, Vec<Problem>) {
     let mut uses: Vec<(Use, Place)> = Vec::new();
     let mut problems = Vec::new();
-    for written in &process.uses {
+    for written in process.uses.iter().take(USES_MAX) {
         let place = Place::Use(process.name.clone(), written.provider.clone());
+        if written.provider.contains("://") {
+            let what = "`uses` takes names, and this is a URL";
+            problems
+                .push(Problem::error(place, what).help("[resources.NAME]\nurl = \"…\"\n\nand then uses = [\"NAME\"]"));
+            continue;
+        }
         let resolved = match resolve_provider(draft, written, &place) {
             Ok(resolved) => resolved,
             Err(problem) => {
@@ -23,6 +29,8 @@ pub(crate) fn resolve_uses(draft: &Draft, process: &ProcessDraft) -> (Vec<Use>, 
             if used.var.is_reserved() {
                 let what = format!("`{}` is set by tambat itself, so no handle can be called so", used.var);
                 problems.push(Problem::error(place.clone(), what).help("uses = { SOME_OTHER_URL = \"…\" }"));
+            } else if uses.iter().any(|(known, _)| *known == used) {
+                // Named whole and by one of its ports: one handle.
             } else if let Some((other, at)) = uses.iter().find(|(u, _)| u.var == used.var) {
                 let what =
                     format!("the handles to `{}` and `{}` would both be {}", other.provider, used.provider, used.var);
@@ -71,7 +79,7 @@ fn resolve_provider(draft: &Draft, written: &UseDraft, place: &Place) -> Result<
         let Some(named) = process.ports.iter().find(|p| p.name.as_str() == port) else {
             let known: Vec<&str> = process.ports.iter().map(|p| p.name.as_str()).collect();
             let what = format!("`{name}` has no port `{port}`; it has {}", or_none(&known));
-            return Err(Problem::error(place.clone(), what).into());
+            return Err(Problem::error(place.clone(), what).clashes_with(Place::Process(process.name.clone())).into());
         };
         return Ok(vec![Use { var: var(&text.replace(':', "_")), provider: key(Some(named.name.clone())) }]);
     }

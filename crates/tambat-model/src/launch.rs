@@ -1,0 +1,62 @@
+//! The environment of an instance, put together from its sources.
+
+use crate::{
+    Environment, HandleState, InstanceName, InstancePort, Layer, Plan, PortKey, PortName, ProcessPlan, Protocol,
+    ServicePort, Source, VarName, Wiring,
+};
+
+/// The ports one instance is told to bind, in the order of its plan.
+pub type InstancePorts = [(Option<PortName>, InstancePort)];
+
+/// What an instance finds in its environment. `layers` are the sources that every process of the app shares: the
+/// command line, `.env` files and the shell. Without an instance (a one-off command) there are no ports and no `PS`.
+pub fn instance_environment(
+    plan: &Plan,
+    wiring: &Wiring,
+    layers: &[Layer],
+    process: &ProcessPlan,
+    instance: Option<(&InstanceName, &InstancePorts)>,
+) -> Environment {
+    let mut all = layers.to_vec();
+    if instance.is_none() {
+        // A one-off command must not bind a port that is somebody else's: no PORT, not even the shell's.
+        all.retain(|layer| layer.name != "PORT");
+    }
+    all.push(layer(Source::Default, "HOST", "127.0.0.1"));
+    all.extend(process.env.iter().map(|(name, value)| layer(Source::Manifest, name.as_str(), value)));
+    for handle in wiring.handles(plan, &process.name) {
+        if let HandleState::Wired(url) | HandleState::Attached(url) = &handle.state {
+            all.push(layer(Source::Handle(handle.provider.to_string()), handle.var.as_str(), url.reveal()));
+        }
+    }
+    if let Some((name, ports)) = instance {
+        all.push(layer(Source::Tambat, "PS", &name.to_string()));
+        all.extend(port_layers(ports));
+        if let Some(url) = public_url(wiring, process) {
+            all.push(layer(Source::Tambat, "TAMBAT_URL", &url));
+        }
+    }
+    Environment::compose(all)
+}
+
+/// Where people reach a process's first port from this machine: `http://localhost:5000`.
+pub fn public_url(wiring: &Wiring, process: &ProcessPlan) -> Option<String> {
+    let first = process.ports.first()?;
+    let key = PortKey { process: process.name.clone(), port: first.name.clone() };
+    wiring.service_ports.get(&key).map(|port| url_at(first.protocol, "localhost", port))
+}
+
+/// The URL of a protocol at a host and a service port.
+pub fn url_at(protocol: Protocol, host: &str, port: ServicePort) -> String {
+    format!("{}://{host}:{port}", protocol.scheme())
+}
+
+fn port_layers(ports: &InstancePorts) -> impl Iterator<Item = Layer> {
+    let first = ports.first().map(|(_, port)| (VarName::reserved("PORT"), *port));
+    let named = ports.iter().filter_map(|(name, port)| Some((name.as_ref()?.variable(), *port)));
+    first.into_iter().chain(named).map(|(var, port)| layer(Source::Tambat, var.as_str(), &port.to_string()))
+}
+
+fn layer(source: Source, name: &str, value: &str) -> Layer {
+    Layer { source, name: name.to_owned(), value: value.to_owned() }
+}
