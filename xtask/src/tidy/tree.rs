@@ -35,7 +35,7 @@ pub(super) struct RustFile {
 pub(super) enum Role {
     /// Under `src/`: so many lines of production code, then the module of its tests.
     Production(usize),
-    /// Under `tests/`, or a module that only tests see.
+    /// Under `tests/`, a program that tests run (`fixture/`), or a module that only tests see.
     Test,
     /// Benches, examples of a crate, fuzz targets, build scripts.
     Other,
@@ -153,7 +153,8 @@ pub(super) fn has_extension(path: &str, extension: &str) -> bool {
 
 fn role(path: &str, code: &[String], only_tests: &[String]) -> Role {
     let folders: Vec<&str> = path.split('/').collect();
-    if folders.contains(&"tests") || only_tests.iter().any(|module| is_below(path, module)) {
+    let tests = folders.contains(&"tests") || folders.contains(&"fixture");
+    if tests || only_tests.iter().any(|module| is_below(path, module)) {
         Role::Test
     } else if folders.contains(&"src") {
         Role::Production(production_lines(code))
