@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// "cannot X <which one>: <cause>", and the next thing to try.
+/// "cannot X (which one): cause", and the next thing to try.
 #[derive(Debug)]
 pub(crate) struct Failure {
     what: String,

@@ -40,16 +40,20 @@ const STEPS: &[Step] = &[
 
 /// Runs every step of this extent; ends at the first that fails.
 pub(crate) fn all(root: &Path, extent: Extent) -> Result<(), Failure> {
-    let begun = Instant::now();
     let steps: Vec<&Step> = STEPS.iter().filter(|step| runs(step, extent)).collect();
+    perform(root, &steps)
+}
+
+fn perform(root: &Path, steps: &[&Step]) -> Result<(), Failure> {
+    let begun = Instant::now();
     let mut times = Vec::new();
     for (index, step) in steps.iter().enumerate() {
-        eprintln!("\n== {}/{} {}", index + 1, steps.len(), step.heading);
+        let place = format!("{}/{}", index + 1, steps.len());
+        eprintln!("\n== {place} {}", step.heading);
         let from = Instant::now();
-        (step.work)(root).map_err(|failure| {
-            Failure::new(format!("step {}/{} failed: {}", index + 1, steps.len(), step.heading), failure.to_string())
-        })?;
-        eprintln!("== {}/{} took {}", index + 1, steps.len(), seconds(from.elapsed()));
+        (step.work)(root)
+            .map_err(|failure| Failure::new(format!("step {place} failed: {}", step.heading), failure.to_string()))?;
+        eprintln!("== {place} took {}", seconds(from.elapsed()));
         times.push((step.heading, from.elapsed()));
     }
     eprintln!();
@@ -83,8 +87,9 @@ fn tools(root: &Path) -> Result<(), Failure> {
 }
 
 fn format(root: &Path) -> Result<(), Failure> {
-    run::shown(run::cargo(root, &["fmt", "--all", "--check"]))
-        .map_err(|failure| Failure::new(failure.to_string(), "cargo fmt --all"))
+    run::shown(run::cargo(root, &["fmt", "--all", "--check"])).map_err(|_| {
+        Failure::new("cannot accept the format: what rustfmt would change stands above", "cargo fmt --all")
+    })
 }
 
 fn held(root: &Path) -> Result<(), Failure> {
@@ -123,7 +128,7 @@ impl Runner {
     fn args(self) -> &'static [&'static str] {
         match self {
             Self::Nextest => &["nextest", "run", "--workspace", "--profile", "ci"],
-            Self::Cargo => &["test", "--workspace", "--no-fail-fast", "--bins", "--examples", "--lib", "--tests"],
+            Self::Cargo => &["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--examples", "--tests"],
         }
     }
 }
@@ -168,5 +173,16 @@ mod tests {
         assert_eq!(left_out.len(), 3, "{left_out:?}");
         assert!(left_out[0].starts_with("packages") && left_out[1].starts_with("fuzz"), "{left_out:?}");
         assert!(STEPS.iter().all(|step| runs(step, Extent::Whole)));
+    }
+
+    #[test]
+    fn the_first_failure_ends_it_and_names_the_step() {
+        let fine = Step { heading: "fine", extent: Extent::Quick, work: |_| Ok(()) };
+        let broken =
+            Step { heading: "broken", extent: Extent::Quick, work: |_| Err(Failure::new("it leaks", "caulk it")) };
+        let never = Step { heading: "never", extent: Extent::Quick, work: |_| panic!("ran after a failure") };
+        let failure = perform(Path::new("/"), &[&fine, &broken, &never]).unwrap_err().to_string();
+        assert_eq!(failure, "step 2/3 failed: broken\n  it leaks\n  caulk it");
+        assert!(perform(Path::new("/"), &[&fine, &fine]).is_ok());
     }
 }
