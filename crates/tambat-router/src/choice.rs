@@ -1,0 +1,226 @@
+//! Who serves a connection: a pure function of the route table, the service port, its cursor, and what was tried.
+
+use std::fmt::Debug;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tambat_model::{Admission, Protocol, Route, RouteTable, ServicePort, Target};
+
+/// How many targets a connection is offered to in one go: the first and two more.
+const TRIES_MAX: usize = 3;
+
+/// How long a connection waits when no target takes it although the table has some: as long as an app is given to
+/// become ready.
+const UNTAKEN_LIMIT_S: u64 = 60;
+
+/// Who serves a connection.
+pub(crate) enum Choice {
+    /// This target, at which it is counted already.
+    Serve(Chosen),
+    /// Nobody yet.
+    Wait(Hold),
+    /// Nobody.
+    Refuse(Told),
+}
+
+/// Proof that a connection is counted at its target, for as long as it is held.
+pub(crate) type Admitted = Box<dyn Debug + Send>;
+
+/// A target, and the proof that the connection is counted there.
+pub(crate) struct Chosen {
+    pub(crate) target: Target,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) admitted: Admitted,
+}
+
+/// How a connection waits.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Hold {
+    /// How long at most; none: for ever.
+    pub(crate) limit: Option<Duration>,
+    /// Are targets tried again by and by, although the table stays the same?
+    pub(crate) retry: bool,
+    /// What the client is told when the limit has passed.
+    pub(crate) told: Told,
+}
+
+/// What a client is told, and in which protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) protocol: Protocol,
+    pub(crate) cause: String,
+}
+
+/// Which targets did not take this connection.
+#[derive(Debug, Default)]
+pub(crate) struct Tried {
+    addrs: Vec<SocketAddr>,
+    /// What the last of them did: `web.1 refused the connection`.
+    last: String,
+}
+
+impl Tried {
+    pub(crate) fn push(&mut self, addr: SocketAddr, what: String) {
+        self.addrs.push(addr);
+        self.last = what;
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.addrs.clear();
+    }
+}
+
+/// Who serves a connection to `port`. The table must be borrowed from the channel it is published on: then the
+/// connection is counted at its target before a newer table can be published, and whoever publishes that one and then
+/// sees no connection in flight has seen the truth.
+pub(crate) fn choose(table: &RouteTable, port: ServicePort, cursor: &AtomicUsize, tried: &Tried) -> Choice {
+    let Some(route) = table.get(port) else {
+        // The listener is there before the first table is.
+        let told = Told { protocol: Protocol::Tcp, cause: format!("port {port} has no route yet") };
+        return Choice::Wait(Hold { limit: Some(Duration::from_secs(UNTAKEN_LIMIT_S)), retry: false, told });
+    };
+    match &route.admission {
+        Admission::Serve(targets) => serve(route, targets, cursor, tried),
+        Admission::Hold { limit, cause } => {
+            Choice::Wait(Hold { limit: *limit, retry: false, told: told(route, cause) })
+        }
+        Admission::Refuse { cause } => Choice::Refuse(told(route, cause)),
+    }
+}
+
+/// How long a connection has waited under a limit. A wait without one (the app is being built, or paused) does not
+/// count: the limit starts when it is over.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    since: Option<Instant>,
+}
+
+impl Patience {
+    /// When the wait ends, given the limit of now.
+    pub(crate) fn deadline(&mut self, limit: Option<Duration>, now: Instant) -> Option<Instant> {
+        self.since = limit.and(self.since).or(limit.map(|_| now));
+        // A limit beyond what the clock can say is none.
+        self.since.zip(limit).and_then(|(since, limit)| since.checked_add(limit))
+    }
+}
+
+fn serve(route: &Route, targets: &[Target], cursor: &AtomicUsize, tried: &Tried) -> Choice {
+    let left: Vec<&Target> = targets.iter().filter(|t| !tried.addrs.contains(&t.addr)).collect();
+    if left.is_empty() || tried.addrs.len() >= TRIES_MAX {
+        let cause = if targets.is_empty() { "it has no instance" } else { &tried.last };
+        return Choice::Wait(Hold {
+            limit: Some(Duration::from_secs(UNTAKEN_LIMIT_S)),
+            retry: true,
+            told: told(route, cause),
+        });
+    }
+    // One turn a connection: a second try takes the turn of nobody else.
+    let turn =
+        if tried.addrs.is_empty() { cursor.fetch_add(1, Ordering::Relaxed) } else { cursor.load(Ordering::Relaxed) };
+    let target = left[turn % left.len()].clone();
+    let admitted = Box::new(target.load.admit());
+    Choice::Serve(Chosen { target, idle: route.idle, admitted })
+}
+
+fn told(route: &Route, cause: &str) -> Told {
+    Told { protocol: route.protocol, cause: format!("{} cannot be reached: {cause}", route.name) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tambat_model::Load;
+
+    use super::*;
+
+    fn port() -> ServicePort {
+        ServicePort::try_from(5_000_u16).unwrap()
+    }
+
+    fn target(number: u16) -> Target {
+        let addr = SocketAddr::from(([127, 0, 0, 1], 20_000 + number));
+        Target { name: format!("web.{number}"), generation: 1, addr, load: Arc::new(Load::default()) }
+    }
+
+    fn table(admission: Admission) -> RouteTable {
+        let mut table = RouteTable::default();
+        table.insert(port(), Route { name: "web".into(), protocol: Protocol::Http, idle: None, admission });
+        table
+    }
+
+    fn serves(numbers: impl IntoIterator<Item = u16>) -> RouteTable {
+        table(Admission::Serve(numbers.into_iter().map(target).collect()))
+    }
+
+    fn chosen(table: &RouteTable, cursor: &AtomicUsize, tried: &Tried) -> String {
+        match choose(table, port(), cursor, tried) {
+            Choice::Serve(chosen) => chosen.target.name,
+            Choice::Wait(hold) => format!("wait: {}", hold.told.cause),
+            Choice::Refuse(told) => format!("refuse: {}", told.cause),
+        }
+    }
+
+    #[test]
+    fn turns_go_round_and_a_new_table_does_not_reset_them() {
+        let cursor = AtomicUsize::new(0);
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            // Each time another table of the same two.
+            let table = serves([1, 2]);
+            seen.extend((0..3).map(|_| chosen(&table, &cursor, &Tried::default())));
+        }
+        let expected: Vec<String> = (0..9).map(|i| format!("web.{}", i % 2 + 1)).collect();
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_chosen_target_counts_the_connection_until_the_proof_is_dropped() {
+        let table = serves([1]);
+        let Choice::Serve(chosen) = choose(&table, port(), &AtomicUsize::new(0), &Tried::default()) else {
+            panic!("there is a target");
+        };
+        let load = Arc::clone(&chosen.target.load);
+        assert_eq!(load.in_flight(), 1);
+        drop(chosen);
+        assert_eq!(load.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_second_try_goes_elsewhere_and_takes_no_turn() {
+        let (table, cursor, mut tried) = (serves([1, 2, 3, 4]), AtomicUsize::new(0), Tried::default());
+        assert_eq!(chosen(&table, &cursor, &tried), "web.1");
+        tried.push(target(1).addr, "web.1 refused the connection".into());
+        assert_eq!(chosen(&table, &cursor, &tried), "web.3");
+        tried.push(target(3).addr, "web.3 refused the connection".into());
+        assert_eq!(chosen(&table, &cursor, &tried), "web.4");
+        tried.push(target(4).addr, "web.4 refused the connection".into());
+        assert_eq!(chosen(&table, &cursor, &tried), "wait: web cannot be reached: web.4 refused the connection");
+        assert_eq!(cursor.load(Ordering::Relaxed), 1);
+        tried.clear();
+        assert_eq!(chosen(&table, &cursor, &tried), "web.2");
+    }
+
+    #[test]
+    fn without_a_route_or_a_target_it_waits_or_is_refused_with_the_cause() {
+        let (cursor, tried) = (AtomicUsize::new(0), Tried::default());
+        assert_eq!(chosen(&RouteTable::default(), &cursor, &tried), "wait: port 5000 has no route yet");
+        let hold = table(Admission::Hold { limit: None, cause: "web is paused".into() });
+        assert_eq!(chosen(&hold, &cursor, &tried), "wait: web cannot be reached: web is paused");
+        let refuse = table(Admission::Refuse { cause: "web.1 exited".into() });
+        assert_eq!(chosen(&refuse, &cursor, &tried), "refuse: web cannot be reached: web.1 exited");
+    }
+
+    #[test]
+    fn patience_starts_with_the_first_limit_and_anew_after_a_wait_without_one() {
+        let (start, s) = (Instant::now(), Duration::from_secs);
+        let mut patience = Patience::default();
+        assert_eq!(patience.deadline(None, start), None);
+        assert_eq!(patience.deadline(Some(s(60)), start + s(100)), Some(start + s(160)));
+        assert_eq!(patience.deadline(Some(s(10)), start + s(105)), Some(start + s(110)));
+        assert_eq!(patience.deadline(None, start + s(106)), None);
+        assert_eq!(patience.deadline(Some(s(10)), start + s(200)), Some(start + s(210)));
+        assert_eq!(patience.deadline(Some(Duration::MAX), start + s(201)), None);
+    }
+}

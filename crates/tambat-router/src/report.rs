@@ -1,0 +1,51 @@
+//! What the router tells whoever runs the instances.
+
+use std::net::SocketAddr;
+
+use tambat_model::ServicePort;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// What the router tells whoever runs the instances.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouterReport {
+    /// A target refused a connection: nobody listens there any more. Repeated for each connection it happens to, and
+    /// about once a second while one waits for it.
+    Refused {
+        /// The target's name: `web.1`.
+        target: String,
+        /// Its generation, so that a report on an old instance is told from one on its successor.
+        generation: u32,
+        /// Where it was dialled.
+        addr: SocketAddr,
+    },
+    /// A connection began to wait at this service port.
+    Waiting {
+        /// The service port.
+        port: ServicePort,
+    },
+    /// Accepting connections was put off for a moment, for want of file descriptors or memory; those that stand go
+    /// on. Said once a minute at most for each service port.
+    AcceptPaused {
+        /// The service port.
+        port: ServicePort,
+        /// What the system said.
+        cause: String,
+    },
+    /// A listener cannot be used any more.
+    ListenerLost {
+        /// The service port.
+        port: ServicePort,
+        /// What the system said.
+        cause: String,
+    },
+}
+
+/// Where reports go. Nobody there to read them is no reason to stop.
+#[derive(Debug, Clone)]
+pub(crate) struct Reports(pub(crate) UnboundedSender<RouterReport>);
+
+impl Reports {
+    pub(crate) fn send(&self, report: RouterReport) {
+        let _ = self.0.send(report);
+    }
+}

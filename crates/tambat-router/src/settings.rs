@@ -1,0 +1,36 @@
+//! What may be set about the router.
+
+use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+/// How long connecting to a target may take: on one machine it takes microseconds, unless the target's backlog is full.
+const CONNECT_TIMEOUT_S: u64 = 5;
+
+/// How many connections of one service port may wait at a time: each holds a file descriptor.
+const WAITING_MAX: usize = 4_096;
+
+/// More threads than this carry more than one machine's loopback does.
+const WORKERS_MAX: usize = 8;
+
+/// What may be set about the router; the default is right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouterSettings {
+    /// How many threads carry streams; one for each core, 8 at most.
+    pub workers: NonZeroUsize,
+    /// How long connecting to a target may take; 5 s.
+    pub connect_timeout: Duration,
+    /// How many connections of one service port may wait at a time; 4,096. Those beyond are turned away at once.
+    pub waiting_max: usize,
+}
+
+impl Default for RouterSettings {
+    fn default() -> Self {
+        let cores = available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self {
+            workers: NonZeroUsize::new(WORKERS_MAX).map_or(cores, |max| cores.min(max)),
+            connect_timeout: Duration::from_secs(CONNECT_TIMEOUT_S),
+            waiting_max: WAITING_MAX,
+        }
+    }
+}

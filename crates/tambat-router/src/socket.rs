@@ -1,0 +1,83 @@
+//! What is set on sockets, and how one byte-moving call is made on them.
+
+use std::io::{self, Read as _, Write as _};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+/// A peer that has been silent for so long is asked whether it is still there.
+const KEEPALIVE_AFTER_S: u64 = 60;
+
+/// How long until it is asked again.
+const KEEPALIVE_EVERY_S: u64 = 15;
+
+/// After so many questions without an answer the connection is dead: two minutes after the last byte in all.
+const KEEPALIVE_QUESTIONS: u32 = 4;
+
+/// Makes a connected socket fit to carry a stream: small messages leave at once, and a dead peer is found.
+///
+/// Errors are no reason to turn the connection away: it works without, only worse.
+pub(crate) fn prepare(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(KEEPALIVE_AFTER_S))
+        .with_interval(Duration::from_secs(KEEPALIVE_EVERY_S))
+        .with_retries(KEEPALIVE_QUESTIONS);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_nodelay(true);
+}
+
+/// From now on, closing this socket sends a reset, and what is still unsent is thrown away.
+pub(crate) fn reset_on_close(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+/// Takes what has arrived, up to the length of `into`; 0: the peer has ended its direction.
+///
+/// A read that does not fill `into` has emptied the socket, and the readiness is cleared right away, which saves the
+/// read that would only say so. (Where urgent data, RFC 9293 §3.8.5, splits what has arrived, the rest comes with the
+/// next segment: new protocols do not use it, RFC 6093.)
+pub(crate) fn receive(stream: &TcpStream, into: &mut [u8]) -> io::Result<usize> {
+    let mut received = 0;
+    let outcome = stream.try_io(Interest::READABLE, || {
+        received = (&*SockRef::from(stream)).read(into)?;
+        if received > 0 && received < into.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    if received > 0 { Ok(received) } else { outcome.map(|()| 0) }
+}
+
+/// Sends as much as the socket takes, at least one byte.
+///
+/// A write that is not taken whole has filled the socket; as above.
+pub(crate) fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let mut sent = 0;
+    let outcome = stream.try_io(Interest::WRITABLE, || {
+        sent = (&*SockRef::from(stream)).write(bytes)?;
+        if sent < bytes.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    if sent > 0 { Ok(sent) } else { outcome.map(|()| 0) }
+}
+
+/// Has the client gone before anything came of its connection? Ends when it has.
+///
+/// A reset says so. So does the end of its direction when not a byte came before it. When bytes came it may be a
+/// half-closed client that waits for its answer, and is served: whether it closed altogether cannot be seen then, but
+/// after a minute or so its system answers a keep-alive question with a reset.
+pub(crate) async fn gone(client: &TcpStream) {
+    loop {
+        if client.readable().await.is_err() {
+            return;
+        }
+        let mut first = [std::mem::MaybeUninit::uninit()];
+        match client.try_io(Interest::READABLE, || SockRef::from(client).peek(&mut first)) {
+            Ok(0) => return,
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+    // Its bytes stay where they are; only an error is news now.
+    let _ = client.ready(Interest::ERROR).await;
+}
