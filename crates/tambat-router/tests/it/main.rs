@@ -1,0 +1,14 @@
+//! The router over real sockets, on ports of the kernel's choice.
+
+#[cfg(test)]
+mod balance;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod refusal;
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
+mod streams;
+#[cfg(test)]
+mod waiting;
