@@ -53,6 +53,13 @@ pub struct Layer {
     pub value: String,
 }
 
+/// Shows name and source only.
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} from {}", self.name, self.source)
+    }
+}
+
 /// A variable as an instance gets it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Setting {

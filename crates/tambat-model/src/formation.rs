@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{NameError, Plan, ProcessName};
+use crate::{NameError, Plan, ProcessName, ProcessPlan};
 
 /// More than this of one process on one machine is a slip of the finger.
 pub const INSTANCES_MAX: u16 = 1_000;
@@ -92,7 +92,7 @@ impl Formation {
         let mut selected: Vec<&ProcessName> = self.counts.keys().collect();
         let mut next = 0;
         while deps && next < selected.len() {
-            let used = plan.process(selected[next]).into_iter().flat_map(|p| p.local_providers());
+            let used = plan.process(selected[next]).into_iter().flat_map(ProcessPlan::local_providers);
             let new: Vec<_> = used.filter(|name| !selected.contains(name)).collect();
             for name in new {
                 if !selected.contains(&name) {

@@ -5,6 +5,7 @@
 //! [`ServicePorts`]; a plan, its [`Wiring`] and the [`World`] (what runs) give the [`RouteTable`].
 
 mod assign;
+mod check;
 mod draft;
 mod environment;
 mod formation;
@@ -16,6 +17,8 @@ mod port;
 mod problem;
 mod protocol;
 mod route;
+#[cfg(test)]
+mod sample;
 mod shell;
 mod url;
 mod uses;

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::assign::BASE_STEP;
+use crate::check::{check_env, check_limits, check_names, check_ports, check_process};
 use crate::draft::{Draft, PortDraft, ProcessDraft, ReadyDraft};
-use crate::formation::INSTANCES_MAX;
 use crate::handle::Provider;
-use crate::problem::{Place, Problem, Severity};
+use crate::problem::{Problem, Severity};
 use crate::uses::resolve_uses;
 use crate::{AppName, PortKey, PortName, ProcessName, Protocol, ResourceUrl, ServicePort, UrlTemplate, VarName};
 
@@ -17,15 +16,6 @@ const READY_WITHIN_DEFAULT: Duration = Duration::from_mins(1);
 
 /// How long an instance may take to stop on a developer's machine, unless `stop.grace` says otherwise.
 const STOP_GRACE_DEFAULT: Duration = Duration::from_secs(5);
-
-/// More processes would not find their service ports below 65536, each [`BASE_STEP`] after the other.
-const PROCESSES_MAX: usize = 600;
-
-/// More backing services of one process are a list pasted by mistake; each is compared with each.
-pub(crate) const USES_MAX: usize = 64;
-
-/// More ports of one process would run into the service ports of the next.
-const PORTS_MAX: usize = BASE_STEP as usize;
 
 /// An app, checked: its only constructor is [`Plan::new`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,9 +148,9 @@ impl Plan {
     /// Checks a draft as a whole. All problems are found, not just the first; with an error among them there is no plan.
     /// The warnings come beside the plan.
     pub fn new(draft: Draft) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
-        if draft.processes.len() > PROCESSES_MAX {
-            let what = format!("this app has {} processes; there is room for {PROCESSES_MAX}", draft.processes.len());
-            return Err(vec![Problem::error(Place::App, what).help("divide it into several apps")]);
+        let too_much = check_limits(&draft);
+        if !too_much.is_empty() {
+            return Err(too_much);
         }
         let mut problems = check_names(&draft);
         problems.extend(check_ports(&draft));
@@ -295,146 +285,6 @@ impl ProcessPlan {
     }
 }
 
-fn check_names(draft: &Draft) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    if draft.processes.is_empty() {
-        problems.push(Problem::error(Place::App, "this app has no process").help("[processes.web]\ncommand = \"…\""));
-    }
-    for (nth, process) in draft.processes.iter().enumerate() {
-        if draft.processes[..nth].iter().any(|other| other.name == process.name) {
-            let what = format!("there are two processes called `{}`", process.name);
-            problems.push(Problem::error(Place::Process(process.name.clone()), what).help("give each its own name"));
-        }
-        if draft.resources.iter().any(|r| r.name == process.name) {
-            let what = format!("`{}` is the name of a process and of a resource", process.name);
-            let other = Place::Resource(process.name.to_string());
-            problems.push(Problem::error(Place::Process(process.name.clone()), what).clashes_with(other));
-        }
-        if !process.name.is_hostname_label() {
-            let what =
-                format!("`{}` cannot become a hostname, which takes letters, digits and inner `-`", process.name);
-            let label = process.name.as_str().replace('_', "-");
-            let problem = Problem::warning(Place::Process(process.name.clone()), what);
-            problems.push(problem.help(format!("a name such as `{}` can", label.trim_matches('-'))));
-        }
-    }
-    problems
-}
-
-/// No two process ports may ask for one service port.
-fn check_ports(draft: &Draft) -> Vec<Problem> {
-    let mut taken: BTreeMap<ServicePort, (&ProcessName, Place)> = BTreeMap::new();
-    let mut problems = Vec::new();
-    let places = draft.processes.iter().flat_map(|process| {
-        let own = process.port.map(|port| (port, Place::Key(process.name.clone(), "port")));
-        let named =
-            process.ports.iter().filter_map(|p| Some((p.port?, Place::Port(process.name.clone(), p.name.to_string()))));
-        own.into_iter().chain(named).map(move |(port, place)| (port, &process.name, place))
-    });
-    for (port, name, place) in places {
-        match taken.get(&port) {
-            Some((other, at)) => {
-                let who =
-                    if *other == name { format!("two ports of `{name}`") } else { format!("`{other}` and `{name}`") };
-                let what = format!("{who} both ask for port {port}");
-                problems.push(Problem::error(place, what).clashes_with(at.clone()).help("give each a port of its own"));
-            }
-            None => {
-                taken.insert(port, (name, place));
-            }
-        }
-    }
-    problems
-}
-
-/// A variable that nobody would see, because a stronger source has it too.
-fn check_env(process: &ProcessDraft, uses: &[Use]) -> Vec<Problem> {
-    let set_here = |var: &VarName| match var.as_str() {
-        "PS" | "TAMBAT_URL" => true,
-        "PORT" => first_protocol(process) != Protocol::None,
-        _ => process.ports.iter().any(|port| port.name.variable() == *var),
-    };
-    let mut problems = Vec::new();
-    for (var, _) in &process.env {
-        let what = if set_here(var) {
-            format!("`{var}` in `env` is never seen: tambat sets it itself")
-        } else if let Some(used) = uses.iter().find(|used| used.var == *var) {
-            format!("`{var}` in `env` is never seen: the handle to `{}` has this name", used.provider)
-        } else {
-            continue;
-        };
-        problems.push(Problem::warning(Place::Key(process.name.clone(), "env"), what).help("remove it"));
-    }
-    problems
-}
-
-/// The named ports of a process: each speaks something, and has a variable of its own.
-fn check_named_ports(process: &ProcessDraft) -> Vec<Problem> {
-    let name = &process.name;
-    if process.ports.len() > PORTS_MAX {
-        let what = format!("`{name}` has {} ports; there is room for {PORTS_MAX}", process.ports.len());
-        return vec![Problem::error(Place::Key(name.clone(), "ports"), what)];
-    }
-    let place = |port: &PortDraft| Place::Port(name.clone(), port.name.to_string());
-    let mut problems = Vec::new();
-    for (nth, port) in process.ports.iter().enumerate() {
-        if port.protocol == Protocol::None {
-            let what = format!("the port `{}` of `{name}` speaks nothing (\"none\"), so it is no port", port.name);
-            problems.push(Problem::error(place(port), what).help("\"tcp\" is any stream"));
-        }
-        let variable = port.name.variable();
-        if let Some(other) = process.ports[..nth].iter().find(|other| other.name.variable() == variable) {
-            let what = format!("the ports `{}` and `{}` of `{name}` would both be {variable}", other.name, port.name);
-            let problem = Problem::error(place(port), what).clashes_with(place(other));
-            problems.push(problem.help("give each a name of its own"));
-        }
-    }
-    problems
-}
-
-fn check_process(process: &ProcessDraft) -> Vec<Problem> {
-    let key = |key| Place::Key(process.name.clone(), key);
-    let name = &process.name;
-    let mut problems = check_named_ports(process);
-    if process.uses.len() > USES_MAX {
-        let what = format!("`{name}` uses {} services; there is room for {USES_MAX}", process.uses.len());
-        problems.push(Problem::error(key("uses"), what));
-    }
-    if process.command.as_deref().is_none_or(|c| c.trim().is_empty()) {
-        let what = format!("`{name}` has no command, here or in the Procfile");
-        problems.push(Problem::error(Place::Process(name.clone()), what).help("command = \"…\""));
-    }
-    if process.protocol.is_some() && !process.ports.is_empty() {
-        let what = format!("`{name}` has `ports`, so each of them has its own protocol");
-        problems.push(Problem::error(key("protocol"), what).help("ports = { main = \"http\", admin = \"http\" }"));
-    }
-    if process.protocol == Some(Protocol::None) && process.port.is_some() {
-        problems.push(Problem::error(
-            key("port"),
-            format!("`{name}` speaks nothing (protocol = \"none\"), so it has no port"),
-        ));
-    }
-    if process.port.is_some() && process.ports.first().is_some_and(|p| p.port.is_some()) {
-        let what = format!("the first port of `{name}` is given twice, by `port` and in `ports`");
-        problems.push(Problem::error(key("port"), what));
-    }
-    if process.instances.is_some_and(|n| n > INSTANCES_MAX) {
-        problems
-            .push(Problem::error(key("instances"), format!("`{name}` asks for more than {INSTANCES_MAX} instances")));
-    }
-    if is_stateful(process) && process.instances.is_some_and(|n| n > 1) {
-        let what = format!("`{name}` is stateful: two instances on its data would destroy it");
-        problems.push(
-            Problem::error(key("instances"), what)
-                .help("instances = 1, or stateful = false if its instances share nothing"),
-        );
-    }
-    if process.ready.path.is_some() && first_protocol(process) != Protocol::Http {
-        problems.push(Problem::error(key("ready"), format!("`{name}` does not speak http, so it has no path to ask")));
-    }
-    problems
-}
-
 fn plan_process(draft: &Draft, process: &ProcessDraft, position: u16, uses: Vec<Use>) -> ProcessPlan {
     let role = role(draft, process);
     let within = process.ready.within.unwrap_or(READY_WITHIN_DEFAULT);
@@ -501,13 +351,138 @@ fn plan_ports(process: &ProcessDraft) -> Vec<PortPlan> {
     ports
 }
 
-fn is_stateful(process: &ProcessDraft) -> bool {
+pub(crate) fn is_stateful(process: &ProcessDraft) -> bool {
     let by_protocol = first_protocol(process).is_stateful() || process.ports.iter().any(|p| p.protocol.is_stateful());
     process.stateful.unwrap_or(by_protocol)
 }
 
 /// `web` speaks HTTP unless it says otherwise; of another process of which nothing is said, only TCP is known.
-fn first_protocol(process: &ProcessDraft) -> Protocol {
+pub(crate) fn first_protocol(process: &ProcessDraft) -> Protocol {
     let unsaid = if process.name.is_web() { Protocol::Http } else { Protocol::Tcp };
     process.ports.first().map(|p| p.protocol).or(process.protocol).unwrap_or(unsaid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Protocol::{Http, None as Nothing, Postgres, Redis, Tcp};
+    use crate::sample::{draft, name, plan, port, process, with_ports};
+
+    fn cycles(uses: &[(&str, &[&str])]) -> Vec<String> {
+        let plan = plan(uses.iter().map(|(name, uses)| process(name, Some(Http), uses)).collect());
+        let joined = |cycle: Vec<&ProcessName>| cycle.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(" ");
+        plan.cycles().into_iter().map(joined).collect()
+    }
+
+    #[test]
+    fn cycles_are_found_once_each_from_their_first_process() {
+        assert_eq!(cycles(&[("a", &["b"]), ("b", &["c"]), ("c", &[])]), Vec::<String>::new());
+        assert_eq!(cycles(&[("a", &["a"])]), ["a"]);
+        assert_eq!(cycles(&[("a", &["b"]), ("b", &["c"]), ("c", &["a"])]), ["a b c"]);
+        assert_eq!(cycles(&[("x", &["b"]), ("b", &["c"]), ("c", &["b"])]), ["b c"]);
+        assert_eq!(cycles(&[("a", &["b"]), ("b", &["a"]), ("c", &["d"]), ("d", &["c", "a"])]), ["a b", "c d"]);
+    }
+
+    #[test]
+    fn an_app_in_which_all_use_all_is_looked_at_in_no_time() {
+        let names: Vec<String> = (0..60).map(|n| format!("p{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let all: Vec<(&str, &[&str])> = names.iter().map(|name| (*name, names.as_slice())).collect();
+        assert_eq!(cycles(&all).len(), 60);
+    }
+
+    #[test]
+    fn who_exports_and_who_merely_works() {
+        let ready = ReadyDraft { path: None, within: Some(Duration::from_secs(9)) };
+        let plan = plan(vec![
+            process("web", None, &["used"]),
+            process("worker", None, &[]),
+            process("used", Some(Tcp), &[]),
+            process("speaks", Some(Redis), &[]),
+            ProcessDraft { port: Some(port(7000)), ..process("ported", None, &[]) },
+            with_ports("named", &[("a", Tcp, None)]),
+            ProcessDraft { ready, ..process("readied", None, &[]) },
+            process("none", Some(Nothing), &[]),
+        ]);
+        let roles: Vec<(&str, Role)> = plan.processes().iter().map(|p| (p.name.as_str(), p.role)).collect();
+        let exporter = |name| (name, Role::Exporter);
+        let worker = |name| (name, Role::Worker);
+        assert_eq!(
+            roles,
+            [
+                exporter("web"),
+                worker("worker"),
+                exporter("used"),
+                exporter("speaks"),
+                exporter("ported"),
+                exporter("named"),
+                exporter("readied"),
+                worker("none"),
+            ]
+        );
+        let ready = |text| &plan.process(&name(text)).unwrap().ready;
+        assert_eq!(*ready("web"), Readiness::Protocol(Duration::from_mins(1)));
+        assert_eq!(*ready("readied"), Readiness::Protocol(Duration::from_secs(9)));
+        assert_eq!((ready("worker"), ready("worker").within()), (&Readiness::AtOnce, Duration::from_mins(1)));
+    }
+
+    #[test]
+    fn what_is_not_said_has_its_default() {
+        let plan =
+            plan(vec![process("web", None, &[]), process("worker", None, &[]), process("off", Some(Nothing), &[])]);
+        let [web, worker, off] = plan.processes() else { panic!("three") };
+        assert_eq!((web.protocol(), worker.protocol(), off.protocol()), (Http, Tcp, Nothing));
+        assert_eq!(web.ports[0].template.as_str(), "http://{host}:{port}");
+        assert_eq!((worker.ports.len(), off.ports.len()), (1, 0));
+        assert_eq!((web.instances, web.restart, web.stateful, web.idle), (1, Restart::OnFailure, false, None));
+        assert_eq!(web.stop, Stop { signal: "TERM".to_owned(), grace: Duration::from_secs(5) });
+    }
+
+    #[test]
+    fn the_first_named_port_takes_the_url_and_the_number_of_its_process() {
+        let chat = ProcessDraft {
+            port: Some(port(5222)),
+            url: Some("xmpp://me@{host}:{port}".parse().unwrap()),
+            ..with_ports("chat", &[("c2s", Tcp, None), ("admin", Postgres, Some(9000))])
+        };
+        let plan = plan(vec![chat]);
+        let chat = &plan.processes()[0];
+        assert_eq!(chat.ports[0].service, Some(port(5222)));
+        assert_eq!(chat.ports[1].service, Some(port(9000)));
+        let template = |port: &str| {
+            let key = PortKey { process: name("chat"), port: Some(port.parse().unwrap()) };
+            plan.template(&key).map(|template| template.as_str().to_owned())
+        };
+        assert_eq!(template("c2s").as_deref(), Some("xmpp://me@{host}:{port}"));
+        assert_eq!(template("admin").as_deref(), Some("postgres://{host}:{port}"));
+        assert_eq!(template("none"), None);
+        assert!(chat.stateful);
+    }
+
+    #[test]
+    fn a_position_that_is_given_is_kept_and_the_next_follows_it() {
+        let at = |position, text| ProcessDraft { position, ..process(text, None, &[]) };
+        let plan = plan(vec![at(None, "web"), at(Some(5), "api"), at(None, "worker")]);
+        assert_eq!(plan.processes().iter().map(|p| p.position).collect::<Vec<_>>(), [0, 5, 6]);
+    }
+
+    #[test]
+    fn who_uses_whom() {
+        let plan = plan(vec![process("web", None, &["api", "mail"]), process("api", Some(Http), &["mail", "b/x"])]);
+        assert_eq!(plan.providers(), ["api", "b/x", "mail"]);
+        let consumers = |provider| plan.consumers_of(provider).map(|p| p.name.as_str()).collect::<Vec<_>>();
+        assert_eq!((consumers("mail"), consumers("api")), (vec!["web", "api"], vec!["web"]));
+        assert_eq!(plan.uses_of(&name("api")).count(), 1);
+        assert_eq!(plan.uses_of(&name("web")).count(), 0);
+        assert!(plan.resource("mail").is_some() && plan.resource("api").is_none());
+        assert_eq!((plan.name().as_str(), plan.dir(), plan.build()), ("shop", Path::new("/srv/shop"), None));
+    }
+
+    #[test]
+    fn a_warning_comes_beside_the_plan_and_an_error_in_its_place() {
+        let (_, warnings) = Plan::new(draft(vec![process("my_web", None, &[])])).unwrap();
+        assert_eq!(warnings.len(), 1);
+        let problems = Plan::new(draft(vec![process("my_web", None, &["nobody"])])).unwrap_err();
+        assert_eq!(problems.iter().map(|p| p.severity).collect::<Vec<_>>(), [Severity::Warning, Severity::Error]);
+    }
 }

@@ -169,10 +169,7 @@ fn coming_cause(instance: &InstanceView, port: &PortPlan) -> Cause {
 fn absence(process: &ProcessPlan, port: &PortPlan, view: &ProcessView) -> Cause {
     let of_instance = view.instances.iter().rev().find_map(|instance| match &instance.phase {
         Phase::Failed { cause } | Phase::Ended { cause } => Some(Arc::clone(cause)),
-        Phase::Ready { .. } => Some(
-            format!("{} has not bound its port {}", instance.name, port.name.as_ref().map_or("", |p| p.as_str()))
-                .into(),
-        ),
+        Phase::Ready { .. } => Some(coming_cause(instance, port)),
         _ => None,
     });
     of_instance.unwrap_or_else(|| {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use fluent_uri::Uri;
+use fluent_uri::pct_enc::EStr;
 
 use crate::{Protocol, ServicePort};
 
@@ -76,7 +77,7 @@ impl FromStr for ResourceUrl {
         if authority.host().is_empty() {
             return Err(UrlError::NoHost);
         }
-        let port = authority.port().map(|p| p.as_str()).filter(|p| !p.is_empty());
+        let port = authority.port().map(EStr::as_str).filter(|p| !p.is_empty());
         if port.is_some_and(|p| p.parse::<u16>().map_or(true, |n| n == 0)) {
             return Err(UrlError::Port);
         }

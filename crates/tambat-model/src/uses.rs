@@ -1,23 +1,20 @@
 //! `uses`, resolved: which variable, which provider.
 
+use std::collections::BTreeMap;
+
 use crate::draft::{Draft, ProcessDraft, UseDraft};
 use crate::handle::Provider;
-use crate::plan::{USES_MAX, Use};
+use crate::plan::Use;
 use crate::problem::{Place, Problem, closest};
 use crate::{PortKey, PortName, Protocol, VarName};
 
 /// The handles of a process, each variable once.
 pub(crate) fn resolve_uses(draft: &Draft, process: &ProcessDraft) -> (Vec<Use>, Vec<Problem>) {
-    let mut uses: Vec<(Use, Place)> = Vec::new();
+    let mut uses: Vec<Use> = Vec::new();
+    let mut taken: BTreeMap<VarName, (Provider, Place)> = BTreeMap::new();
     let mut problems = Vec::new();
-    for written in process.uses.iter().take(USES_MAX) {
+    for written in &process.uses {
         let place = Place::Use(process.name.clone(), written.provider.clone());
-        if written.provider.contains("://") {
-            let what = "`uses` takes names, and this is a URL";
-            problems
-                .push(Problem::error(place, what).help("[resources.NAME]\nurl = \"…\"\n\nand then uses = [\"NAME\"]"));
-            continue;
-        }
         let resolved = match resolve_provider(draft, written, &place) {
             Ok(resolved) => resolved,
             Err(problem) => {
@@ -29,25 +26,36 @@ pub(crate) fn resolve_uses(draft: &Draft, process: &ProcessDraft) -> (Vec<Use>, 
             if used.var.is_reserved() {
                 let what = format!("`{}` is set by tambat itself, so no handle can be called so", used.var);
                 problems.push(Problem::error(place.clone(), what).help("uses = { SOME_OTHER_URL = \"…\" }"));
-            } else if uses.iter().any(|(known, _)| *known == used) {
+                continue;
+            }
+            match taken.get(&used.var) {
+                None => {
+                    taken.insert(used.var.clone(), (used.provider.clone(), place.clone()));
+                    uses.push(used);
+                }
                 // Named whole and by one of its ports: one handle.
-            } else if let Some((other, at)) = uses.iter().find(|(u, _)| u.var == used.var) {
-                let what =
-                    format!("the handles to `{}` and `{}` would both be {}", other.provider, used.provider, used.var);
-                let help =
-                    format!("uses = {{ {} = \"{}\", OTHER_URL = \"{}\" }}", used.var, other.provider, used.provider);
-                problems.push(Problem::error(place.clone(), what).clashes_with(at.clone()).help(help));
-            } else {
-                uses.push((used, place.clone()));
+                Some((other, _)) if *other == used.provider => {}
+                Some((other, at)) => problems.push(one_variable(&used, other, &place, at)),
             }
         }
     }
-    (uses.into_iter().map(|(used, _)| used).collect(), problems)
+    (uses, problems)
+}
+
+fn one_variable(used: &Use, other: &Provider, place: &Place, at: &Place) -> Problem {
+    let Use { var, provider } = used;
+    let what = format!("the handles to `{other}` and `{provider}` would both be {var}");
+    let help = format!("uses = {{ {var} = \"{other}\", OTHER_URL = \"{provider}\" }}");
+    Problem::error(place.clone(), what).clashes_with(at.clone()).help(help)
 }
 
 /// What one entry of `uses` stands for: one handle, or one for each port where a process with named ports is used whole.
 fn resolve_provider(draft: &Draft, written: &UseDraft, place: &Place) -> Result<Vec<Use>, Box<Problem>> {
     let text = written.provider.as_str();
+    if text.contains("://") {
+        let help = "[resources.NAME]\nurl = \"…\"\nand then: uses = [\"NAME\"]";
+        return Err(Problem::error(place.clone(), "`uses` takes names, and this is a URL").help(help).into());
+    }
     let var = |of: &str| written.var.clone().unwrap_or_else(|| VarName::of_handle(of));
     if let Some((app, rest)) = text.split_once('/') {
         let provider = foreign(app, rest).map_err(|error| Problem::error(place.clone(), error.to_string()))?;
@@ -108,4 +116,125 @@ fn unknown_provider(draft: &Draft, text: &str, name: &str, place: &Place) -> Pro
 
 fn or_none(names: &[&str]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Protocol::{Http, None as Nothing, Postgres, Redis, Tcp};
+    use crate::draft::{ProcessDraft, UseDraft};
+    use crate::sample::{draft, name, plan, problems, process, with_ports};
+    use crate::{Place, Plan};
+
+    /// What web uses: variable and provider.
+    fn handles(processes: Vec<ProcessDraft>) -> Vec<(String, String)> {
+        let plan = plan(processes);
+        let web = plan.process(&name("web")).unwrap();
+        web.uses.iter().map(|used| (used.var.to_string(), used.provider.to_string())).collect()
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        expected.iter().map(|(var, provider)| ((*var).to_owned(), (*provider).to_owned())).collect()
+    }
+
+    #[test]
+    fn short_names_become_variables() {
+        let web = process("web", None, &["my-db", "mail", "billing/api", "billing/chat:admin"]);
+        assert_eq!(
+            handles(vec![web, process("my-db", Some(Postgres), &[])]),
+            pairs(&[
+                ("MY_DB_URL", "my-db"),
+                ("MAIL_URL", "mail"),
+                ("BILLING_API_URL", "billing/api"),
+                ("BILLING_CHAT_ADMIN_URL", "billing/chat:admin")
+            ])
+        );
+    }
+
+    #[test]
+    fn the_table_form_names_the_variable() {
+        let var = |text: &str| Some(text.parse().unwrap());
+        let mut web = process("web", None, &[]);
+        web.uses = vec![
+            UseDraft { var: var("REDIS"), provider: "cache".to_owned() },
+            UseDraft { var: var("CHAT"), provider: "chat".to_owned() },
+        ];
+        let chat = with_ports("chat", &[("c2s", Tcp, None), ("admin", Http, None)]);
+        let expected = pairs(&[("REDIS", "cache"), ("CHAT", "chat:c2s")]);
+        assert_eq!(handles(vec![web, process("cache", Some(Redis), &[]), chat]), expected);
+    }
+
+    #[test]
+    fn a_process_with_named_ports_gives_a_handle_for_each_and_one_for_the_first() {
+        let chat = || with_ports("chat", &[("c2s", Tcp, None), ("admin", Http, None)]);
+        let whole = pairs(&[("CHAT_URL", "chat:c2s"), ("CHAT_C2S_URL", "chat:c2s"), ("CHAT_ADMIN_URL", "chat:admin")]);
+        assert_eq!(handles(vec![process("web", None, &["chat"]), chat()]), whole);
+        assert_eq!(handles(vec![process("web", None, &["chat", "chat:admin"]), chat()]), whole);
+        assert_eq!(handles(vec![process("web", None, &["chat:admin"]), chat()]), whole[2..]);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_said_with_what_to_write() {
+        let cases: [(&str, ProcessDraft, &str, Option<&str>); 8] = [
+            (
+                "aip",
+                process("api", None, &[]),
+                "there is no process or resource `aip` in this app; it has web, api, mail",
+                Some("did you mean `api`?"),
+            ),
+            (
+                "zebra",
+                process("api", None, &[]),
+                "there is no process or resource `zebra` in this app; it has web, api, mail",
+                Some("a process of another app is written \"app/process\""),
+            ),
+            (
+                "api",
+                process("api", None, &[]),
+                "`api` is used, but nothing says what it speaks",
+                Some("[processes.api]\nprotocol = \"http\"    # or redis, postgres, tcp"),
+            ),
+            (
+                "api",
+                process("api", Some(Nothing), &[]),
+                "`api` speaks nothing (protocol = \"none\"), so it has no URL",
+                None,
+            ),
+            ("api:x", process("api", Some(Http), &[]), "`api` has no port `x`; it has none", None),
+            (
+                "a b/c",
+                process("api", Some(Http), &[]),
+                "`a b` is not the name of an app: it becomes a hostname label, so it takes a-z, 0-9 and inner `-`, at most 63 of them",
+                None,
+            ),
+            (
+                "redis://h",
+                process("api", Some(Http), &[]),
+                "`uses` takes names, and this is a URL",
+                Some("[resources.NAME]\nurl = \"…\"\nand then: uses = [\"NAME\"]"),
+            ),
+            (
+                "ap_i:a",
+                with_ports("api", &[("a", Http, None)]),
+                "there is no process or resource `ap_i` in this app; it has web, api, mail",
+                Some("did you mean `api:a`?"),
+            ),
+        ];
+        for (provider, api, what, help) in cases {
+            let found = Plan::new(draft(vec![process("web", None, &[provider]), api])).unwrap_err();
+            assert_eq!((found[0].what.as_str(), found[0].help.as_deref()), (what, help));
+            assert_eq!(found[0].at, Place::Use(name("web"), provider.to_owned()));
+        }
+    }
+
+    #[test]
+    fn no_variable_is_taken_twice_or_from_tambat() {
+        let mut web = process("web", None, &["my-db", "my_db"]);
+        let found = problems(vec![web.clone(), process("my-db", Some(Tcp), &[]), process("my_db", Some(Tcp), &[])]);
+        assert_eq!(found[1], "the handles to `my-db` and `my_db` would both be MY_DB_URL");
+        for reserved in ["PORT", "PORT_ADMIN", "PS", "HOST", "TAMBAT_URL"] {
+            web.uses = vec![UseDraft { var: Some(reserved.parse().unwrap()), provider: "mail".to_owned() }];
+            let what = format!("`{reserved}` is set by tambat itself, so no handle can be called so");
+            assert_eq!(problems(vec![web.clone()]), [what]);
+        }
+    }
 }

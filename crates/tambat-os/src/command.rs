@@ -69,7 +69,10 @@ impl CommandSpec {
         for (name, value) in &self.env {
             let bytes = name.as_bytes();
             if bytes.is_empty() || bytes.contains(&b'=') || bytes.contains(&0) {
-                return Err(invalid(format!("cannot set the variable {name:?}: no environment can hold that name")));
+                return Err(invalid(format!(
+                    "cannot set the variable {}: no environment can hold that name",
+                    name.display()
+                )));
             }
             if value.as_bytes().contains(&0) {
                 return Err(invalid(format!(
@@ -139,8 +142,8 @@ fn read_whole(spec: &File) -> io::Result<Vec<u8>> {
     Ok(image)
 }
 
-fn wire(stdio: &ChildStdio) -> Result<(), StartError> {
-    let (stdin, stdout, stderr) = match stdio {
+fn wire(given: &ChildStdio) -> Result<(), StartError> {
+    let (stdin, stdout, stderr) = match given {
         ChildStdio::Pty(slave) => {
             sys::take_controlling_terminal(slave.as_fd())
                 .map_err(|e| StartError::new("take the pseudo-terminal", e))?;

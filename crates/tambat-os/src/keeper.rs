@@ -80,7 +80,7 @@ struct Started {
     /// Ends empty when it did, and else with the report.
     outcome: PipeReader,
     /// The end of the command's standard input that is never written to.
-    stdin: Option<OwnedFd>,
+    held_open: Option<OwnedFd>,
 }
 
 fn start(spec: &File, outer: OuterStdio) -> Result<Started, StartError> {
@@ -88,7 +88,7 @@ fn start(spec: &File, outer: OuterStdio) -> Result<Started, StartError> {
     let pipe = || io::pipe().map_err(|e| StartError::new("open a pipe for the command", e));
     let children = watch_children().map_err(|e| StartError::new("watch the command", e))?;
     let (outcome, mut failure) = pipe()?;
-    let (stdio, stdin) = match outer {
+    let (stdio, held_open) = match outer {
         OuterStdio::Pty(slave) => (ChildStdio::Pty(slave), None),
         OuterStdio::Pipes { stdout, stderr } => {
             let (theirs, held) = pipe()?;
@@ -102,7 +102,7 @@ fn start(spec: &File, outer: OuterStdio) -> Result<Started, StartError> {
         NOT_STARTED_CODE
     })
     .map_err(|e| StartError::new("fork the command", e))?;
-    Ok(Started { children, command, outcome, stdin })
+    Ok(Started { children, command, outcome, held_open })
 }
 
 /// Seen by nobody: the report goes through the pipe.
@@ -117,7 +117,7 @@ struct Watch {
     command: Pid,
     /// `None` once it is known.
     outcome: Option<PipeReader>,
-    _stdin: Option<OwnedFd>,
+    _held_open: Option<OwnedFd>,
     ending: Ending,
     /// Who was asked to end; a server takes a second TERM for "now".
     told: Vec<Pid>,
@@ -140,7 +140,7 @@ impl Watch {
             children: started.children,
             command: started.command,
             outcome: Some(started.outcome),
-            _stdin: started.stdin,
+            _held_open: started.held_open,
             ending: Ending::new(stop),
             told: Vec::new(),
             left_behind: Vec::new(),
@@ -177,7 +177,9 @@ impl Watch {
     fn learn_outcome(&mut self) {
         let Some(mut outcome) = self.outcome.take() else { return };
         let mut report = Vec::new();
-        if outcome.read_to_end(&mut report).is_ok() && !report.is_empty() {
+        let failed = outcome.read_to_end(&mut report).is_ok() && !report.is_empty();
+        drop(outcome);
+        if failed {
             self.tell(&report);
             self.over = true;
         } else {

@@ -35,7 +35,7 @@ pub enum Holder {
     },
 }
 
-/// Every listening TCP socket of this network namespace, IPv4 and IPv6. Asks netlink (sock_diag(7)), and reads
+/// Every listening TCP socket of this network namespace, IPv4 and IPv6. Asks netlink (`sock_diag(7)`), and reads
 /// `/proc/net/tcp` and `tcp6` where that is refused.
 pub fn listening() -> io::Result<Vec<Listening>> {
     select(None)

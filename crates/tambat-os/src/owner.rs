@@ -106,7 +106,7 @@ fn addrs(sockets: &[Listening]) -> Vec<SocketAddr> {
     sockets.iter().map(|socket| socket.addr).collect()
 }
 
-/// Real, effective, saved and file system user of a process: readable for everybody (proc_pid_status(5)).
+/// Real, effective, saved and file system user of a process: readable for everybody (`proc_pid_status(5)`).
 fn uids(pid: Pid) -> Vec<u32> {
     fs::read_to_string(format!("/proc/{pid}/status")).map(|status| parse_uids(&status)).unwrap_or_default()
 }

@@ -7,7 +7,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 use crate::context::cannot;
 
-/// The effective user id of the process that connected (SO_PEERCRED, unix(7)): taken at connect time, so it stays
+/// The effective user id of the process that connected (`SO_PEERCRED`, unix(7)): taken at connect time, so it stays
 /// true when the file is later handed on.
 pub fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
     let credentials = getsockopt(stream, PeerCredentials).map_err(|e| cannot("see who connected", e))?;

@@ -13,8 +13,8 @@ impl Pid {
     }
 
     /// The calling process.
+    #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "getpid(2) cannot fail and pids are positive")]
     pub fn own() -> Self {
-        #[expect(clippy::expect_used, reason = "getpid(2) cannot fail and pids are positive")]
         Self::new(nix::unistd::getpid().as_raw()).expect("a process has a positive pid")
     }
 

@@ -16,7 +16,7 @@ pub const DEFAULT_HOSTS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr:
 /// How often the kernel may choose a number that is taken at one of the other hosts.
 const KERNEL_CHOICES_MAX: usize = 64;
 
-/// Whether a TCP server could bind `port` on `0.0.0.0`, `127.0.0.1` and `[::]`, each without SO_REUSEADDR, as the
+/// Whether a TCP server could bind `port` on `0.0.0.0`, `127.0.0.1` and `[::]`, each without `SO_REUSEADDR`, as the
 /// least careful program would. Nothing is left behind; somebody may take it right afterwards.
 pub fn is_free(port: u16) -> bool {
     let hosts: [IpAddr; 3] = [Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into(), Ipv6Addr::UNSPECIFIED.into()];

@@ -57,7 +57,7 @@ pub struct ExitReport {
     /// What was still alive of its tree when the command ended, whether or not it was asked to: a command that went
     /// to the background, or a group that was slower than its leader. At most [`LEFT_BEHIND_MAX`] of them.
     pub left_behind: Vec<ProcessInfo>,
-    /// Something had to be KILLed: on order, or because it was alive after the grace.
+    /// Something had to be ended by KILL: on order, or because it was alive after the grace.
     pub killed: bool,
 }
 

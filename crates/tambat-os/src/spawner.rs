@@ -31,7 +31,7 @@ use crate::{Pid, Signal, pty, tree};
 /// their own sockets.
 #[derive(Debug)]
 pub struct Spawner {
-    /// A sequence of whole messages (SOCK_SEQPACKET), so that several threads may ask at once.
+    /// A sequence of whole messages (`SOCK_SEQPACKET`), so that several threads may ask at once.
     control: OwnedFd,
     pid: Pid,
 }
@@ -255,9 +255,8 @@ impl Service {
         let Some(control) = &self.control else { return };
         match receive(control) {
             Ok(Some(assignment)) => self.fork_keeper(assignment),
-            Err(Errno::EINTR | Errno::EAGAIN) => {}
-            // Dropped files tell tambat: the keeper's socket closes without a report.
-            Err(Errno::EBADMSG) => {}
+            // Of a bad message, the dropped files tell tambat: the keeper's socket closes without a report.
+            Err(Errno::EINTR | Errno::EAGAIN | Errno::EBADMSG) => {}
             Ok(None) | Err(_) => self.control = None,
         }
     }

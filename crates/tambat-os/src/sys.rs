@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use crate::{ExitStatus, Pid, Signal, WinSize};
 
-/// What a child ends with when its code panicked (EX_SOFTWARE, sysexits.h).
+/// What a child ends with when its code panicked (`EX_SOFTWARE`, sysexits.h).
 const PANICKED_CODE: u8 = 70;
 
 /// Forks; the child runs `child` and ends with its code, and never returns into the caller's frames. Refused in a
@@ -78,11 +78,16 @@ pub(crate) fn kill(target: i32, signal: Signal) -> io::Result<()> {
 }
 
 /// Gives every signal its default meaning again. Rust's runtime ignores SIGPIPE, and an ignored signal stays
-/// ignored through execve(2).
+/// ignored through execve(2). Asks the kernel directly: the C library would not touch its own two, which may be
+/// ignored as well.
 pub(crate) fn reset_signal_actions() {
+    // The kernel's struct sigaction (handler, flags, restorer, mask), where zero is SIG_DFL; its sets have 8 bytes.
+    let default = [0_u64; 4];
     for number in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL installs no handler; KILL, STOP and the C library's own are refused, which is fine.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+        let previous = std::ptr::null_mut::<u64>();
+        // SAFETY: `default` is as large as what the kernel reads, and outlives the call; no handler is installed.
+        // KILL and STOP are refused, which is fine.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), previous, 8_usize) };
     }
 }
 
@@ -116,7 +121,7 @@ pub(crate) fn close_on_exec_from(first: u32) {
     });
 }
 
-/// close_range(2) with `flags`, or, on a kernel before 5.9 (5.11 for the flag), `one` for each open file in range.
+/// `close_range(2)` with `flags`, or, on a kernel before 5.9 (5.11 for the flag), `one` for each open file in range.
 fn for_each_fd(first: u32, last: u32, flags: i32, one: impl Fn(RawFd)) {
     // SAFETY: takes integers; what it closes is the caller's responsibility, as documented there.
     if unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) } == 0 {
@@ -134,7 +139,7 @@ fn for_each_fd(first: u32, last: u32, flags: i32, one: impl Fn(RawFd)) {
     }
 }
 
-/// Takes ownership of files that came with a message (unix(7), SCM_RIGHTS).
+/// Takes ownership of files that came with a message (unix(7), `SCM_RIGHTS`).
 pub(crate) fn adopt(received: &[RawFd]) -> Vec<OwnedFd> {
     // SAFETY: the kernel has just opened these for us, and nobody else knows their numbers.
     received.iter().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) }).collect()
@@ -181,7 +186,7 @@ pub(crate) fn poll_readable<const N: usize>(
     }
 }
 
-/// Waits on a pidfd (pidfd_open(2)) until the process has ended, at most `limit`.
+/// Waits on a pidfd (`pidfd_open(2)`) until the process has ended, at most `limit`.
 pub(crate) fn wait_for_end(pid: Pid, limit: Duration) -> bool {
     // SAFETY: takes integers.
     let raw = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.get(), 0) };

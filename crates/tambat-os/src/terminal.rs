@@ -18,6 +18,12 @@ pub fn size(fd: impl AsFd) -> Option<WinSize> {
     sys::window_size(fd.as_fd()).ok().filter(|size| size.rows > 0 && size.cols > 0)
 }
 
+/// Leaves the terminal: begins a session of its own, so that no hang-up and no Ctrl-C reaches this process. Fails for a
+/// process that leads its group.
+pub fn leave() -> std::io::Result<()> {
+    nix::unistd::setsid().map(drop).map_err(std::io::Error::from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -77,12 +77,12 @@ pub(crate) fn children(pid: Pid) -> Vec<Pid> {
     if lists_children() { listed_children(pid) } else { parents().remove(&pid).unwrap_or_default() }
 }
 
-/// Not on kernels built without CONFIG_PROC_CHILDREN.
+/// Not on kernels built without `CONFIG_PROC_CHILDREN`.
 fn lists_children() -> bool {
     Path::new("/proc/thread-self/children").exists()
 }
 
-/// The children of all threads of one process (proc_pid_task(5)).
+/// The children of all threads of one process (`proc_pid_task(5)`).
 fn listed_children(pid: Pid) -> Vec<Pid> {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     threads
@@ -119,7 +119,7 @@ fn descendants_in(children: &BTreeMap<Pid, Vec<Pid>>, root: Pid) -> Vec<Pid> {
 }
 
 /// State letter and parent. The name before them may hold anything, spaces and brackets included, so the last
-/// closing one counts (proc_pid_stat(5)).
+/// closing one counts (`proc_pid_stat(5)`).
 fn parse_stat(stat: &[u8]) -> Option<(u8, i32)> {
     let after = stat.iter().rposition(|byte| *byte == b')')? + 1;
     let mut fields = std::str::from_utf8(&stat[after..]).ok()?.split_ascii_whitespace();
@@ -159,9 +159,9 @@ mod tests {
 
     #[test]
     fn both_ways_of_looking_find_a_grandchild() {
-        // The shell stays and waits; `read` ends both when the pipe closes.
+        // The shell stays and waits; `read` ends both when the pipe closes. In the background, 0 is /dev/null.
         let mut shell = Command::new("sh")
-            .args(["-c", "(read x; true) <&0 & echo $!; wait"])
+            .args(["-c", "exec 3<&0; (read x <&3; true) & echo $!; wait"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(descendants(child), [grandchild]);
         assert_eq!(descendants_in(&parents(), child), [grandchild]);
         assert_eq!(process_info(child).unwrap().name, "sh");
-        assert!(process_info(child).unwrap().command.starts_with("sh -c (read x"));
+        assert!(process_info(child).unwrap().command.starts_with("sh -c exec 3<&0;"));
 
         drop(shell.stdin.take());
         shell.wait().unwrap();

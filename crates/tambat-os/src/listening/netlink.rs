@@ -1,4 +1,4 @@
-//! sock_diag(7): the kernel's own list of sockets, without a line of text.
+//! `sock_diag(7)`: the kernel's own list of sockets, without a line of text.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,7 +8,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 
 use super::{Listening, canonical};
 
-/// The kernel fills at most 32 KiB at a time (netlink_dump).
+/// The kernel fills at most 32 KiB at a time (`netlink_dump`).
 const BUFFER_BYTES: usize = 32 * 1024;
 
 /// More than a million listeners: no machine has them, so this bounds a kernel that would never say "done".

@@ -1,4 +1,4 @@
-//! `/proc/net/tcp` and `tcp6` (proc_net_tcp(5)): the same list as text, where netlink is refused.
+//! `/proc/net/tcp` and `tcp6` (`proc_net_tcp(5))`: the same list as text, where netlink is refused.
 
 use std::fs;
 use std::io;

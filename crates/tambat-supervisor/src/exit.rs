@@ -1,0 +1,86 @@
+//! How an instance ended.
+
+use tambat_model::InstanceName;
+
+/// How many of the last lines of an instance are told when it ends by itself.
+pub(crate) const LAST_LINES: usize = 5;
+
+/// How an instance ended, with everything it had started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// Its end.
+    pub how: How,
+    /// What still ran when its command had ended: program and pid. It has been stopped.
+    pub left_behind: Vec<(String, i32)>,
+    /// Had to be killed because it did not stop within its grace.
+    pub killed: bool,
+    /// Its last lines of output, oldest first.
+    pub last_lines: Vec<String>,
+}
+
+/// The end of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum How {
+    /// With this code.
+    Code(u8),
+    /// By this signal: its number and its name without `SIG`.
+    Signal(u8, String),
+    /// Its keeper is gone without a word, killed by somebody: what became of it is unknown, but nothing of it is left.
+    Unknown,
+}
+
+impl Exit {
+    /// As a shell has it: the code, or 128 + the signal's number.
+    pub fn code(&self) -> u8 {
+        match &self.how {
+            How::Code(code) => *code,
+            How::Signal(number, _) => number.saturating_add(128),
+            How::Unknown => 1,
+        }
+    }
+
+    /// "exited with code 1", "was ended by SIGKILL".
+    pub fn phrase(&self) -> String {
+        match &self.how {
+            How::Code(code) => format!("exited with code {code}"),
+            How::Signal(_, name) => format!("was ended by SIG{name}"),
+            How::Unknown => "was ended together with its keeper".to_owned(),
+        }
+    }
+
+    /// In words: how it ended, and what to do where that is known.
+    pub fn explain(&self, name: &InstanceName, was_ready: bool) -> String {
+        let before = if was_ready { "" } else { " before it was ready" };
+        let mut text = format!("{name} {}{before}", self.phrase());
+        if !self.left_behind.is_empty() {
+            let left: Vec<String> =
+                self.left_behind.iter().map(|(program, pid)| format!("{program}, pid {pid}")).collect();
+            text.push_str(&format!(
+                " and left {} behind, which has been stopped: it went to the background; keep it in the foreground \
+                 (redis-server: --daemonize no, nginx: -g 'daemon off;')",
+                left.join("; ")
+            ));
+        } else if let Some(advice) = self.advice(was_ready) {
+            text.push_str("; ");
+            text.push_str(advice);
+        }
+        if let Some(last) =
+            self.last_lines.iter().rev().find(|line| !line.trim().is_empty()).filter(|_| self.code() != 0)
+        {
+            text.push_str(&format!("; its last line: {}", last.trim()));
+        }
+        text
+    }
+
+    fn advice(&self, was_ready: bool) -> Option<&'static str> {
+        match &self.how {
+            How::Code(127) => {
+                Some("127 is the shell's code for a command that was not found: is it installed, is it on PATH?")
+            }
+            How::Code(126) => Some("126 is the shell's code for a file that may not be executed: chmod +x it"),
+            How::Code(0) if !was_ready => Some("a port-bound process stays in the foreground and serves"),
+            How::Signal(9, _) => Some("somebody killed it; if nobody did, look for an out-of-memory kill in dmesg"),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What a user is told about an instance.
+
+use std::fmt;
+use std::time::Duration;
+
+use tambat_model::Cause;
+
+use crate::exit::Exit;
+use crate::sight::Elsewhere;
+
+/// One thing that a user is told about an instance.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News {
+    /// It runs.
+    Started {
+        /// Its process id.
+        pid: i32,
+    },
+    /// It is ready.
+    Ready {
+        /// How long it took.
+        after: Duration,
+    },
+    /// It has bound its port again, after a reload.
+    ReadyAgain,
+    /// Something is wrong that may yet come right.
+    Trouble(Cause),
+    /// Whoever listens on its port could not be looked into.
+    OwnerUnreadable,
+    /// A worker has bound its port after all.
+    WorkerBound,
+    /// A worker listens somewhere.
+    WorkerBoundElsewhere {
+        /// Where.
+        elsewhere: Vec<Elsewhere>,
+    },
+    /// It ended after it had been told to.
+    StopEnded(Exit),
+    /// It came to its end by itself.
+    Ended(Cause),
+    /// It failed and is started again.
+    Again {
+        /// Why.
+        cause: Cause,
+        /// In how long.
+        pause: Duration,
+    },
+    /// It failed and is not started again.
+    Failed {
+        /// Why.
+        cause: Cause,
+        /// How often in a row.
+        times: usize,
+    },
+}
+
+impl fmt::Display for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { pid } => write!(f, "started with pid {pid}"),
+            Self::Ready { after } => write!(f, "ready after {:.2} s", after.as_secs_f64()),
+            Self::ReadyAgain => f.write_str("ready again"),
+            Self::Trouble(cause) | Self::Ended(cause) => f.write_str(cause),
+            Self::OwnerUnreadable => f.write_str(
+                "cannot see who listens on its PORT (a setuid program, or another user's): taken for this instance, since the port was free just before",
+            ),
+            Self::WorkerBound => f.write_str("has bound its PORT; say `protocol = \"…\"` in tambat.toml so that it is waited for"),
+            Self::WorkerBoundElsewhere { elsewhere } => {
+                let ports: Vec<String> = elsewhere.iter().map(|e| e.port.to_string()).collect();
+                write!(f, "listens on {}, which no variable told it; if it serves there, let it bind PORT", ports.join(", "))
+            }
+            Self::StopEnded(exit) if exit.killed => {
+                f.write_str("did not stop within its grace and was killed; raise stop.grace, or let it end on its stop signal")
+            }
+            Self::StopEnded(exit) => f.write_str(&exit.phrase()),
+            Self::Again { cause, pause } => write!(f, "{cause}; started again in {:.2} s", pause.as_secs_f64()),
+            Self::Failed { cause, times: 1 } => write!(f, "{cause}; not started again"),
+            Self::Failed { cause, times } => {
+                write!(f, "{cause}; it failed {times} times in a row and is not started again: `tambat restart` tries anew")
+            }
+        }
+    }
+}
+
+impl News {
+    /// Is something wrong?
+    pub fn is_trouble(&self) -> bool {
+        match self {
+            Self::Trouble(_) | Self::Again { .. } | Self::Failed { .. } | Self::OwnerUnreadable => true,
+            Self::StopEnded(exit) => exit.killed,
+            _ => false,
+        }
+    }
+}

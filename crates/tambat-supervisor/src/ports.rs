@@ -1,0 +1,50 @@
+//! Instance ports: the next free one of the private range.
+
+use tambat_model::{INSTANCE_PORT_FIRST, INSTANCE_PORT_LAST, InstancePort};
+
+/// How many numbers there are.
+const RANGE: u32 = (INSTANCE_PORT_LAST - INSTANCE_PORT_FIRST) as u32 + 1;
+
+/// A prime, so that tambats started one after the other begin far from each other.
+const STRIDE: u32 = 7_919;
+
+/// Hands out instance ports, each number as late as possible again.
+#[derive(Debug)]
+pub(crate) struct PortPool {
+    next: u32,
+}
+
+impl PortPool {
+    /// Begins at a place of this process's own, so that two tambats seldom try the same number at the same moment.
+    pub(crate) fn new(seed: u32) -> Self {
+        Self { next: seed.wrapping_mul(STRIDE) % RANGE }
+    }
+
+    /// The next port that is free on 0.0.0.0, 127.0.0.1 and [::] and that no instance of ours was told.
+    pub(crate) fn next(&mut self, in_use: impl Fn(u16) -> bool) -> Option<InstancePort> {
+        for _ in 0..RANGE {
+            let offset = u16::try_from(self.next).ok()?;
+            self.next = (self.next + 1) % RANGE;
+            let port = INSTANCE_PORT_FIRST + offset;
+            if !in_use(port) && tambat_os::ports::is_free(port) {
+                return InstancePort::try_from(port).ok();
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_is_handed_out_before_one_comes_again() {
+        let mut pool = PortPool { next: RANGE - 2 };
+        let first = pool.next(|_| false).unwrap().get();
+        let second = pool.next(|_| false).unwrap().get();
+        let third = pool.next(|port| port == INSTANCE_PORT_FIRST).unwrap().get();
+        assert!(first >= INSTANCE_PORT_LAST - 1 && second >= INSTANCE_PORT_FIRST);
+        assert!(third > INSTANCE_PORT_FIRST && third != second);
+    }
+}

@@ -1,0 +1,91 @@
+//! `tambat start --detach`: the same command once more, without the terminal; returns when it is ready.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use tambat_api::{Client, ClientError};
+use tambat_model::Plan;
+
+use super::running::{Running, block_on, sockets};
+use super::wait;
+use crate::daemon::StateDir;
+use crate::failure::Failure;
+use crate::output;
+
+/// How often the new tambat is looked at until its socket is there.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Starts the app in the background and waits until it is ready.
+pub(crate) fn run(dir: &Path, plan: &Plan, limit: Duration) -> Result<ExitCode, Failure> {
+    let sockets = sockets()?;
+    let socket = sockets.socket(plan.dir());
+    let client = Client::new(socket);
+    if block_on(async { Ok(client.status().await.is_ok()) })? {
+        return Err(Failure::new(format!(
+            "{} already runs: `tambat ps` shows it, `tambat stop` stops it",
+            plan.name()
+        )));
+    }
+    let state = StateDir::of(plan.dir()).map_err(|error| Failure::new(format!("cannot detach: {error}")))?;
+    state.create().map_err(|error| Failure::new(format!("cannot detach: {}: {error}", state.path().display())))?;
+    let words = state.path().join("detached.log");
+    let mut child = spawn(dir, &words)?;
+    let ready = block_on(follow(&client, &mut child, &words, limit));
+    match ready {
+        Ok(()) => {
+            let status = block_on(async { Ok(client.status().await?) })?;
+            let urls: Vec<String> = status
+                .processes
+                .iter()
+                .flat_map(|p| p.ports.first().map(|port| format!("{} at {}", p.name, port.url)))
+                .collect();
+            output::say(&format!("{} runs in the background as pid {}: {}", status.app, status.pid, urls.join(", ")));
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The same words without `--detach`, in a session of its own.
+fn spawn(dir: &Path, words: &Path) -> Result<Child, Failure> {
+    let failed = |error: std::io::Error| Failure::new(format!("cannot detach: {error}"));
+    let program = std::env::current_exe().map_err(failed)?;
+    let log = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(words).map_err(failed)?;
+    let mut past_command = false;
+    let args = std::env::args_os().skip(1).map(move |arg| {
+        past_command |= arg == "--";
+        if !past_command && arg == "--detach" { "--detached".into() } else { arg }
+    });
+    let mut command = Command::new(program);
+    command.args(args).current_dir(std::env::current_dir().unwrap_or_else(|_| dir.to_owned()));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command.spawn().map_err(failed)
+}
+
+async fn follow(client: &Client, child: &mut Child, words: &Path, limit: Duration) -> Result<(), Failure> {
+    let began = Instant::now();
+    let status = loop {
+        if let Ok(Some(exit)) = child.try_wait() {
+            let said = std::fs::read_to_string(words).unwrap_or_default();
+            let code = exit.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1);
+            return Err(Failure::with_code(format!("it ended at once:\n{}", said.trim_end()), code));
+        }
+        match client.status().await {
+            Ok(status) => break status,
+            Err(ClientError::NotRunning) => {}
+            Err(other) => return Err(other.into()),
+        }
+        if began.elapsed() > limit {
+            return Err(Failure::timed_out(format!("it did not start within {limit:?}")));
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    };
+    let running = Running { client: client.clone(), status };
+    let left = limit.saturating_sub(began.elapsed());
+    wait::until_ready(&running, &[], left).await.map_err(|failure| {
+        failure.and(" (it goes on in the background: `tambat logs` shows more, `tambat stop` stops it)")
+    })
+}

@@ -1,0 +1,47 @@
+//! `tambat completions` and `tambat man`: made from the same description as the command line itself.
+
+use std::process::ExitCode;
+
+use clap::Command;
+use clap_complete::Shell;
+
+use crate::failure::Failure;
+
+/// `tambat completions SHELL`.
+pub(crate) fn completions(command: &mut Command, shell: Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, command, "tambat", &mut script);
+    crate::output::print(String::from_utf8_lossy(&script).trim_end());
+    ExitCode::SUCCESS
+}
+
+/// `tambat man`: the page of tambat, then one a verb, and the keys of the manifest; `tambat man | man -l -` reads it.
+pub(crate) fn man(command: Command) -> Result<ExitCode, Failure> {
+    let failed = |error: std::io::Error| Failure::new(format!("cannot write the manual page: {error}"));
+    let mut page = Vec::new();
+    let mut command = command.disable_help_subcommand(true);
+    command.build();
+    clap_mangen::Man::new(command.clone()).render(&mut page).map_err(failed)?;
+    for verb in command.get_subcommands() {
+        let man = clap_mangen::Man::new(verb.clone());
+        page.extend_from_slice(format!(".SH \"TAMBAT {}\"\n", verb.get_name().to_uppercase()).as_bytes());
+        let mut part = Vec::new();
+        man.render_description_section(&mut part).map_err(failed)?;
+        man.render_synopsis_section(&mut part).map_err(failed)?;
+        man.render_options_section(&mut part).map_err(failed)?;
+        let part = String::from_utf8_lossy(&part).replace(".SH ", ".SS ");
+        page.extend_from_slice(part.as_bytes());
+    }
+    page.extend_from_slice(keys().as_bytes());
+    crate::output::print(String::from_utf8_lossy(&page).trim_end());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The keys of `tambat.toml`, from the table that the parser itself uses.
+fn keys() -> String {
+    let mut page = ".SH \"TAMBAT.TOML\"\n".to_owned();
+    for key in tambat_manifest::KEYS {
+        page.push_str(&format!(".TP\n\\fB{}\\fR {} ({})\n{}\n", key.name, key.table.place(), key.kind, key.doc));
+    }
+    page
+}

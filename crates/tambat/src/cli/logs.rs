@@ -1,0 +1,69 @@
+//! `tambat logs`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use tambat_api::LogRecord;
+
+use super::running::{Running, block_on, encode};
+use super::{LogFormat, LogsArgs};
+use crate::daemon::{Look, StateDir, tail};
+use crate::failure::Failure;
+use crate::output;
+
+/// `tambat logs [PROCESS] [-f]`. What an app wrote in its last run can be read when it does not run any more.
+pub(crate) fn run(dir: &Path, args: &LogsArgs) -> Result<ExitCode, Failure> {
+    let ended = block_on(async {
+        let running = match Running::find(dir).await {
+            Ok(running) => running,
+            Err(failure) if args.follow => return Err(failure),
+            Err(failure) => return Ok(Some(failure)),
+        };
+        if let Some(of) = &args.process {
+            running.process_or_default(Some(of.split_once('.').map_or(of.as_str(), |(process, _)| process)))?;
+        }
+        let of = args.process.as_deref().map(|p| format!("&process={}", encode(p))).unwrap_or_default();
+        let path = running.path(&format!("logs?lines={}&follow={}{of}", args.lines, args.follow));
+        let look = look(args, running.status.processes.iter().map(|p| p.name.clone()).collect());
+        let mut lines = running.client.lines(&path).await?;
+        while let Some(record) = lines.next::<LogRecord>().await {
+            show(&look, &record?);
+        }
+        Ok(None)
+    })?;
+    match ended {
+        None => Ok(ExitCode::SUCCESS),
+        Some(failure) => last_run(dir, args, failure),
+    }
+}
+
+fn last_run(dir: &Path, args: &LogsArgs, failure: Failure) -> Result<ExitCode, Failure> {
+    let wanted = |record: &LogRecord| args.process.as_deref().is_none_or(|of| crate::daemon::is_of(record, of));
+    let folders = dir.ancestors().filter_map(|dir| StateDir::of(dir).ok());
+    let Some(records) = folders.map(|state| tail(state.path(), args.lines, wanted)).find(|records| !records.is_empty())
+    else {
+        return Err(failure);
+    };
+    output::say("tambat: it does not run; these are the lines of its last run");
+    let look = look(args, Vec::new());
+    records.iter().for_each(|record| show(&look, record));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn look(args: &LogsArgs, names: Vec<String>) -> Look {
+    let color = output::color_on_stdout();
+    Look {
+        format: if args.json { LogFormat::Json } else { LogFormat::Text },
+        timestamp: true,
+        color_out: color,
+        color_err: color,
+        tty: std::io::IsTerminal::is_terminal(&std::io::stdout()),
+        width: Look::width_of(names.iter().map(String::as_str)) + 2,
+        names,
+    }
+}
+
+/// Facts, all of them: here the lines of tambat itself go to standard output too.
+fn show(look: &Look, record: &LogRecord) {
+    output::print(look.render(record).trim_end_matches('\n'));
+}

@@ -1,0 +1,352 @@
+//! The verbs. What was typed is parsed here; each verb's file says what it means.
+
+mod attach;
+mod control;
+mod detach;
+mod docs;
+mod env;
+mod logs;
+mod open;
+mod plan;
+mod ps;
+mod run;
+mod running;
+mod start;
+mod wait;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use tambat_os::Spawner;
+
+use crate::failure::Failure;
+
+/// Runs apps by the port they bind.
+#[derive(Debug, Parser)]
+#[command(name = "tambat", version, propagate_version = false, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Work as if in this directory
+    #[arg(short = 'd', long = "dir", global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) dir: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the app here: every process, at its own port
+    #[command(visible_alias = "up")]
+    Start(StartArgs),
+    /// Run a one-off command in the app's environment
+    Run(RunArgs),
+    /// Show processes, instances, ports and providers
+    #[command(visible_alias = "status")]
+    Ps(JsonArgs),
+    /// Show what the processes wrote
+    Logs(LogsArgs),
+    /// Print the URL to visit or dial
+    Url(UrlArgs),
+    /// Open that URL in the browser
+    Open(ProcessArgs),
+    /// Print the environment a process gets
+    Env(EnvArgs),
+    /// Show what would run, on which ports, with which handles; start nothing
+    Plan(PlanArgs),
+    /// Put a remote URL in the place of a provider
+    Attach(AttachArgs),
+    /// Take the provider back
+    Detach(DetachArgs),
+    /// Start a process anew
+    Restart(ProcessArgs),
+    /// Stop a process, or all of them
+    Stop(OptionalProcessArgs),
+    /// Set the number of instances
+    Scale(ScaleArgs),
+    /// Hold a process's connections
+    Pause(ProcessArgs),
+    /// Let them through again
+    Resume(ProcessArgs),
+    /// Wait until processes are ready
+    Wait(WaitArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page
+    Man,
+}
+
+/// Where the app is written down, and what is added to its environment.
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
+    /// Read this file instead of `Procfile`
+    #[arg(short = 'f', long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) procfile: Option<PathBuf>,
+    /// Read these files instead of `.env`; a later one wins
+    #[arg(short = 'e', long = "env-file", value_name = "FILE", value_delimiter = ',', value_hint = clap::ValueHint::FilePath)]
+    pub(crate) env_files: Vec<PathBuf>,
+    /// Set a variable; without a value: take it from the shell
+    #[arg(short = 'E', long = "env", value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<String>,
+}
+
+/// Which ports.
+#[derive(Debug, Args)]
+pub(crate) struct PortArgs {
+    /// Where service ports begin; 0: the kernel chooses each [default: 5000]
+    #[arg(short, long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// A busy port is an error, instead of a move to the next free block of 100
+    #[arg(long)]
+    pub(crate) strict_port: bool,
+}
+
+/// `tambat start`.
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    /// Only these, with what they use; with =N: so many instances
+    #[arg(value_name = "PROCESS[=N]")]
+    pub(crate) processes: Vec<String>,
+    /// Run this one command as the process `web`, with no file at all
+    #[arg(last = true, value_name = "CMD", conflicts_with = "processes")]
+    pub(crate) command: Vec<String>,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) ports: PortArgs,
+    /// How many instances of each, as foreman has it: all=1,worker=2
+    #[arg(short = 'm', long, value_name = "PROCESS=N,…")]
+    pub(crate) formation: Option<String>,
+    /// Leave out what the named processes use
+    #[arg(long)]
+    pub(crate) no_deps: bool,
+    /// Serve on this address too, beside 127.0.0.1 and ::1 (0.0.0.0: on all)
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) host: Vec<std::net::IpAddr>,
+    /// Leave the terminal once everything is ready
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// How `--detach` starts the tambat that stays
+    #[arg(long, hide = true, conflicts_with = "detach")]
+    pub(crate) detached: bool,
+    /// End with the first process that ends, with its code
+    #[arg(long)]
+    pub(crate) exit_on_end: bool,
+    /// How lines are written
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    /// Leave out the time of day
+    #[arg(long)]
+    pub(crate) no_timestamp: bool,
+    /// Wait at most so long with --detach
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    pub(crate) timeout: std::time::Duration,
+}
+
+/// How lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `tambat run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// In the environment of this process [default: web, or the first]
+    #[arg(long = "as", value_name = "PROCESS")]
+    pub(crate) process: Option<String>,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+/// Facts, for people or for programs.
+#[derive(Debug, Args)]
+pub(crate) struct JsonArgs {
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `tambat logs`.
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// Only of this process or instance
+    pub(crate) process: Option<String>,
+    /// Go on as lines come
+    #[arg(short = 'f', long)]
+    pub(crate) follow: bool,
+    /// Begin with so many lines
+    #[arg(short = 'n', long, default_value_t = 200)]
+    pub(crate) lines: usize,
+    /// As JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `tambat url`.
+#[derive(Debug, Args)]
+pub(crate) struct UrlArgs {
+    /// The process, or process:port [default: web, or the only one]
+    pub(crate) process: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// One process.
+#[derive(Debug, Args)]
+pub(crate) struct ProcessArgs {
+    /// The process
+    pub(crate) process: Option<String>,
+}
+
+/// One process, or all.
+#[derive(Debug, Args)]
+pub(crate) struct OptionalProcessArgs {
+    /// The process; none: all, and tambat itself
+    pub(crate) process: Option<String>,
+}
+
+/// `tambat env`.
+#[derive(Debug, Args)]
+pub(crate) struct EnvArgs {
+    /// The process [default: web, or the first]
+    pub(crate) process: Option<String>,
+    /// Say which source won each variable, and which lost
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Show passwords in URLs
+    #[arg(long)]
+    pub(crate) reveal: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `tambat plan`.
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// Only these, with what they use; with =N: so many instances
+    #[arg(value_name = "PROCESS[=N]")]
+    pub(crate) processes: Vec<String>,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) ports: PortArgs,
+    /// Leave out what the named processes use
+    #[arg(long)]
+    pub(crate) no_deps: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `tambat attach`.
+#[derive(Debug, Args)]
+pub(crate) struct AttachArgs {
+    /// The provider, as `uses` names it
+    pub(crate) name: String,
+    /// The URL; - reads it from standard input, which keeps a password out of the process list
+    #[arg(required_unless_present = "url_file")]
+    pub(crate) url: Option<String>,
+    /// Read the URL from this file
+    #[arg(long, value_name = "FILE", conflicts_with = "url", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) url_file: Option<PathBuf>,
+}
+
+/// `tambat detach`.
+#[derive(Debug, Args)]
+pub(crate) struct DetachArgs {
+    /// The provider, as `uses` names it
+    pub(crate) name: String,
+}
+
+/// `tambat scale`.
+#[derive(Debug, Args)]
+pub(crate) struct ScaleArgs {
+    /// The process and its number of instances
+    #[arg(required = true, value_name = "PROCESS=N")]
+    pub(crate) counts: Vec<String>,
+}
+
+/// `tambat wait`.
+#[derive(Debug, Args)]
+pub(crate) struct WaitArgs {
+    /// The processes [default: all that export a port]
+    pub(crate) processes: Vec<String>,
+    /// At most so long
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub(crate) timeout: std::time::Duration,
+}
+
+/// `tambat completions`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Does what was typed.
+pub(crate) fn run(spawner: Option<Spawner>) -> Result<ExitCode, Failure> {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)));
+        }
+    };
+    let dir = app_dir(cli.dir)?;
+    match cli.verb {
+        Verb::Start(args) => start::run(&dir, args, spawner),
+        Verb::Run(args) => run::run(&dir, &args),
+        Verb::Ps(args) => ps::run(&dir, args.json),
+        Verb::Logs(args) => logs::run(&dir, &args),
+        Verb::Url(args) => open::url(&dir, &args),
+        Verb::Open(args) => open::open(&dir, args.process.as_deref()),
+        Verb::Env(args) => env::run(&dir, &args),
+        Verb::Plan(args) => plan::run(&dir, &args),
+        Verb::Attach(args) => attach::attach(&dir, &args),
+        Verb::Detach(args) => attach::detach(&dir, &args),
+        Verb::Restart(args) => control::restart(&dir, args.process.as_deref()),
+        Verb::Stop(args) => control::stop(&dir, args.process.as_deref()),
+        Verb::Scale(args) => control::scale(&dir, &args.counts),
+        Verb::Pause(args) => control::gate(&dir, args.process.as_deref(), "pause"),
+        Verb::Resume(args) => control::gate(&dir, args.process.as_deref(), "resume"),
+        Verb::Wait(args) => wait::run(&dir, &args),
+        Verb::Completions(args) => Ok(docs::completions(&mut Cli::command(), args.shell)),
+        Verb::Man => docs::man(Cli::command()),
+    }
+}
+
+/// The directory to work in, canonical: it names the app's socket.
+fn app_dir(dir: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    let dir = dir.unwrap_or_else(|| PathBuf::from("."));
+    let canonical =
+        dir.canonicalize().map_err(|error| Failure::usage(format!("cannot work in {}: {error}", dir.display())))?;
+    if canonical.is_dir() {
+        return Ok(canonical);
+    }
+    Err(Failure::usage(format!(
+        "cannot work in {}: it is not a directory; -d takes the app's directory",
+        dir.display()
+    )))
+}
+
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    tambat_manifest::parse_duration(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

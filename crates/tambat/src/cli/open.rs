@@ -1,0 +1,61 @@
+//! `tambat url` and `tambat open`.
+
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+use tambat_api::PortStatus;
+
+use super::UrlArgs;
+use super::running::{Running, block_on};
+use crate::failure::Failure;
+use crate::output;
+
+/// `tambat url [PROCESS[:PORT]]`.
+pub(crate) fn url(dir: &Path, args: &UrlArgs) -> Result<ExitCode, Failure> {
+    let port = block_on(port(dir, args.process.as_deref()))?;
+    if args.json {
+        output::print_json(&port);
+    } else {
+        output::print(&port.url);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `tambat open [PROCESS]`.
+pub(crate) fn open(dir: &Path, process: Option<&str>) -> Result<ExitCode, Failure> {
+    let port = block_on(port(dir, process))?;
+    if port.protocol != "http" {
+        return Err(Failure::usage(format!("cannot open {} in a browser: it speaks {}", port.url, port.protocol)));
+    }
+    let browser = std::env::var_os("BROWSER").filter(|b| !b.is_empty()).unwrap_or_else(|| "xdg-open".into());
+    let opened = Command::new(&browser).arg(&port.url).stdin(Stdio::null()).stdout(Stdio::null()).status();
+    match opened {
+        Ok(status) if status.success() => {
+            output::say(&port.url);
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(status) => Err(Failure::new(format!("cannot open {}: {} ended with {status}", port.url, browser.display()))),
+        Err(error) => Err(Failure::new(format!(
+            "cannot open {}: cannot run {}: {error}; set BROWSER, or visit it yourself",
+            port.url,
+            browser.display()
+        ))),
+    }
+}
+
+async fn port(dir: &Path, named: Option<&str>) -> Result<PortStatus, Failure> {
+    let running = Running::find(dir).await?;
+    let (process, port) =
+        named.map_or((None, None), |n| n.split_once(':').map_or((Some(n), None), |(p, port)| (Some(p), Some(port))));
+    let name = running.process_or_default(process)?;
+    let process = running.status.processes.iter().find(|p| p.name == name);
+    let ports = process.map(|p| p.ports.as_slice()).unwrap_or_default();
+    let found = match port {
+        None => ports.first(),
+        Some(port) => ports.iter().find(|p| p.name.as_deref() == Some(port)),
+    };
+    found.cloned().ok_or_else(|| match port {
+        Some(port) => Failure::usage(format!("{name} has no port `{port}`")),
+        None => Failure::new(format!("{name} exports no port (protocol = \"none\")")),
+    })
+}

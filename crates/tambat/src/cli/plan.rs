@@ -1,0 +1,187 @@
+//! `tambat plan`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde::Serialize;
+use tambat_model::{
+    Base, Formation, HandleState, Plan, PortKey, ProcessName, Protocol, Readiness, Role, ServicePorts, Wiring,
+};
+
+use super::PlanArgs;
+use crate::daemon::{self, StateDir};
+use crate::failure::Failure;
+use crate::{layers, output};
+
+/// `tambat plan`: what would run, on which ports, with which handles.
+pub(crate) fn run(dir: &Path, args: &PlanArgs) -> Result<ExitCode, Failure> {
+    let loaded = tambat_manifest::load(dir, args.source.procfile.as_deref())?;
+    let layers = layers::read(dir, &args.source.env_files, &args.source.env)?;
+    super::start::warn(loaded.warnings.iter().chain(&layers.warnings));
+    let plan = loaded.plan;
+    let formation = Formation::parse(&args.processes, true).map_err(|error| Failure::usage(error.to_string()))?;
+    let counts = formation.resolve(&plan, !args.no_deps).map_err(|error| Failure::usage(error.to_string()))?;
+    let state = StateDir::of(plan.dir()).ok();
+    let report = report(&plan, &counts, args, &layers, state.as_ref())?;
+    if args.json {
+        output::print_json(&report);
+    } else {
+        output::print(&show(&report));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    app: String,
+    dir: String,
+    build: Option<String>,
+    processes: Vec<PlannedProcess>,
+    cycles: Vec<Vec<String>>,
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PlannedProcess {
+    name: String,
+    instances: u16,
+    command: String,
+    ports: Vec<PlannedPort>,
+    ready: String,
+    stateful: bool,
+    uses: Vec<PlannedHandle>,
+}
+
+#[derive(Debug, Serialize)]
+struct PlannedPort {
+    name: Option<String>,
+    protocol: String,
+    port: Option<u16>,
+}
+
+#[derive(Debug, Serialize)]
+struct PlannedHandle {
+    variable: String,
+    provider: String,
+    url: Option<String>,
+}
+
+fn report(
+    plan: &Plan,
+    counts: &BTreeMap<ProcessName, u16>,
+    args: &PlanArgs,
+    layers: &layers::Layers,
+    state: Option<&StateDir>,
+) -> Result<Report, Failure> {
+    let base = daemon::wanted_base(&args.ports, layers.port.as_ref())?;
+    let (ports, notes) = ports(plan, base, state)?;
+    let attached = state.map(StateDir::attachments).unwrap_or_default();
+    let wiring = Wiring { service_ports: ports, attached, ..Wiring::default() };
+    let processes = plan.processes().iter().map(|process| PlannedProcess {
+        name: process.name.to_string(),
+        instances: counts.get(&process.name).copied().unwrap_or(0),
+        command: process.command.clone(),
+        ports: process.ports.iter().map(|port| planned_port(&wiring, &process.name, port)).collect(),
+        ready: ready(process.role, &process.ready, process.protocol()),
+        stateful: process.stateful,
+        uses: handles(plan, &wiring, &process.name),
+    });
+    let cycles = plan.cycles().into_iter().map(|cycle| cycle.into_iter().map(ToString::to_string).collect());
+    Ok(Report {
+        app: plan.name().to_string(),
+        dir: plan.dir().display().to_string(),
+        build: plan.build().map(str::to_owned),
+        processes: processes.collect(),
+        cycles: cycles.collect(),
+        notes,
+    })
+}
+
+/// Where ports would be. Whether they are free is found out by taking them, and `plan` takes nothing: it looks.
+fn ports(plan: &Plan, base: Base, state: Option<&StateDir>) -> Result<(ServicePorts, Vec<String>), Failure> {
+    let remembered = match base {
+        Base::At(wanted) => state.and_then(StateDir::base).filter(|r| r.wanted == wanted.get()),
+        Base::Kernel => None,
+    };
+    let base = remembered.and_then(|r| r.taken.try_into().ok()).map_or(base, Base::At);
+    let wanted = ServicePorts::wanted(plan, base).map_err(|process| {
+        Failure::usage(format!("the service port of `{process}` would be past 65535: choose a lower base with -p"))
+    })?;
+    let mut ports = ServicePorts::default();
+    let mut notes = Vec::new();
+    let listening = tambat_os::listening().unwrap_or_default();
+    for (key, port) in wanted {
+        let Some(port) = port else { continue };
+        if listening.iter().any(|l| l.addr.port() == port.get()) {
+            notes.push(format!(
+                "port {port} for {key} is taken now: `tambat start` would say by whom, and move on by 100"
+            ));
+        }
+        ports.insert(key, port);
+    }
+    Ok((ports, notes))
+}
+
+fn planned_port(wiring: &Wiring, process: &ProcessName, port: &tambat_model::PortPlan) -> PlannedPort {
+    let key = PortKey { process: process.clone(), port: port.name.clone() };
+    PlannedPort {
+        name: port.name.as_ref().map(ToString::to_string),
+        protocol: port.protocol.to_string(),
+        port: wiring.service_ports.get(&key).map(tambat_model::ServicePort::get),
+    }
+}
+
+fn ready(role: Role, readiness: &Readiness, protocol: Protocol) -> String {
+    match (role, readiness) {
+        (Role::Worker, _) => "at once (a worker: nothing says that it exports a port)".to_owned(),
+        (_, Readiness::Path(path, within)) => format!("GET {path} answers 2xx, within {within:?}"),
+        (_, Readiness::Protocol(within)) => format!("{protocol} answers, within {within:?}"),
+        (_, Readiness::AtOnce) => "at once".to_owned(),
+    }
+}
+
+fn handles(plan: &Plan, wiring: &Wiring, process: &ProcessName) -> Vec<PlannedHandle> {
+    let handles = wiring.handles(plan, process).into_iter();
+    let planned = handles.map(|handle| PlannedHandle {
+        variable: handle.var.to_string(),
+        provider: match handle.state {
+            HandleState::Attached(_) => format!("{} (attached)", handle.provider),
+            _ => handle.provider.to_string(),
+        },
+        url: handle.state.url().map(ToString::to_string),
+    });
+    planned.collect()
+}
+
+fn show(report: &Report) -> String {
+    let mut text = format!("{} in {}\n", report.app, report.dir);
+    if let Some(build) = &report.build {
+        text.push_str(&format!("build: {build}\n"));
+    }
+    for process in &report.processes {
+        let times = if process.instances == 1 { String::new() } else { format!(" × {}", process.instances) };
+        text.push_str(&format!("\n{}{times}: {}\n", process.name, process.command));
+        for port in &process.ports {
+            let number = port.port.map_or_else(|| "a port that the kernel chooses".to_owned(), |p| p.to_string());
+            let name = port.name.as_ref().map(|name| format!("{name} ")).unwrap_or_default();
+            text.push_str(&format!("    serves {name}{} at localhost:{number}\n", port.protocol));
+        }
+        text.push_str(&format!("    ready  {}\n", process.ready));
+        if process.stateful {
+            text.push_str("    one instance at a time: it is stateful\n");
+        }
+        for handle in &process.uses {
+            let url = handle.url.as_deref().unwrap_or("(known once it is started)");
+            text.push_str(&format!("    {}={url}  from {}\n", handle.variable, handle.provider));
+        }
+    }
+    for cycle in &report.cycles {
+        let round = cycle.iter().chain(cycle.first()).map(String::as_str).collect::<Vec<_>>().join(" → ");
+        text.push_str(&format!("\nnote: these use each other, which is fine, whoever is early waits: {round}\n"));
+    }
+    for note in &report.notes {
+        text.push_str(&format!("\nnote: {note}\n"));
+    }
+    text.trim_end().to_owned()
+}

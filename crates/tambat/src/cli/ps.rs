@@ -1,0 +1,95 @@
+//! `tambat ps`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use tambat_api::{AppStatus, InstanceStatus, ProcessStatus};
+
+use super::running::{Running, block_on};
+use crate::failure::Failure;
+use crate::output;
+
+/// `tambat ps`.
+pub(crate) fn run(dir: &Path, json: bool) -> Result<ExitCode, Failure> {
+    let running = block_on(Running::find(dir))?;
+    if json {
+        output::print_json(&running.status);
+    } else {
+        output::print(&show(&running.status));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(status: &AppStatus) -> String {
+    let header = ["PROCESS", "STATE", "PID", "URL", "INSTANCE AT", "OPEN", "RESTARTS"].map(str::to_owned).to_vec();
+    let rows: Vec<Vec<String>> = std::iter::once(header).chain(status.processes.iter().flat_map(rows)).collect();
+    let mut text = format!("{} in {}, pid {}\n\n{}", status.app, status.dir, status.pid, output::table(&rows));
+    let handles = handles(status);
+    if handles.len() > 1 {
+        text.push_str("\n\n");
+        text.push_str(&output::table(&handles));
+    }
+    for (name, cause) in causes(status) {
+        text.push_str(&format!("\n\n{name}: {cause}"));
+    }
+    text
+}
+
+fn rows(process: &ProcessStatus) -> Vec<Vec<String>> {
+    let urls: Vec<String> = process
+        .ports
+        .iter()
+        .map(|p| p.name.as_ref().map_or_else(|| p.url.clone(), |name| format!("{name} {}", p.url)))
+        .collect();
+    let first = urls.first().cloned().unwrap_or_else(|| "-".to_owned());
+    let mut rows: Vec<Vec<String>> = match process.instances.as_slice() {
+        [] => vec![vec![
+            process.name.clone(),
+            process.state.clone(),
+            "-".into(),
+            first,
+            "-".into(),
+            "-".into(),
+            "-".into(),
+        ]],
+        instances => instances.iter().map(|i| instance(process, i, &first)).collect(),
+    };
+    rows.extend(urls.into_iter().skip(1).map(|url| vec![String::new(), String::new(), String::new(), url]));
+    rows
+}
+
+fn instance(process: &ProcessStatus, instance: &InstanceStatus, url: &str) -> Vec<String> {
+    let paused = process.state == "paused" && instance.state == "ready";
+    let state = if paused { "ready, paused" } else { instance.state.as_str() };
+    let state = if process.worker && state == "ready" { "running" } else { state };
+    let mut address = instance.address.clone().unwrap_or_else(|| "-".to_owned());
+    if instance.exposed {
+        address.push_str(" (reachable past the router)");
+    }
+    let pid = instance.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+    vec![
+        instance.name.clone(),
+        state.to_owned(),
+        pid,
+        url.to_owned(),
+        address,
+        instance.open.to_string(),
+        instance.restarts.to_string(),
+    ]
+}
+
+fn handles(status: &AppStatus) -> Vec<Vec<String>> {
+    let header = ["HANDLE", "OF", "PROVIDER", "URL"].map(str::to_owned).to_vec();
+    let rows = status.processes.iter().flat_map(|p| {
+        p.uses.iter().map(|u| {
+            let provider = if u.attached { format!("{} (attached)", u.provider) } else { u.provider.clone() };
+            vec![u.variable.clone(), p.name.clone(), provider, u.url.clone().unwrap_or_else(|| "-".to_owned())]
+        })
+    });
+    std::iter::once(header).chain(rows).collect()
+}
+
+fn causes(status: &AppStatus) -> Vec<(&str, &str)> {
+    let of_instances = status.processes.iter().flat_map(|p| &p.instances);
+    of_instances.filter_map(|i| Some((i.name.as_str(), i.cause.as_deref()?))).collect()
+}

@@ -1,0 +1,90 @@
+//! `tambat run`.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use tambat_api::EnvironmentReport;
+use tambat_model::{Environment, Plan, ProcessName, ProcessPlan, ResourceUrl, Wiring, instance_environment};
+
+use super::RunArgs;
+use super::running::{Running, block_on};
+use crate::failure::Failure;
+use crate::layers::{self, Layers};
+use crate::output;
+
+/// `tambat run [--as PROCESS] CMD`: becomes the command, in the app's directory and environment, without a `PORT`. Handles
+/// come from the running app; without one they are missing, and that is said.
+pub(crate) fn run(dir: &Path, args: &RunArgs) -> Result<ExitCode, Failure> {
+    let loaded = tambat_manifest::load(dir, args.source.procfile.as_deref())?;
+    let layers = layers::read(dir, &args.source.env_files, &args.source.env)?;
+    let process = process(&loaded.plan, args.process.as_deref())?;
+    let environment = environment(dir, &loaded.plan, process, &layers)?;
+    let mut command = Command::new(&args.command[0]);
+    command.args(&args.command[1..]).current_dir(dir).env_clear();
+    command.envs(environment.iter().map(|(name, setting)| (name, &setting.value)));
+    command.envs(layers.raw.iter().map(|(name, value)| (name, value)));
+    let error = command.exec();
+    let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+    output::say(&format!("tambat: cannot run {}: {error}", args.command[0]));
+    Ok(ExitCode::from(code))
+}
+
+fn process<'a>(plan: &'a Plan, named: Option<&str>) -> Result<&'a ProcessPlan, Failure> {
+    let known = || plan.processes().iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
+    match named {
+        Some(named) => {
+            let found = plan.processes().iter().find(|p| p.name.as_str() == named);
+            found.ok_or_else(|| {
+                Failure::usage(format!("there is no process `{named}` in {}; it has {}", plan.name(), known()))
+            })
+        }
+        None => plan
+            .process(&ProcessName::web())
+            .or(plan.processes().first())
+            .ok_or_else(|| Failure::usage(format!("{} has no process", plan.name()))),
+    }
+}
+
+/// Only the running app knows where its handles point.
+fn environment(dir: &Path, plan: &Plan, process: &ProcessPlan, layers: &Layers) -> Result<Environment, Failure> {
+    let mut wiring = Wiring::default();
+    let asked: Result<EnvironmentReport, Failure> = block_on(async {
+        let running = Running::find(dir).await?;
+        let path = running.path(&format!("processes/{}/env?reveal=true", process.name));
+        Ok(running.client.get(&path).await?)
+    });
+    match asked {
+        Ok(report) => {
+            for used in &process.uses {
+                let handle =
+                    report.variables.iter().find(|v| v.name == used.var.as_str() && v.source.starts_with("handle"));
+                if let Some(url) = handle.and_then(|v| v.value.parse::<ResourceUrl>().ok()) {
+                    wiring.attached.insert(used.provider.to_string(), url);
+                }
+            }
+        }
+        Err(_) if process.uses.is_empty() => {}
+        Err(_) => {
+            let missing = |e: &Environment| {
+                process
+                    .uses
+                    .iter()
+                    .filter(|u| e.get(u.var.as_str()).is_none())
+                    .map(|u| u.var.to_string())
+                    .collect::<Vec<_>>()
+            };
+            let environment = instance_environment(plan, &wiring, &layers.all, process, None);
+            let missing = missing(&environment);
+            if !missing.is_empty() {
+                output::say(&format!(
+                    "tambat: {} does not run, so these handles are not set: {}; `tambat start` wires them",
+                    plan.name(),
+                    missing.join(", ")
+                ));
+            }
+            return Ok(environment);
+        }
+    }
+    Ok(instance_environment(plan, &wiring, &layers.all, process, None))
+}

@@ -1,0 +1,81 @@
+//! The running app of a directory, asked over its socket.
+
+use std::path::Path;
+
+use tambat_api::{AppStatus, Client, ClientError, Sockets};
+
+use crate::failure::Failure;
+
+/// A running app.
+pub(crate) struct Running {
+    /// Talks to it.
+    pub(crate) client: Client,
+    /// How it was a moment ago.
+    pub(crate) status: AppStatus,
+}
+
+impl Running {
+    /// The app of this directory or the nearest one above it. Fails loudly when it does not run.
+    pub(crate) async fn find(dir: &Path) -> Result<Self, Failure> {
+        let sockets = sockets()?;
+        for ancestor in dir.ancestors() {
+            let client = Client::new(sockets.socket(ancestor));
+            match client.status().await {
+                Ok(status) => return Ok(Self { client, status }),
+                Err(ClientError::NotRunning) => {}
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Err(not_running(dir))
+    }
+
+    /// The path of this app's own things.
+    pub(crate) fn path(&self, rest: &str) -> String {
+        format!("/apps/{}/{rest}", self.status.app)
+    }
+
+    /// The process that was named, or the one that is meant without a name: web, or the only one.
+    pub(crate) fn process_or_default(&self, named: Option<&str>) -> Result<String, Failure> {
+        let names: Vec<&str> = self.status.processes.iter().map(|p| p.name.as_str()).collect();
+        match (named, names.as_slice()) {
+            (Some(name), _) if names.contains(&name) => Ok(name.to_owned()),
+            (Some(name), _) => Err(self.no_process(name)),
+            (None, [only]) => Ok((*only).to_owned()),
+            (None, _) if names.contains(&"web") => Ok("web".to_owned()),
+            (None, _) => Err(Failure::usage(format!("name a process of {}: {}", self.status.app, names.join(", ")))),
+        }
+    }
+
+    /// There is no such process.
+    pub(crate) fn no_process(&self, name: &str) -> Failure {
+        let names: Vec<&str> = self.status.processes.iter().map(|p| p.name.as_str()).collect();
+        Failure::usage(format!("there is no process `{name}` in {}; it has {}", self.status.app, names.join(", ")))
+    }
+}
+
+/// Runs a verb that talks to a running app.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
+    runtime.block_on(work)
+}
+
+/// Where this user's control sockets are.
+pub(crate) fn sockets() -> Result<Sockets, Failure> {
+    Sockets::open(std::env::var_os("XDG_RUNTIME_DIR").as_deref()).map_err(|error| Failure::new(error.to_string()))
+}
+
+fn not_running(dir: &Path) -> Failure {
+    Failure::new(format!(
+        "no app runs in {} or above it: `tambat start` runs it, -d names another directory",
+        dir.display()
+    ))
+}
+
+/// A part of a path, percent-encoded (RFC 3986 §2.1).
+pub(crate) fn encode(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}

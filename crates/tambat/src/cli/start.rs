@@ -1,0 +1,166 @@
+//! `tambat start`.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+
+use tambat_api::{Client, Sockets};
+use tambat_manifest::Diagnostic;
+use tambat_model::{Formation, Plan, ProcessName};
+use tambat_os::{Lock, Spawner, WinSize};
+
+use super::running::{block_on, sockets};
+use super::{LogFormat, StartArgs};
+use crate::daemon::{self, Look, Start, StateDir};
+use crate::failure::Failure;
+use crate::{layers, output};
+
+/// A child's terminal is never narrower than this, however long the names are.
+const COLUMNS_MIN: u16 = 40;
+
+/// `tambat start [PROCESS[=N]...]` and `tambat start -- CMD`.
+pub(crate) fn run(dir: &Path, args: StartArgs, spawner: Option<Spawner>) -> Result<ExitCode, Failure> {
+    let spawner = spawner.ok_or_else(|| Failure::new("cannot start: there is no spawner"))?;
+    let (plan, warnings) = plan(dir, &args)?;
+    let layers = layers::read(dir, &args.source.env_files, &args.source.env)?;
+    let formation = formation(&args, &plan)?;
+    warn(warnings.iter().chain(&layers.warnings));
+    if args.detach {
+        drop(spawner);
+        return super::detach::run(dir, &plan, args.timeout);
+    }
+    if args.detached {
+        tambat_os::terminal::leave().map_err(|error| Failure::new(format!("cannot leave the terminal: {error}")))?;
+    }
+    let sockets = sockets()?;
+    let lock = lock(&sockets, &plan)?;
+    // What is wrong with limits shows where they are reached.
+    let _ = tambat_os::limits::raise_nofile();
+    let state = StateDir::of(plan.dir()).ok().filter(|state| match state.create() {
+        Ok(()) => true,
+        Err(error) => {
+            output::say(&format!(
+                "tambat: cannot use {}: {error}; logs and attachments are not kept",
+                state.path().display()
+            ));
+            false
+        }
+    });
+    let bound = daemon::bind(&plan, &args.ports, layers.port.as_ref(), &args.host, state.as_ref())?;
+    let look = look(&args, &plan, &formation);
+    let start = Start {
+        socket: sockets.socket(plan.dir()),
+        terminal: terminal(&look),
+        exit_on_end: args.exit_on_end,
+        plan,
+        formation,
+        layers,
+        bound,
+        lock,
+        sockets,
+        state,
+        look,
+    };
+    daemon::run(start, spawner)
+}
+
+/// What is worth saying, and keeps nothing from starting.
+pub(crate) fn warn<'a>(warnings: impl Iterator<Item = &'a Diagnostic>) {
+    let color = output::color_on_stderr();
+    warnings.for_each(|warning| output::say(&warning.render(color)));
+}
+
+fn plan(dir: &Path, args: &StartArgs) -> Result<(Plan, Vec<Diagnostic>), Failure> {
+    if args.command.is_empty() {
+        let loaded = tambat_manifest::load(dir, args.source.procfile.as_deref())?;
+        return Ok((loaded.plan, loaded.warnings));
+    }
+    Ok((tambat_manifest::plan_for_command(dir, &shell_words(&args.command))?, Vec::new()))
+}
+
+/// One word is a command line for the shell (`-- 'serve -p $PORT'`); several are words, and stay so.
+fn shell_words(words: &[String]) -> String {
+    if let [line] = words {
+        return line.clone();
+    }
+    let plain = |w: &str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&b));
+    let is_port = |w: &str| matches!(w, "$PORT" | "${PORT}");
+    let quote = |w: &String| if plain(w) || is_port(w) { w.clone() } else { format!("'{}'", w.replace('\'', r"'\''")) };
+    words.iter().map(quote).collect::<Vec<_>>().join(" ")
+}
+
+fn formation(args: &StartArgs, plan: &Plan) -> Result<BTreeMap<ProcessName, u16>, Failure> {
+    let usage = |error: tambat_model::FormationError| Failure::usage(error.to_string());
+    let mut counts =
+        Formation::parse(&args.processes, true).map_err(usage)?.resolve(plan, !args.no_deps).map_err(usage)?;
+    if let Some(formation) = &args.formation {
+        let asked = Formation::parse(&[formation], false).map_err(usage)?.resolve(plan, false).map_err(usage)?;
+        for (name, count) in asked {
+            if counts.get(&name).is_some_and(|c| *c > 0) {
+                counts.insert(name, count);
+            }
+        }
+    }
+    if counts.values().all(|count| *count == 0) {
+        return Err(Failure::usage(format!("nothing to start: every process of {} has 0 instances", plan.name())));
+    }
+    Ok(counts)
+}
+
+/// Whoever holds the lock runs the app.
+fn lock(sockets: &Sockets, plan: &Plan) -> Result<Lock, Failure> {
+    let path = sockets.lock(plan.dir());
+    let held =
+        Lock::try_exclusive(&path).map_err(|error| Failure::new(format!("cannot lock {}: {error}", path.display())))?;
+    held.ok_or_else(|| {
+        let client = Client::new(sockets.socket(plan.dir()));
+        let first = block_on(async { Ok(client.status().await?) });
+        let who = match first {
+            Ok(status) => {
+                let url =
+                    status.processes.iter().flat_map(|p| &p.ports).map(|p| p.url.as_str()).next().unwrap_or("no port");
+                format!("as pid {}, at {url}", status.pid)
+            }
+            Err(_) => "and is just starting or stopping".to_owned(),
+        };
+        Failure::new(format!(
+            "{} already runs {who}: `tambat ps` shows it, `tambat stop` stops it, `tambat restart` restarts a process",
+            plan.name()
+        ))
+    })
+}
+
+fn look(args: &StartArgs, plan: &Plan, formation: &BTreeMap<ProcessName, u16>) -> Look {
+    let names: Vec<String> = plan.processes().iter().map(|p| p.name.to_string()).collect();
+    let instances = formation.iter().filter(|(_, count)| **count > 0).map(|(name, count)| format!("{name}.{count}"));
+    let columns: Vec<String> = instances.chain(["tambat".to_owned()]).collect();
+    let text = args.log_format == LogFormat::Text;
+    Look {
+        format: args.log_format,
+        timestamp: !args.no_timestamp,
+        color_out: text && output::color_on_stdout(),
+        color_err: text && output::color_on_stderr(),
+        tty: text && std::io::stdout().is_terminal(),
+        width: Look::width_of(columns.iter().map(String::as_str)),
+        names,
+    }
+}
+
+/// Children get a terminal when we have one: narrower by what stands before their lines.
+fn terminal(look: &Look) -> Option<WinSize> {
+    let size = tambat_os::terminal::size(std::io::stdout()).filter(|_| look.tty)?;
+    Some(WinSize { rows: size.rows, cols: size.cols.saturating_sub(look.prefix_width()).max(COLUMNS_MIN) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_stay_words() {
+        let words = |words: &[&str]| shell_words(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>());
+        assert_eq!(words(&["serve -p $PORT"]), "serve -p $PORT");
+        assert_eq!(words(&["serve", "-p", "$PORT", "a b", "it's"]), r"serve -p $PORT 'a b' 'it'\''s'");
+    }
+}

@@ -1,0 +1,132 @@
+//! Swaps a provider for a remote URL and back: tested first, remembered, only its consumers restarted.
+
+use std::time::Duration;
+
+use tambat_model::{Plan, ProcessName, Provider, ResourceUrl, closest};
+use tambat_supervisor::Command;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::App;
+
+/// A provider that does not accept within this time is not reachable.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Why a provider was not swapped: whose fault, and what to do.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The request makes no sense.
+    Usage(String),
+    /// It makes sense, and it does not work.
+    NotSo(String),
+}
+
+/// Attaches a remote URL in the place of a provider.
+pub(crate) async fn attach(app: &App, name: &str, url: &str) -> Result<String, Refusal> {
+    let name = resolve(&app.plan, name)?;
+    let url: ResourceUrl =
+        url.parse().map_err(|error| Refusal::Usage(format!("cannot attach a URL to {name}: {error}")))?;
+    reach(&name, &url).await.map_err(Refusal::NotSo)?;
+    let replaced_before: Vec<ProcessName> = app.wiring().replaced(&app.plan).cloned().collect();
+    app.rewire(|wiring| drop(wiring.attached.insert(name.clone(), url.clone())));
+    let kept = remember(app);
+    let restarted = restart_consumers(app, &name);
+    let wiring = app.wiring();
+    let stopped: Vec<&ProcessName> =
+        wiring.replaced(&app.plan).filter(|p| !replaced_before.contains(p) && !p.is_web()).collect();
+    for process in &stopped {
+        app.command(Command::Stop((*process).clone()));
+    }
+    let stops = if stopped.is_empty() {
+        String::new()
+    } else {
+        format!("; {} stops, since nobody uses it", list(stopped.iter()))
+    };
+    let done = format!("{name} is now {url}; restarted: {restarted}{stops}{kept}");
+    app.sayer.say(done.clone());
+    Ok(done)
+}
+
+/// Takes the provider back.
+pub(crate) fn detach(app: &App, name: &str) -> Result<String, Refusal> {
+    let name = resolve(&app.plan, name)?;
+    let replaced: Vec<ProcessName> = app.wiring().replaced(&app.plan).cloned().collect();
+    if !app.wiring().attached.contains_key(&name) {
+        return Err(Refusal::NotSo(format!("cannot detach {name}: nothing is attached in its place")));
+    }
+    app.rewire(|wiring| drop(wiring.attached.remove(&name)));
+    let kept = remember(app);
+    let wiring = app.wiring();
+    let still: Vec<&ProcessName> = wiring.replaced(&app.plan).collect();
+    let back: Vec<&ProcessName> = replaced.iter().filter(|p| !still.contains(p)).collect();
+    for process in &back {
+        let count = app.plan.process(process).map_or(1, |p| p.instances.max(1));
+        app.command(Command::Scale((*process).clone(), count));
+    }
+    let restarted = restart_consumers(app, &name);
+    let starts = if back.is_empty() { String::new() } else { format!("; {} starts again", list(back.iter())) };
+    let done = format!("{name} is back{starts}; restarted: {restarted}{kept}");
+    app.sayer.say(done.clone());
+    Ok(done)
+}
+
+/// The provider that is meant, as handles name it: `chat` for its first port `chat:c2s`.
+fn resolve(plan: &Plan, name: &str) -> Result<String, Refusal> {
+    let providers = plan.providers();
+    if providers.iter().any(|p| p == name) {
+        return Ok(name.to_owned());
+    }
+    let uses = plan.processes().iter().flat_map(|p| &p.uses);
+    let first =
+        uses.map(|used| &used.provider).find(|p| matches!(p, Provider::Process(key) if key.process.as_str() == name));
+    if let Some(provider) = first {
+        return Ok(provider.to_string());
+    }
+    let known = if providers.is_empty() {
+        "no process uses anything".to_owned()
+    } else {
+        format!("used are {}", providers.join(", "))
+    };
+    let meant = closest(name, providers.iter().map(String::as_str))
+        .map(|m| format!("; did you mean `{m}`?"))
+        .unwrap_or_default();
+    Err(Refusal::Usage(format!("no process uses `{name}`: {known}{meant}")))
+}
+
+/// Says how it went without ever saying the URL's password.
+async fn reach(name: &str, url: &ResourceUrl) -> Result<(), String> {
+    let not = |cause: String| format!("cannot attach {url} to {name}: {cause}; nothing was changed");
+    let Some(port) = url.port() else {
+        return Err(not(format!("it has no port, and {} has no usual one; write HOST:PORT", url.scheme())));
+    };
+    match timeout(CONNECT_LIMIT, TcpStream::connect((url.host(), port))).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(not(format!("{}:{port} cannot be reached: {error}", url.host()))),
+        Err(_) => Err(not(format!("{}:{port} does not accept within {} s", url.host(), CONNECT_LIMIT.as_secs()))),
+    }
+}
+
+fn remember(app: &App) -> String {
+    let written = match &app.state {
+        Some(state) => state.set_attachments(&app.wiring().attached).map_err(|error| error.to_string()),
+        None => Err("there is no state folder".to_owned()),
+    };
+    written
+        .err()
+        .map(|error| format!("; this lasts until tambat ends, for it cannot be remembered: {error}"))
+        .unwrap_or_default()
+}
+
+fn restart_consumers(app: &App, name: &str) -> String {
+    let world = app.world.borrow().clone();
+    let runs = |p: &ProcessName| world.processes.get(p).is_some_and(|view| !view.instances.is_empty());
+    let consumers: Vec<&ProcessName> = app.plan.consumers_of(name).map(|p| &p.name).filter(|p| runs(p)).collect();
+    for consumer in &consumers {
+        app.command(Command::Restart((*consumer).clone()));
+    }
+    if consumers.is_empty() { "nothing".to_owned() } else { list(consumers.iter()) }
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a &'a ProcessName>) -> String {
+    names.map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
+}

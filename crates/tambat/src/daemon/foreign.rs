@@ -1,0 +1,159 @@
+//! Providers in other apps: found by name among this user's running tambats, followed while they run.
+//!
+//! A handle to `billing/api` points at a port held here. While billing runs, connections go on to its service port;
+//! while it does not, they wait, and then fail with the cause.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tambat_api::{AppStatus, Client, PortStatus};
+use tambat_model::{ForeignUrl, Load, Protocol, Provider, ServicePort, UrlTemplate};
+use tambat_supervisor::Command;
+use tokio::sync::{mpsc, watch};
+
+use super::App;
+
+/// How long a connection waits for an app that is not running.
+pub(crate) const HOLD: Duration = Duration::from_secs(30);
+
+/// How often an app that is not running is looked for.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The same, while a connection waits for it.
+const SEARCH_INTERVAL_WANTED: Duration = Duration::from_millis(50);
+
+/// At the start, other apps get this long to say how their handles are written.
+const SETTLE_LIMIT: Duration = Duration::from_millis(500);
+
+/// Where a provider in another app is now.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    /// Its service port.
+    pub(crate) addr: SocketAddr,
+    /// What it speaks.
+    pub(crate) protocol: Protocol,
+    /// Connections from here.
+    pub(crate) load: Arc<Load>,
+}
+
+/// The providers in other apps that run now.
+pub(crate) type Known = BTreeMap<Provider, Seen>;
+
+/// Follows every other app that a handle points at.
+pub(crate) fn watch_all(app: &Arc<App>) -> (watch::Receiver<Known>, mpsc::UnboundedSender<ServicePort>) {
+    let (known_out, known) = watch::channel(Known::new());
+    let (waiting_out, mut waiting) = mpsc::unbounded_channel::<ServicePort>();
+    let (wanted_out, wanted) = watch::channel(0_u64);
+    let known_out = Arc::new(known_out);
+    for provider in app.wiring().foreign.into_keys() {
+        tokio::spawn(follow(Arc::clone(app), provider, Arc::clone(&known_out), wanted.clone()));
+    }
+    tokio::spawn(async move {
+        while waiting.recv().await.is_some() {
+            wanted_out.send_modify(|count| *count += 1);
+        }
+    });
+    (known, waiting_out)
+}
+
+/// Before anything starts: other apps that run say how their handles are written.
+pub(crate) async fn settle(app: &Arc<App>) {
+    let providers: Vec<Provider> = app.wiring().foreign.into_keys().collect();
+    let look = async {
+        for provider in providers {
+            if let Some((_, port)) = find(app, &provider).await {
+                learn(app, &provider, &port);
+            }
+        }
+    };
+    // One that is slower is learned later, and its consumers are restarted if need be.
+    let _ = tokio::time::timeout(SETTLE_LIMIT, look).await;
+}
+
+async fn follow(app: Arc<App>, provider: Provider, known: Arc<watch::Sender<Known>>, mut wanted: watch::Receiver<u64>) {
+    let mut eager_until = None;
+    loop {
+        if let Some((client, port)) = find(&app, &provider).await {
+            let seen = Seen {
+                addr: (Ipv4Addr::LOCALHOST, port.port).into(),
+                protocol: port.protocol.parse().unwrap_or(Protocol::Tcp),
+                load: Arc::default(),
+            };
+            known.send_modify(|all| drop(all.insert(provider.clone(), seen)));
+            let changed = learn(&app, &provider, &port);
+            app.sayer.say(format!("{provider} runs: connections go to port {}", port.port));
+            if changed {
+                restart_consumers(&app, &provider);
+            }
+            until_gone(&client, &provider).await;
+            known.send_modify(|all| drop(all.remove(&provider)));
+            app.sayer.say(format!("{provider} has ended: connections wait for it"));
+        }
+        let now = tokio::time::Instant::now();
+        let pause = if eager_until.is_some_and(|until| now < until) { SEARCH_INTERVAL_WANTED } else { SEARCH_INTERVAL };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            changed = wanted.changed() => match changed {
+                Ok(()) => eager_until = Some(tokio::time::Instant::now() + HOLD),
+                Err(_) => return,
+            },
+        }
+    }
+}
+
+/// The handle is written as the other app has it. True if that is not what consumers were told.
+fn learn(app: &App, provider: &Provider, port: &PortStatus) -> bool {
+    let Ok(template) = port.template.parse::<UrlTemplate>() else { return false };
+    let wiring = app.wiring();
+    let Some(held) = wiring.foreign.get(provider).filter(|held| held.template != template) else { return false };
+    let new = ForeignUrl { port: held.port, template };
+    app.rewire(|wiring| drop(wiring.foreign.insert(provider.clone(), new)));
+    true
+}
+
+fn restart_consumers(app: &App, provider: &Provider) {
+    let name = provider.to_string();
+    let attached = app.wiring().attached.contains_key(&name);
+    for consumer in app.plan.consumers_of(&name).filter(|_| !attached) {
+        let running = app.world.borrow().processes.get(&consumer.name).is_some_and(|view| !view.instances.is_empty());
+        if running {
+            app.sayer.say(format!("{} is restarted: its handle to {name} has changed", consumer.name));
+            app.command(Command::Restart(consumer.name.clone()));
+        }
+    }
+}
+
+/// The running app of that name and its port, asked over its socket.
+async fn find(app: &App, provider: &Provider) -> Option<(Client, PortStatus)> {
+    let Provider::Foreign { app: name, .. } = provider else { return None };
+    for socket in app.sockets.all() {
+        let client = Client::new(socket);
+        if let Ok(status) = client.status().await
+            && status.app == name.as_str()
+            && let Some(port) = port_of(&status, provider)
+        {
+            return Some((client, port));
+        }
+    }
+    None
+}
+
+fn port_of(status: &AppStatus, provider: &Provider) -> Option<PortStatus> {
+    let Provider::Foreign { process, port, .. } = provider else { return None };
+    let found = status.processes.iter().find(|p| p.name == process.as_str())?;
+    let by_name = |p: &&PortStatus| port.as_ref().is_none_or(|name| p.name.as_deref() == Some(name.as_str()));
+    found.ports.iter().find(by_name).cloned()
+}
+
+/// Returns when the other app's socket has closed, or it has no such port any more.
+async fn until_gone(client: &Client, provider: &Provider) {
+    let Provider::Foreign { app, .. } = provider else { return };
+    let Ok(mut lines) = client.lines(&format!("/apps/{app}/watch")).await else { return };
+    while let Some(Ok(status)) = lines.next::<AppStatus>().await {
+        if port_of(&status, provider).is_none() {
+            return;
+        }
+    }
+}

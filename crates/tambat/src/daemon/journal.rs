@@ -1,0 +1,241 @@
+//! Where every line goes: the ring on disk, those who follow, the terminal.
+//!
+//! The terminal has a thread of its own: a reader that has stopped (`tambat start | less`) must slow the app's output
+//! down, not the daemon.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tambat_api::LogRecord;
+use tambat_supervisor::{OutputLine, Stream, Told};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::logstore::LogStore;
+use super::terminal::Look;
+
+/// So many lines may wait for the terminal; then whoever writes waits.
+const TERMINAL_LINES_MAX: usize = 256;
+
+/// So many lines a follower may lag behind before it misses some, and is told so.
+const FOLLOWER_LINES_MAX: usize = 4096;
+
+/// At the end the terminal gets this long to take what is left.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
+/// Lets the daemon's other parts say something.
+#[derive(Debug, Clone)]
+pub(crate) struct Sayer {
+    records: mpsc::UnboundedSender<LogRecord>,
+    followers: broadcast::Sender<Arc<LogRecord>>,
+}
+
+impl Sayer {
+    /// tambat itself says something.
+    pub(crate) fn say(&self, text: impl Into<String>) {
+        self.record("tambat", "system", text.into());
+    }
+
+    /// A line of the build.
+    pub(crate) fn build(&self, text: String) {
+        self.record("build", "out", text);
+    }
+
+    /// Every line from now on.
+    pub(crate) fn follow(&self) -> broadcast::Receiver<Arc<LogRecord>> {
+        self.followers.subscribe()
+    }
+
+    fn record(&self, source: &str, stream: &str, text: String) {
+        // At the very end nobody reads any more.
+        let _ = self.records.send(record(source.to_owned(), stream, text));
+    }
+}
+
+/// What the journal reads.
+pub(crate) struct Inlets {
+    /// What instances write.
+    pub(crate) lines: mpsc::Receiver<OutputLine>,
+    /// What happens to instances.
+    pub(crate) news: mpsc::UnboundedReceiver<Told>,
+    said: mpsc::UnboundedReceiver<LogRecord>,
+}
+
+/// The journal at work.
+pub(crate) struct Journal {
+    task: tokio::task::JoinHandle<Terminal>,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+/// The two ends: one to speak, one for [`Journal::start`].
+pub(crate) fn channel(lines: mpsc::Receiver<OutputLine>, news: mpsc::UnboundedReceiver<Told>) -> (Sayer, Inlets) {
+    let (records, said) = mpsc::unbounded_channel();
+    let (followers, _) = broadcast::channel(FOLLOWER_LINES_MAX);
+    (Sayer { records, followers }, Inlets { lines, news, said })
+}
+
+/// Stands for "it is ready" where a line of the app's own would stand.
+pub(crate) const READY: &str = "\0ready";
+
+/// Adds where people reach it to a line of an instance that names its private port, and to [`READY`]: source, text.
+pub(crate) type Annotate = Box<dyn Fn(&str, &str) -> Option<String> + Send>;
+
+impl Journal {
+    /// Begins to take lines.
+    pub(crate) fn start(
+        inlets: Inlets,
+        sayer: &Sayer,
+        look: Look,
+        store: Option<LogStore>,
+        annotate: Annotate,
+    ) -> Self {
+        let terminal = Terminal::start(look);
+        let (stop, stopped) = oneshot::channel();
+        let writer = Writer { terminal, store, store_failed: false, followers: sayer.followers.clone(), annotate };
+        Self { task: tokio::spawn(writer.run(inlets, stopped)), stop: Some(stop) }
+    }
+
+    /// Takes what is still on its way and ends.
+    pub(crate) async fn finish(mut self) {
+        drop(self.stop.take());
+        if let Ok(terminal) = self.task.await {
+            terminal.finish();
+        }
+    }
+}
+
+struct Writer {
+    terminal: Terminal,
+    store: Option<LogStore>,
+    store_failed: bool,
+    followers: broadcast::Sender<Arc<LogRecord>>,
+    annotate: Annotate,
+}
+
+impl Writer {
+    async fn run(mut self, mut inlets: Inlets, mut stopped: oneshot::Receiver<()>) -> Terminal {
+        loop {
+            tokio::select! {
+                biased;
+                Some(line) = inlets.lines.recv() => self.line(line).await,
+                Some(told) = inlets.news.recv() => self.news(&told).await,
+                Some(said) = inlets.said.recv() => self.write(said).await,
+                _ = &mut stopped => break,
+            }
+        }
+        self.terminal
+    }
+
+    async fn line(&mut self, line: OutputLine) {
+        let stream = match line.stream {
+            Stream::Out => "out",
+            Stream::Err => "err",
+        };
+        self.write(record(line.instance.to_string(), stream, line.text)).await;
+    }
+
+    async fn news(&mut self, told: &Told) {
+        let port = match (&told.news, told.port) {
+            (tambat_supervisor::News::Started { .. }, Some(port)) => format!(", PORT {port}"),
+            _ => String::new(),
+        };
+        let source = told.instance.to_string();
+        let place = match &told.news {
+            tambat_supervisor::News::Ready { .. } => (self.annotate)(&source, READY).unwrap_or_default(),
+            _ => String::new(),
+        };
+        self.write(record(source, "system", format!("{}{port}{place}", told.news))).await;
+    }
+
+    async fn write(&mut self, record: LogRecord) {
+        self.keep(&record);
+        let mut shown = record.clone();
+        if self.terminal.tty
+            && record.stream != "system"
+            && let Some(more) = (self.annotate)(&record.source, &record.text)
+        {
+            shown.text.push_str(&more);
+        }
+        // Without a follower there is nobody to send to.
+        let _ = self.followers.send(Arc::new(record));
+        self.terminal.write(shown).await;
+    }
+
+    /// A full disk is said once; the lines still reach the terminal and those who follow.
+    fn keep(&mut self, record: &LogRecord) {
+        let Some(store) = &mut self.store else { return };
+        match store.append(record) {
+            Ok(()) => self.store_failed = false,
+            Err(_) if self.store_failed => {}
+            Err(error) => {
+                self.store_failed = true;
+                let text =
+                    format!("cannot write the log: {error}; `tambat logs` lacks lines until there is room again");
+                self.terminal.try_write(self::record("tambat".to_owned(), "system", text));
+            }
+        }
+    }
+}
+
+/// The thread that writes to standard output and standard error.
+struct Terminal {
+    lines: Option<mpsc::Sender<LogRecord>>,
+    thread: Option<JoinHandle<()>>,
+    done: Arc<Mutex<std::sync::mpsc::Receiver<()>>>,
+    tty: bool,
+}
+
+impl Terminal {
+    fn start(look: Look) -> Self {
+        let tty = look.tty;
+        let (lines, mut received) = mpsc::channel::<LogRecord>(TERMINAL_LINES_MAX);
+        let (end, done) = std::sync::mpsc::channel();
+        let write = move || {
+            while let Some(record) = received.blocking_recv() {
+                show(&look, &record);
+            }
+            let _ = end.send(());
+        };
+        let thread = std::thread::Builder::new().name("terminal".to_owned()).stack_size(128 * 1024).spawn(write).ok();
+        Self { lines: thread.is_some().then_some(lines), thread, done: Arc::new(Mutex::new(done)), tty }
+    }
+
+    async fn write(&self, record: LogRecord) {
+        if let Some(lines) = &self.lines {
+            let _ = lines.send(record).await;
+        }
+    }
+
+    fn try_write(&self, record: LogRecord) {
+        if let Some(lines) = &self.lines {
+            let _ = lines.try_send(record);
+        }
+    }
+
+    /// Waits until all is written, but not for a reader that has stopped.
+    fn finish(mut self) {
+        self.lines = None;
+        let written = self.done.lock().is_ok_and(|done| done.recv_timeout(FLUSH_LIMIT).is_ok());
+        if let Some(thread) = self.thread.take().filter(|_| written) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The app's lines are facts, tambat's own are words to people. A terminal that has been closed takes neither, and that
+/// is no reason to end: the hang-up signal is.
+fn show(look: &Look, record: &LogRecord) {
+    let line = look.render(record);
+    if record.stream == "system" {
+        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    } else {
+        let mut out = std::io::stdout().lock();
+        let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    }
+}
+
+fn record(source: String, stream: &str, text: String) -> LogRecord {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    LogRecord { at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX), source, stream: stream.to_owned(), text }
+}

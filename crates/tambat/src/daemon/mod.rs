@@ -1,0 +1,327 @@
+//! What `tambat start` runs: supervisor, router, control API and journal, put together.
+
+mod api;
+mod attach;
+mod build;
+mod foreign;
+mod journal;
+mod logstore;
+mod routes;
+mod service;
+mod state;
+mod status;
+mod terminal;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tambat_api::Sockets;
+use tambat_model::{Plan, ProcessName, Wiring, World};
+use tambat_os::{Lock, Signal, Spawner, WinSize};
+use tambat_router::{Router, RouterSettings};
+use tambat_supervisor::{Command, Outcome, Outlets, Setup, Supervisor};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::failure::Failure;
+use crate::layers::Layers;
+
+pub(crate) use api::is_of;
+pub(crate) use journal::Sayer;
+pub(crate) use logstore::tail;
+pub(crate) use service::{Bound, bind, unseen_template, wanted_base};
+pub(crate) use state::StateDir;
+pub(crate) use terminal::Look;
+
+/// So many lines of the app may wait for the journal; then whoever writes waits.
+const OUTPUT_LINES_MAX: usize = 256;
+
+/// Everything that a start needs, decided and held.
+#[derive(Debug)]
+pub(crate) struct Start {
+    /// The app.
+    pub(crate) plan: Plan,
+    /// How many of each process.
+    pub(crate) formation: BTreeMap<ProcessName, u16>,
+    /// The environment's shared sources.
+    pub(crate) layers: Layers,
+    /// The service ports, held.
+    pub(crate) bound: Bound,
+    /// Proof that nobody else runs this app.
+    pub(crate) lock: Lock,
+    /// Where its control socket will be.
+    pub(crate) socket: PathBuf,
+    /// Where others' sockets are.
+    pub(crate) sockets: Sockets,
+    /// What is remembered between runs; none where there is no place for it.
+    pub(crate) state: Option<StateDir>,
+    /// How lines look.
+    pub(crate) look: Look,
+    /// The children's terminal; none: pipes.
+    pub(crate) terminal: Option<WinSize>,
+    /// The first end ends everything.
+    pub(crate) exit_on_end: bool,
+}
+
+/// What the parts of the daemon share.
+pub(crate) struct App {
+    /// The app.
+    pub(crate) plan: Arc<Plan>,
+    /// What runs.
+    pub(crate) world: watch::Receiver<Arc<World>>,
+    /// To the supervisor.
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    /// The router.
+    pub(crate) router: Router,
+    /// To the user.
+    pub(crate) sayer: Sayer,
+    /// What is remembered.
+    pub(crate) state: Option<StateDir>,
+    /// The addresses of each service port.
+    pub(crate) addresses: BTreeMap<u16, Vec<std::net::SocketAddr>>,
+    /// Others' sockets.
+    pub(crate) sockets: Sockets,
+    /// Changes whenever handles do.
+    pub(crate) rewired: watch::Sender<u64>,
+    wiring: Mutex<Wiring>,
+}
+
+impl App {
+    /// Where handles point now.
+    pub(crate) fn wiring(&self) -> Wiring {
+        self.wiring.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Points handles elsewhere: for the next start of each consumer, and for everybody who shows them.
+    pub(crate) fn rewire(&self, change: impl FnOnce(&mut Wiring)) {
+        let wiring = {
+            let mut wiring = self.wiring.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&mut wiring);
+            wiring.clone()
+        };
+        self.command(Command::Rewire(wiring));
+        self.rewired.send_modify(|count| *count += 1);
+    }
+
+    /// Tells the supervisor; one that has ended needs no telling.
+    pub(crate) fn command(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
+}
+
+/// Runs the app until nothing of it is left.
+pub(crate) fn run(start: Start, spawner: Spawner) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
+    runtime.block_on(serve(start, spawner))
+}
+
+async fn serve(start: Start, spawner: Spawner) -> Result<ExitCode, Failure> {
+    let signals = Signals::install().map_err(|error| Failure::new(format!("cannot watch signals: {error}")))?;
+    let control = api::listen(&start.socket)?;
+    let parts = assemble(start, spawner)?;
+    let app = Arc::clone(&parts.app);
+    let background = [
+        tokio::spawn(api::serve(control, Arc::clone(&app))),
+        tokio::spawn(routes::publish(Arc::clone(&app), parts.tables, parts.foreign)),
+        tokio::spawn(routes::report(Arc::clone(&app), parts.reports, parts.waiting)),
+    ];
+    let mut supervisor = parts.supervisor;
+    let outcome = run_to_the_end(&app, &mut supervisor, signals, parts.build).await;
+    background.iter().for_each(tokio::task::JoinHandle::abort);
+    let _ = std::fs::remove_file(&parts.socket);
+    parts.journal.finish().await;
+    drop(parts.lock);
+    outcome
+}
+
+/// The daemon's parts, started.
+struct Parts {
+    app: Arc<App>,
+    supervisor: Supervisor,
+    journal: journal::Journal,
+    tables: watch::Sender<Arc<tambat_model::RouteTable>>,
+    reports: mpsc::UnboundedReceiver<tambat_router::RouterReport>,
+    foreign: watch::Receiver<foreign::Known>,
+    waiting: mpsc::UnboundedSender<tambat_model::ServicePort>,
+    build: Option<build::Build>,
+    socket: PathBuf,
+    lock: Lock,
+}
+
+fn assemble(start: Start, spawner: Spawner) -> Result<Parts, Failure> {
+    let plan = Arc::new(start.plan);
+    let (world_out, world) = watch::channel(Arc::new(World::default()));
+    let (lines_out, lines) = mpsc::channel(OUTPUT_LINES_MAX);
+    let (news_out, news) = mpsc::unbounded_channel();
+    let (report_out, reports) = mpsc::unbounded_channel();
+    let (tables, table) = watch::channel(Arc::default());
+    let (rewired, _) = watch::channel(0);
+    let (sayer, inlets) = journal::channel(lines, news);
+    let attached = start.state.as_ref().map(StateDir::attachments).unwrap_or_default();
+    let unseen = |port| tambat_model::ForeignUrl { port, template: unseen_template() };
+    let wiring = Wiring {
+        service_ports: start.bound.ports.clone(),
+        foreign: start.bound.foreign.iter().map(|(provider, port)| (provider.clone(), unseen(*port))).collect(),
+        attached: attached.into_iter().filter(|(name, _)| plan.providers().contains(name)).collect(),
+    };
+    let addresses = start
+        .bound
+        .listeners
+        .iter()
+        .map(|l| (l.port.get(), l.sockets.iter().filter_map(|s| s.local_addr().ok()).collect()));
+    let addresses = addresses.collect();
+    let mut formation = start.formation;
+    for replaced in wiring.replaced(&plan) {
+        formation.insert(replaced.clone(), 0);
+    }
+    let router = Router::start(start.bound.listeners, table, report_out, RouterSettings::default())
+        .map_err(|error| Failure::new(format!("cannot start the router: {error}")))?;
+    let setup = Setup {
+        plan: Arc::clone(&plan),
+        formation,
+        wiring: wiring.clone(),
+        layers: start.layers.all,
+        raw_env: start.layers.raw,
+        terminal: start.terminal,
+        building: true,
+        exit_on_end: start.exit_on_end,
+    };
+    let build = build::Build::of(&setup, &spawner)?;
+    let supervisor = Supervisor::start(setup, spawner, Outlets { world: world_out, lines: lines_out, news: news_out });
+    let app = Arc::new(App {
+        plan,
+        world,
+        commands: supervisor.commands(),
+        router,
+        sayer: sayer.clone(),
+        state: start.state,
+        addresses,
+        sockets: start.sockets,
+        rewired,
+        wiring: Mutex::new(wiring),
+    });
+    let store = app.state.as_ref().and_then(|state| logstore::LogStore::open(state.path()).ok());
+    let journal = journal::Journal::start(inlets, &sayer, start.look, store, status::annotate(&app));
+    start.bound.notes.iter().for_each(|note| sayer.say(note));
+    let (foreign, waiting) = foreign::watch_all(&app);
+    Ok(Parts {
+        app,
+        supervisor,
+        journal,
+        tables,
+        reports,
+        foreign,
+        waiting,
+        build,
+        socket: start.socket,
+        lock: start.lock,
+    })
+}
+
+/// From the build to the last instance's end.
+async fn run_to_the_end(
+    app: &Arc<App>,
+    supervisor: &mut Supervisor,
+    mut signals: Signals,
+    build: Option<build::Build>,
+) -> Result<ExitCode, Failure> {
+    app.sayer.say(status::headline(app));
+    if let Some(build) = build {
+        tokio::select! {
+            built = build.run(&app.sayer) => built?,
+            signal = signals.stop() => {
+                app.sayer.say(format!("stopped by SIG{} while building", signal.name()));
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+    }
+    foreign::settle(app).await;
+    app.command(Command::Built);
+    let mut asked = false;
+    loop {
+        tokio::select! {
+            outcome = supervisor.outcome() => {
+                return Ok(match outcome {
+                    Outcome::Stopped => ExitCode::SUCCESS,
+                    Outcome::Ended { code } => {
+                        app.sayer.say(format!("every process has ended; the first code that is not 0: {code}").replace("; the first code that is not 0: 0", ""));
+                        ExitCode::from(code)
+                    }
+                });
+            }
+            event = signals.next() => match event {
+                Incoming::Stop(signal) if asked => {
+                    app.sayer.say(format!("SIG{} again: killing what is left", signal.name()));
+                    app.command(Command::Kill);
+                }
+                Incoming::Stop(signal) => {
+                    asked = true;
+                    app.sayer.say(format!("SIG{}: stopping (once more kills)", signal.name()));
+                    app.command(Command::Shutdown);
+                }
+                Incoming::Forward(signal) => app.command(Command::Signal(signal)),
+                Incoming::Resize => {
+                    if let Some(size) = tambat_os::terminal::size(std::io::stdout()) {
+                        app.command(Command::Resize(size));
+                    }
+                }
+            },
+        }
+    }
+}
+
+/// A signal that arrived.
+enum Incoming {
+    Stop(Signal),
+    Forward(Signal),
+    Resize,
+}
+
+/// The signals that mean something here: INT, TERM and HUP stop; USR1 and USR2 are handed on; WINCH resizes.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+    user1: tokio::signal::unix::Signal,
+    user2: tokio::signal::unix::Signal,
+    resize: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
+            resize: signal(SignalKind::window_change())?,
+        })
+    }
+
+    /// Cancel safe.
+    async fn next(&mut self) -> Incoming {
+        tokio::select! {
+            _ = self.interrupt.recv() => Incoming::Stop(Signal::INT),
+            _ = self.terminate.recv() => Incoming::Stop(Signal::TERM),
+            _ = self.hang_up.recv() => Incoming::Stop(Signal::HUP),
+            _ = self.user1.recv() => Incoming::Forward(Signal::USR1),
+            _ = self.user2.recv() => Incoming::Forward(Signal::USR2),
+            _ = self.resize.recv() => Incoming::Resize,
+        }
+    }
+
+    /// The next that stops; the others are passed over.
+    async fn stop(&mut self) -> Signal {
+        loop {
+            if let Incoming::Stop(signal) = self.next().await {
+                return signal;
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! From world to route table, and from the router back to the supervisor.
+
+use std::sync::Arc;
+
+use tambat_model::{RouteTable, ServicePort, foreign_route, route_table};
+use tambat_router::RouterReport;
+use tambat_supervisor::Command;
+use tokio::sync::{mpsc, watch};
+
+use super::{App, foreign};
+
+/// Publishes a new table after every change of the world, the wiring or other apps.
+pub(crate) async fn publish(
+    app: Arc<App>,
+    tables: watch::Sender<Arc<RouteTable>>,
+    mut foreign: watch::Receiver<foreign::Known>,
+) {
+    let mut world = app.world.clone();
+    let mut rewired = app.rewired.subscribe();
+    loop {
+        let now = Arc::clone(&world.borrow_and_update());
+        let known = foreign.borrow_and_update().clone();
+        rewired.mark_unchanged();
+        let wiring = app.wiring();
+        let mut table = route_table(&app.plan, &wiring, &now);
+        for (provider, held) in &wiring.foreign {
+            let route = match known.get(provider) {
+                Some(seen) => foreign_route(
+                    &provider.to_string(),
+                    seen.protocol,
+                    Some((seen.addr, Arc::clone(&seen.load))),
+                    foreign::HOLD,
+                ),
+                None => foreign_route(&provider.to_string(), tambat_model::Protocol::Tcp, None, foreign::HOLD),
+            };
+            table.insert(held.port, route);
+        }
+        if tables.send(Arc::new(table)).is_err() {
+            return;
+        }
+        tokio::select! {
+            changed = world.changed() => if changed.is_err() { return },
+            changed = foreign.changed() => if changed.is_err() { return },
+            changed = rewired.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Hands on what the router reports: a live instance that refused, a connection that waits.
+pub(crate) async fn report(
+    app: Arc<App>,
+    mut reports: mpsc::UnboundedReceiver<RouterReport>,
+    waiting: mpsc::UnboundedSender<ServicePort>,
+) {
+    while let Some(report) = reports.recv().await {
+        match report {
+            RouterReport::Refused { generation, .. } => app.command(Command::Refused { run: generation }),
+            RouterReport::Waiting { port } => {
+                let of_ours = app.wiring().service_ports.iter().find(|(_, p)| *p == port).map(|(key, _)| key.process.clone());
+                match of_ours {
+                    Some(process) => app.command(Command::Wanted(process)),
+                    // The watchers of other apps end with the daemon.
+                    None => drop(waiting.send(port)),
+                }
+            }
+            RouterReport::AcceptPaused { port, cause } => app.sayer.say(format!(
+                "cannot take more connections at port {port} for now: {cause}; those there are go on (is ulimit -n reached?)"
+            )),
+            RouterReport::ListenerLost { port, cause } => {
+                app.sayer.say(format!("port {port} is lost: {cause}; start the app again to have it back"));
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Service ports: bound here, from before the first instance starts until the end.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+
+use tambat_model::{
+    BASE_DEFAULT, Base, Layer, Plan, PortKey, Provider, ServicePort, ServicePorts, UrlTemplate, Wanted, next_base,
+};
+use tambat_os::Holder;
+use tambat_router::Listener;
+
+use super::state::{RememberedBase, StateDir};
+use crate::cli::PortArgs;
+use crate::failure::Failure;
+
+/// Everything that was bound.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    /// For the router.
+    pub(crate) listeners: Vec<Listener>,
+    /// Which process port has which number.
+    pub(crate) ports: ServicePorts,
+    /// The ports held for providers in other apps.
+    pub(crate) foreign: Vec<(Provider, ServicePort)>,
+    /// What the user should know: which port was busy and who held it, which process stays on loopback.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Why ports could not be bound.
+enum Unbound {
+    /// A default port is busy.
+    Busy { key: PortKey, port: ServicePort },
+    /// Anything else.
+    Failed(Failure),
+}
+
+/// Where service ports should begin: `-p`, else `PORT` of `.env`, else of the shell, else 5000.
+pub(crate) fn wanted_base(args: &PortArgs, port: Option<&Layer>) -> Result<Base, Failure> {
+    let number = match (args.port, port) {
+        (Some(0), _) => return Ok(Base::Kernel),
+        (Some(port), _) => port,
+        (None, Some(layer)) => layer.value.trim().parse().map_err(|_| {
+            let what = format!("PORT is `{}`", layer.value);
+            Failure::usage(format!(
+                "{what} ({}), which is not a port: it says where service ports begin, 1 to 65535",
+                layer.source
+            ))
+        })?,
+        (None, None) => BASE_DEFAULT,
+    };
+    match ServicePort::try_from(number) {
+        Ok(port) => Ok(Base::At(port)),
+        Err(_) => Ok(Base::Kernel),
+    }
+}
+
+/// Binds a listener for each process port. A busy default port moves the base up by 100, until all fit.
+pub(crate) fn bind(
+    plan: &Plan,
+    args: &PortArgs,
+    port: Option<&Layer>,
+    hosts: &[IpAddr],
+    state: Option<&StateDir>,
+) -> Result<Bound, Failure> {
+    let wanted = wanted_base(args, port)?;
+    let Base::At(first) = wanted else {
+        return match bind_at(plan, wanted, hosts) {
+            Ok(bound) => Ok(bound),
+            Err(Unbound::Failed(failure)) => Err(failure),
+            Err(Unbound::Busy { key, port }) => Err(busy_explicit(&key, port)),
+        };
+    };
+    let mut base = remembered_base(args, first, state).unwrap_or(first);
+    let mut notes = Vec::new();
+    loop {
+        match bind_at(plan, Base::At(base), hosts) {
+            Ok(mut bound) => {
+                remember(args, first, base, state);
+                if base != first {
+                    notes.push(format!("service ports begin at {base} in place of {first}"));
+                }
+                notes.append(&mut bound.notes);
+                return Ok(Bound { notes, ..bound });
+            }
+            Err(Unbound::Failed(failure)) => return Err(failure),
+            Err(Unbound::Busy { key, port }) => {
+                let busy = format!("port {port} for {key} is taken by {}", holder(port));
+                if args.strict_port {
+                    return Err(Failure::new(format!(
+                        "cannot serve {key} at port {port}: it is taken by {}; end that, or leave out --strict-port",
+                        holder(port)
+                    )));
+                }
+                notes.push(busy);
+                base = next_base(base).filter(|next| fits(plan, *next)).ok_or_else(|| {
+                    Failure::new(format!(
+                        "cannot find free service ports from {first} up: {}; choose others with -p",
+                        notes.join("; ")
+                    ))
+                })?;
+            }
+        }
+    }
+}
+
+fn fits(plan: &Plan, base: ServicePort) -> bool {
+    ServicePorts::wanted(plan, Base::At(base)).is_ok()
+}
+
+/// `-p` asks anew; otherwise the block that was found last time keeps bookmarks true.
+fn remembered_base(args: &PortArgs, wanted: ServicePort, state: Option<&StateDir>) -> Option<ServicePort> {
+    let remembered = state.filter(|_| args.port.is_none())?.base()?;
+    (remembered.wanted == wanted.get()).then(|| ServicePort::try_from(remembered.taken).ok()).flatten()
+}
+
+/// A state folder that cannot be written costs the memory of the base and nothing else.
+fn remember(args: &PortArgs, wanted: ServicePort, taken: ServicePort, state: Option<&StateDir>) {
+    let base = RememberedBase { wanted: wanted.get(), taken: taken.get() };
+    if let Some(state) = state {
+        let _ = state.set_base((args.port.is_none() && base.wanted != base.taken).then_some(base));
+    }
+}
+
+fn bind_at(plan: &Plan, base: Base, hosts: &[IpAddr]) -> Result<Bound, Unbound> {
+    let wanted = ServicePorts::wanted(plan, base).map_err(|process| {
+        Unbound::Failed(Failure::usage(format!(
+            "the service port of `{process}` would be past 65535: choose a lower base with -p"
+        )))
+    })?;
+    let mut bound =
+        Bound { listeners: Vec::new(), ports: ServicePorts::default(), foreign: Vec::new(), notes: Vec::new() };
+    for (key, port) in wanted {
+        bound.bind_one(plan, (key, port), hosts)?;
+    }
+    for provider in foreign_providers(plan) {
+        let sockets = listen(0, &[IpAddr::V4(Ipv4Addr::LOCALHOST)])
+            .map_err(|error| Unbound::Failed(Failure::new(format!("cannot hold a port for {provider}: {error}"))))?;
+        let port = port_of(&sockets).map_err(|error| Unbound::Failed(Failure::new(error.to_string())))?;
+        bound.foreign.push((provider, port));
+        bound.listeners.push(Listener { port, sockets });
+    }
+    Ok(bound)
+}
+
+impl Bound {
+    fn bind_one(&mut self, plan: &Plan, (key, port): Wanted, extra: &[IpAddr]) -> Result<(), Unbound> {
+        let process = plan.process(&key.process);
+        let protocol = process.and_then(|p| p.ports.iter().find(|p| p.name == key.port)).map(|p| p.protocol);
+        let may =
+            process.is_some_and(|p| p.expose) || protocol.is_some_and(tambat_model::Protocol::carries_client_address);
+        let mut hosts = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        if may {
+            extra.iter().for_each(|host| widen(&mut hosts, *host));
+        } else if extra.iter().any(|host| !host.is_loopback()) {
+            self.notes.push(format!(
+                "{key} stays on loopback: behind the router it would take every client for a local one; if it guards itself \
+                 with a password, say `expose = true` in [processes.{}]",
+                key.process
+            ));
+        }
+        let number = port.map_or(0, ServicePort::get);
+        let explicit = process.is_some_and(|p| p.ports.iter().any(|p| p.name == key.port && p.service.is_some()));
+        let sockets = listen(number, &hosts).map_err(|error| match (error.kind(), port) {
+            (ErrorKind::AddrInUse, Some(port)) if explicit => Unbound::Failed(busy_explicit(&key, port)),
+            (ErrorKind::AddrInUse, Some(port)) => Unbound::Busy { key: key.clone(), port },
+            (ErrorKind::PermissionDenied, Some(port)) => Unbound::Failed(Failure::new(format!(
+                "cannot serve {key} at port {port}: ports below 1024 need a privilege; choose another with -p or `port`"
+            ))),
+            _ => Unbound::Failed(Failure::new(format!("cannot serve {key} at port {number}: {error}"))),
+        })?;
+        let port = port_of(&sockets).map_err(|error| Unbound::Failed(Failure::new(error.to_string())))?;
+        self.ports.insert(key, port);
+        self.listeners.push(Listener { port, sockets });
+        Ok(())
+    }
+}
+
+/// An address of all interfaces takes in the loopback address of its family.
+fn widen(hosts: &mut Vec<IpAddr>, host: IpAddr) {
+    if host.is_unspecified() {
+        hosts.retain(|h| h.is_ipv4() != host.is_ipv4());
+    }
+    let covered = hosts.iter().any(|h| *h == host || (h.is_unspecified() && h.is_ipv4() == host.is_ipv4()));
+    if !covered {
+        hosts.push(host);
+    }
+}
+
+fn listen(port: u16, hosts: &[IpAddr]) -> io::Result<Vec<TcpListener>> {
+    tambat_os::ports::bind_service(port, hosts)
+}
+
+fn port_of(sockets: &[TcpListener]) -> io::Result<ServicePort> {
+    let addr = sockets.first().map(TcpListener::local_addr).transpose()?;
+    let port = addr.and_then(|a| ServicePort::try_from(a.port()).ok());
+    port.ok_or_else(|| io::Error::other("cannot hold a service port: neither 127.0.0.1 nor ::1 is there"))
+}
+
+fn busy_explicit(key: &PortKey, port: ServicePort) -> Failure {
+    Failure::new(format!(
+        "cannot serve {key} at port {port}, which tambat.toml asks for: it is taken by {}; end that, or change `port`",
+        holder(port)
+    ))
+}
+
+fn holder(port: ServicePort) -> String {
+    match tambat_os::holder_of(port.get()) {
+        Some(Holder::Known(info)) => format!("{} (pid {})", info.name, info.pid),
+        Some(Holder::Unreadable { uid }) => format!("a process of user {uid}"),
+        None => "a process that cannot be seen from here".to_owned(),
+    }
+}
+
+/// Every provider in another app that a handle points at, once.
+pub(crate) fn foreign_providers(plan: &Plan) -> Vec<Provider> {
+    let all = plan.processes().iter().flat_map(|p| &p.uses).map(|used| used.provider.clone());
+    let mut foreign: Vec<Provider> = all.filter(|p| matches!(p, Provider::Foreign { .. })).collect();
+    foreign.sort();
+    foreign.dedup();
+    foreign
+}
+
+/// Until another app has been seen, its handles are written as for HTTP.
+pub(crate) fn unseen_template() -> UrlTemplate {
+    UrlTemplate::of(tambat_model::Protocol::Http)
+}

@@ -1,0 +1,131 @@
+//! What a directory's app remembers between two runs: its base port and its attachments. Written atomically.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tambat_model::ResourceUrl;
+
+/// The folder of one app's state.
+#[derive(Debug, Clone)]
+pub(crate) struct StateDir {
+    dir: PathBuf,
+}
+
+/// What is remembered. Attached URLs may hold passwords: the file is its user's alone.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+struct Remembered {
+    #[serde(default)]
+    base: Option<RememberedBase>,
+    #[serde(default)]
+    attachments: BTreeMap<String, String>,
+}
+
+/// The base that was taken in place of a busy one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RememberedBase {
+    /// The one that was wanted.
+    pub(crate) wanted: u16,
+    /// The one that was taken.
+    pub(crate) taken: u16,
+}
+
+impl StateDir {
+    /// `$XDG_STATE_HOME/tambat/HASH`, or `~/.local/state/tambat/HASH`.
+    pub(crate) fn of(app_dir: &Path) -> io::Result<Self> {
+        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        let home = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+        let home =
+            home.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "neither XDG_STATE_HOME nor HOME is set"))?;
+        Ok(Self { dir: home.join("tambat").join(tambat_api::Sockets::hash(app_dir)) })
+    }
+
+    /// Makes the folder, readable by its user alone.
+    pub(crate) fn create(&self) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)
+    }
+
+    /// The folder.
+    pub(crate) fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The base that was taken last time in place of a busy one.
+    pub(crate) fn base(&self) -> Option<RememberedBase> {
+        self.read().base
+    }
+
+    /// Remembers the base, or forgets it.
+    pub(crate) fn set_base(&self, base: Option<RememberedBase>) -> io::Result<()> {
+        let mut remembered = self.read();
+        if remembered.base == base {
+            return Ok(());
+        }
+        remembered.base = base;
+        self.write(&remembered)
+    }
+
+    /// The attachments that have not been detached.
+    pub(crate) fn attachments(&self) -> BTreeMap<String, ResourceUrl> {
+        self.read().attachments.into_iter().filter_map(|(name, url)| Some((name, url.parse().ok()?))).collect()
+    }
+
+    /// Remembers the attachments.
+    pub(crate) fn set_attachments(&self, attached: &BTreeMap<String, ResourceUrl>) -> io::Result<()> {
+        let attachments = attached.iter().map(|(name, url)| (name.clone(), url.reveal().to_owned())).collect();
+        self.write(&Remembered { attachments, ..self.read() })
+    }
+
+    /// What cannot be read is as if it were not there: a start must not fail for it.
+    fn read(&self) -> Remembered {
+        fs::read(self.file()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    fn write(&self, remembered: &Remembered) -> io::Result<()> {
+        let new = self.dir.join(format!("state.json.{}", std::process::id()));
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let written = file.write_all(&serde_json::to_vec_pretty(remembered)?).and_then(|()| file.sync_all());
+        let replaced = written.and_then(|()| fs::rename(&new, self.file()));
+        if replaced.is_err() {
+            let _ = fs::remove_file(&new);
+        }
+        replaced
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.join("state.json")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_is_its_users_alone() {
+        let temp = tempfile::tempdir().unwrap();
+        let state = StateDir { dir: temp.path().join("a/b") };
+        state.create().unwrap();
+        let url: ResourceUrl = "redis://:secret@h".parse().unwrap();
+        state.set_attachments(&[("cache".to_owned(), url.clone())].into()).unwrap();
+        state.set_base(Some(RememberedBase { wanted: 5000, taken: 5100 })).unwrap();
+        assert_eq!(state.attachments()["cache"].reveal(), url.reveal());
+        assert_eq!(state.base().unwrap().taken, 5100);
+        assert_eq!(fs::metadata(state.file()).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(&state.dir).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::read_dir(&state.dir).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_broken_file_is_as_none() {
+        let temp = tempfile::tempdir().unwrap();
+        let state = StateDir { dir: temp.path().to_owned() };
+        fs::write(state.file(), b"{").unwrap();
+        assert_eq!(state.base(), None);
+    }
+}

@@ -1,0 +1,197 @@
+//! What is there, put into the API's words.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tambat_api::{AppStatus, HandleStatus, InstanceStatus, PortStatus, ProcessStatus, ResourceStatus};
+use tambat_model::{
+    Cause, Gate, HandleState, InstanceView, Phase, PortKey, PortPlan, ProcessPlan, ProcessView, Protocol, Role, Wiring,
+    public_url, url_at,
+};
+
+use super::{App, journal};
+
+/// The whole app.
+pub(crate) fn of(app: &App) -> AppStatus {
+    let world = app.world.borrow().clone();
+    let wiring = app.wiring();
+    let unknown = ProcessView::default();
+    let view = |process: &ProcessPlan| world.processes.get(&process.name).unwrap_or(&unknown);
+    AppStatus {
+        app: app.plan.name().to_string(),
+        dir: app.plan.dir().display().to_string(),
+        pid: i32::try_from(std::process::id()).unwrap_or_default(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        processes: app.plan.processes().iter().map(|p| process(app, &wiring, p, view(p))).collect(),
+        resources: app
+            .plan
+            .resources()
+            .iter()
+            .map(|r| ResourceStatus { name: r.name.to_string(), url: r.url.to_string() })
+            .collect(),
+    }
+}
+
+/// The first line of a start: what is served where.
+pub(crate) fn headline(app: &App) -> String {
+    let wiring = app.wiring();
+    let served = app.plan.processes().iter().filter_map(|p| Some(format!("{} at {}", p.name, public_url(&wiring, p)?)));
+    let served: Vec<String> = served.collect();
+    let what = if served.is_empty() { "no port is served".to_owned() } else { served.join(", ") };
+    let commands = "tambat ps, logs, stop from any shell in this directory";
+    format!("{} {}: {what} ({commands})", app.plan.name(), env!("CARGO_PKG_VERSION"))
+}
+
+/// Adds the service port's URL to a line that names an instance's private port, and to the news that it is ready.
+pub(crate) fn annotate(app: &Arc<App>) -> journal::Annotate {
+    let (plan, world, wiring) = (Arc::clone(&app.plan), app.world.clone(), app.wiring());
+    Box::new(move |source, text| {
+        let (process, _) = source.split_once('.')?;
+        let process = plan.processes().iter().find(|p| p.name.as_str() == process && p.role == Role::Exporter)?;
+        let url = public_url(&wiring, process)?;
+        if text == journal::READY {
+            return Some(format!(" at {url}"));
+        }
+        let world = world.borrow();
+        let view = world.processes.get(&process.name)?.instances.iter().rev().find(|i| i.name.to_string() == source)?;
+        let port = private_port(&view.phase)?.to_string();
+        names_port(text, &port).then(|| format!(" \u{2192} {url}"))
+    })
+}
+
+/// The number stands in the line by itself: not as part of a longer one.
+fn names_port(text: &str, port: &str) -> bool {
+    text.match_indices(port).any(|(at, _)| {
+        let before = text[..at].chars().next_back().is_none_or(|c| !c.is_ascii_digit());
+        let after = text[at + port.len()..].chars().next().is_none_or(|c| !c.is_ascii_digit());
+        before && after
+    })
+}
+
+fn private_port(phase: &Phase) -> Option<u16> {
+    match phase {
+        Phase::Binding { port, .. } => *port,
+        Phase::Ready { endpoints, .. } => endpoints.first().map(|e| e.addr.port()),
+        _ => None,
+    }
+}
+
+fn process(app: &App, wiring: &Wiring, plan: &ProcessPlan, view: &ProcessView) -> ProcessStatus {
+    let (state, cause) = state(plan, view);
+    ProcessStatus {
+        name: plan.name.to_string(),
+        state: state.to_owned(),
+        cause: cause.map(|c| c.to_string()),
+        command: plan.command.clone(),
+        desired: view.desired,
+        worker: plan.role == Role::Worker,
+        stateful: plan.stateful,
+        ports: plan.ports.iter().filter_map(|port| port_status(app, wiring, plan, port)).collect(),
+        instances: view.instances.iter().map(instance).collect(),
+        uses: wiring
+            .handles(&app.plan, &plan.name)
+            .into_iter()
+            .map(|handle| HandleStatus {
+                variable: handle.var.to_string(),
+                provider: handle.provider.to_string(),
+                url: handle.state.url().map(ToString::to_string),
+                attached: matches!(handle.state, HandleState::Attached(_)),
+            })
+            .collect(),
+    }
+}
+
+/// One word for a process as a whole, and why.
+fn state(plan: &ProcessPlan, view: &ProcessView) -> (&'static str, Option<Cause>) {
+    match view.gate {
+        Gate::Building => return ("building", None),
+        Gate::Paused => return ("paused", None),
+        Gate::Open => {}
+    }
+    let phases = || view.instances.iter().map(|i| &i.phase);
+    if phases().any(|p| matches!(p, Phase::Ready { .. })) {
+        return (if plan.role == Role::Worker { "running" } else { "ready" }, None);
+    }
+    let cause = phases().find_map(cause_of);
+    if phases().any(|p| p.pid().is_some() || matches!(p, Phase::Spawning | Phase::Backoff { .. })) {
+        return ("waiting", cause);
+    }
+    if phases().any(|p| matches!(p, Phase::Failed { .. })) {
+        return ("failed", cause);
+    }
+    if phases().any(|p| matches!(p, Phase::Ended { .. })) {
+        return ("ended", cause);
+    }
+    ("stopped", None)
+}
+
+fn cause_of(phase: &Phase) -> Option<Cause> {
+    match phase {
+        Phase::Backoff { cause } | Phase::Failed { cause } | Phase::Ended { cause } => Some(Arc::clone(cause)),
+        _ => None,
+    }
+}
+
+fn port_status(app: &App, wiring: &Wiring, process: &ProcessPlan, port: &PortPlan) -> Option<PortStatus> {
+    let key = PortKey { process: process.name.clone(), port: port.name.clone() };
+    let number = wiring.service_ports.get(&key)?;
+    let counters = app.router.counters(number).unwrap_or_default();
+    let addresses = app.addresses.get(&number.get()).into_iter().flatten();
+    Some(PortStatus {
+        name: port.name.as_ref().map(ToString::to_string),
+        protocol: port.protocol.to_string(),
+        port: number.get(),
+        addresses: addresses.map(ToString::to_string).collect(),
+        url: if port.protocol == Protocol::Http {
+            url_at(port.protocol, "localhost", number)
+        } else {
+            url_at(port.protocol, "127.0.0.1", number)
+        },
+        template: port.template.as_str().to_owned(),
+        connections: counters.connections,
+        open: counters.open as u64,
+        waiting: counters.waiting as u64,
+        refused: counters.refused,
+        bytes_in: counters.bytes_in,
+        bytes_out: counters.bytes_out,
+    })
+}
+
+fn instance(view: &InstanceView) -> InstanceStatus {
+    let (address, exposed, open, after) = match &view.phase {
+        Phase::Binding { port, .. } => (port.map(|p| format!("PORT {p}")), false, 0, None),
+        Phase::Ready { endpoints, load, after, .. } => {
+            let first = endpoints.first().map(|e| e.addr);
+            let exposed = first.is_some_and(|a| !is_loopback(a.ip()));
+            (first.map(|a| a.to_string()), exposed, load.in_flight() as u64, Some(*after))
+        }
+        _ => (None, false, 0, None),
+    };
+    InstanceStatus {
+        name: view.name.to_string(),
+        state: view.phase.as_str().to_owned(),
+        pid: view.phase.pid(),
+        address,
+        exposed,
+        open,
+        restarts: view.restarts,
+        cause: cause_of(&view.phase).map(|c| c.to_string()),
+        ready_after_ms: after.and_then(|a| u64::try_from(a.as_millis()).ok()),
+    }
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_a_number_by_itself() {
+        assert!(names_port("listening on 127.0.0.1:20003", "20003"));
+        assert!(names_port("port=20003, ok", "20003"));
+        assert!(!names_port("id 120003", "20003") && !names_port("200031 bytes", "20003"));
+    }
+}

@@ -1,0 +1,178 @@
+//! How lines look: `HH:MM:SS web.1    | text`, in colour on a terminal, or one JSON object a line.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use tambat_api::LogRecord;
+
+use crate::cli::LogFormat;
+
+/// No name column is narrower: foreman's width.
+const NAME_WIDTH_MIN: usize = 6;
+
+/// foreman's colours, in its order: cyan, yellow, green, magenta, red, blue.
+const COLORS: [u8; 6] = [36, 33, 32, 35, 31, 34];
+
+/// What tambat itself says is bright white.
+const COLOR_SYSTEM: u8 = 97;
+
+/// How lines look.
+#[derive(Debug, Clone)]
+pub(crate) struct Look {
+    /// Text or JSON.
+    pub(crate) format: LogFormat,
+    /// With the time of day.
+    pub(crate) timestamp: bool,
+    /// Standard output takes colour.
+    pub(crate) color_out: bool,
+    /// Standard error takes colour.
+    pub(crate) color_err: bool,
+    /// Standard output is a terminal, where a child's control sequences would do harm.
+    pub(crate) tty: bool,
+    /// The names, in the order of their colours.
+    pub(crate) names: Vec<String>,
+    /// How wide the column of the names is.
+    pub(crate) width: usize,
+}
+
+impl Look {
+    /// The width of the column for these names.
+    pub(crate) fn width_of<'a>(names: impl Iterator<Item = &'a str>) -> usize {
+        names.map(str::len).chain([NAME_WIDTH_MIN]).max().unwrap_or(NAME_WIDTH_MIN)
+    }
+
+    /// How many columns stand before the text: a child's terminal is so much narrower.
+    pub(crate) fn prefix_width(&self) -> u16 {
+        let time = if self.timestamp { "HH:MM:SS ".len() } else { 0 };
+        u16::try_from(time + self.width + " | ".len()).unwrap_or(u16::MAX)
+    }
+
+    /// The line, with its line end.
+    pub(crate) fn render(&self, record: &LogRecord) -> String {
+        if self.format == LogFormat::Json {
+            return serde_json::to_string(record).map(|json| json + "\n").unwrap_or_default();
+        }
+        let system = record.stream == "system";
+        let time = if self.timestamp { time_of_day(record.at_ms) } else { String::new() };
+        let width = self.width;
+        let prefix = format!("{time}{:<width$} |", record.source);
+        let color = if system { self.color_err } else { self.color_out };
+        let text = if self.tty { without_control(&record.text) } else { record.text.clone() };
+        let (prefix, reset) = match color {
+            true => (format!("\u{1b}[{}m{prefix}\u{1b}[0m", self.color_of(&record.source)), reset_after(&text)),
+            false => (prefix, ""),
+        };
+        format!("{prefix} {text}{reset}\n")
+    }
+
+    fn color_of(&self, source: &str) -> u8 {
+        let process = source.split_once('.').map_or(source, |(process, _)| process);
+        self.names.iter().position(|n| n == process).map_or(COLOR_SYSTEM, |nth| COLORS[nth % COLORS.len()])
+    }
+}
+
+/// A child's colour must not run into the next line.
+fn reset_after(text: &str) -> &'static str {
+    if text.contains('\u{1b}') { "\u{1b}[0m" } else { "" }
+}
+
+/// Keeps colours (SGR, ECMA-48 §8.3.117); takes out what would move the cursor, clear the screen, set the title or ring.
+/// After a lone carriage return the line begins anew, as it would on the child's own terminal.
+fn without_control(text: &str) -> String {
+    let text = text.rsplit('\r').find(|part| !part.is_empty()).unwrap_or_default();
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\u{1b}' => escape_sequence(&mut rest, &mut out),
+            '\t' => out.push('\t'),
+            c if c.is_control() => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn escape_sequence(rest: &mut std::str::Chars<'_>, out: &mut String) {
+    match rest.next() {
+        Some('[') => {
+            let mut sequence = String::new();
+            for c in rest.by_ref() {
+                sequence.push(c);
+                if ('\u{40}'..='\u{7e}').contains(&c) {
+                    break;
+                }
+            }
+            if sequence.ends_with('m') {
+                out.push_str("\u{1b}[");
+                out.push_str(&sequence);
+            }
+        }
+        // An operating system command, up to BEL or ST (ECMA-48 §8.3.89).
+        Some(']') => {
+            let mut escaped = false;
+            for c in rest.by_ref() {
+                if c == '\u{7}' || (escaped && c == '\\') {
+                    break;
+                }
+                escaped = c == '\u{1b}';
+            }
+        }
+        _ => {}
+    }
+}
+
+fn time_of_day(at_ms: u64) -> String {
+    let (hour, minute, second) = tambat_os::clock::local_time_of_day(UNIX_EPOCH + Duration::from_millis(at_ms));
+    format!("{hour:02}:{minute:02}:{second:02} ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(color: bool) -> Look {
+        let names = vec!["web".to_owned(), "entries".to_owned()];
+        Look {
+            format: LogFormat::Text,
+            timestamp: false,
+            color_out: color,
+            color_err: color,
+            tty: color,
+            names,
+            width: 9,
+        }
+    }
+
+    fn record(source: &str, stream: &str, text: &str) -> LogRecord {
+        LogRecord { at_ms: 0, source: source.into(), stream: stream.into(), text: text.into() }
+    }
+
+    #[test]
+    fn a_line_has_the_name_in_a_column() {
+        assert_eq!(look(false).render(&record("web.1", "out", "hello")), "web.1     | hello\n");
+    }
+
+    #[test]
+    fn each_process_has_its_colour_and_keeps_its_own() {
+        let line = look(true).render(&record("entries.2", "out", "\u{1b}[1mbold"));
+        assert_eq!(line, "\u{1b}[33mentries.2 |\u{1b}[0m \u{1b}[1mbold\u{1b}[0m\n");
+        assert!(look(true).render(&record("tambat", "system", "x")).starts_with("\u{1b}[97m"));
+    }
+
+    #[test]
+    fn on_a_terminal_a_child_may_colour_and_nothing_else() {
+        let clean = without_control(
+            "\u{1b}[2J\u{1b}[31mred\u{1b}[0m\u{1b}]0;title\u{7}\u{7}\u{1b}[H ok\tx\u{1b}]8;;u\u{1b}\\link",
+        );
+        assert_eq!(clean, "\u{1b}[31mred\u{1b}[0m ok\txlink");
+        assert_eq!(without_control("10 %\r20 %\r"), "20 %");
+    }
+
+    #[test]
+    fn json_is_one_object_a_line() {
+        let look = Look { format: LogFormat::Json, ..look(false) };
+        let line = look.render(&record("web.1", "err", "a\nb"));
+        assert_eq!(serde_json::from_str::<LogRecord>(&line).unwrap().text, "a\nb");
+        assert_eq!(line.matches('\n').count(), 1);
+    }
+}
