@@ -124,3 +124,83 @@ impl<'t> Reading<'t> {
         source.spot(fault.at.start - start..fault.at.end.min(end) - start)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(text: &str) -> Vec<(String, String, usize)> {
+        let shell = |name: &str| (name == "HOME").then(|| "/home/me".to_owned());
+        let file = parse(&Text::new(".env", text), &shell).map_err(|found| found[0].render(false)).unwrap();
+        let line = |layer: &Layer| match &layer.source {
+            LayerSource::DotEnv { line, .. } => *line,
+            other => panic!("{other}"),
+        };
+        file.layers.into_iter().map(|layer| (layer.name.clone(), layer.value.clone(), line(&layer))).collect()
+    }
+
+    fn value(text: &str) -> String {
+        values(text).pop().unwrap().1
+    }
+
+    #[test]
+    fn values_are_read_by_the_written_grammar() {
+        let cases = [
+            ("A=b", "b"),
+            ("A=", ""),
+            ("  A  =  b c  ", "b c"),
+            ("export A=b", "b"),
+            ("export\tA=b", "b"),
+            ("A=b # c", "b"),
+            ("A= # c", ""),
+            ("A=#c", "#c"),
+            ("A=b#c # d", "b#c"),
+            ("A=it's", "it's"),
+            ("A='$x ${y} \\n # \"'", "$x ${y} \\n # \""),
+            ("A='b' # c", "b"),
+            ("A=''", ""),
+            ("A='b\nc'", "b\nc"),
+            (r#"A="b\n\r\t\"\\\$\q""#, "b\n\r\t\"\\$q"),
+            (r#"A="\${HOME}""#, "${HOME}"),
+            ("A=\"b\r\nc\" # d\r\n", "b\r\nc"),
+            ("A=b\\n", "b\\n"),
+            ("A={\"a\": [1]}", "{\"a\": [1]}"),
+            ("A=x=y=", "x=y="),
+            ("A=p$a$$w0rd$", "p$a$$w0rd$"),
+            ("A=${HOME}/x", "/home/me/x"),
+            ("A=\"${HOME}/x\"", "/home/me/x"),
+            ("B=1\nA=${B}${B}", "11"),
+            ("HOME=/h\nA=${HOME}", "/h"),
+            ("A=${NO}", ""),
+            ("A=${NO:-b c}", "b c"),
+            ("A=${NO-b}", "b"),
+            ("A=${NO:-}", ""),
+            ("B=\nA=${B:-c}", "c"),
+            ("B=\nA=${B-c}", ""),
+            ("A=${NO:-${HOME}/${NO-x}}", "/home/me/x"),
+            ("A=${HOME:?why}${HOME?}", "/home/me/home/me"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(value(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn each_value_knows_the_line_it_begins_on() {
+        let text = "\u{feff}# c\r\n\r\nA=1\r\nB='x\r\ny'\r\nC=3\r\n";
+        let lines: Vec<(String, usize)> = values(text).into_iter().map(|(name, _, line)| (name, line)).collect();
+        assert_eq!(lines, [("A".to_owned(), 3), ("B".to_owned(), 4), ("C".to_owned(), 6)]);
+    }
+
+    #[test]
+    fn variables_that_name_each_other_cannot_grow_without_end() {
+        use std::fmt::Write as _;
+        let mut text = String::from("V0=0123456789\n");
+        for nth in 1..64 {
+            let before = nth - 1;
+            writeln!(text, "V{nth}=${{V{before}}}${{V{before}}}").unwrap();
+        }
+        let Err(found) = parse(&Text::new(".env", text), &|_| None) else { panic!("it grew") };
+        assert!(found[0].title.ends_with("is longer than 131072 bytes"), "{}", found[0].title);
+    }
+}

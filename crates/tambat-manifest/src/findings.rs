@@ -2,7 +2,7 @@
 
 use tambat_model::Severity;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Spot};
 
 /// Nobody reads more than this at once, and each one that is shown scans its file.
 const SHOWN_MAX: usize = 20;
@@ -50,7 +50,7 @@ impl Findings {
     /// Errors first, each kind in the order of the files; no more than can be read.
     pub(crate) fn in_order(self) -> Vec<Diagnostic> {
         let Self { mut kept, left_out, errors } = self;
-        kept.sort_by_cached_key(|d| (d.severity, d.spots.first().map(|spot| spot.order())));
+        kept.sort_by_cached_key(|d| (d.severity, d.spots.first().map(Spot::order)));
         let left_out = left_out + kept.len().saturating_sub(SHOWN_MAX);
         kept.truncate(SHOWN_MAX);
         if left_out > 0 {

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tambat_model::{
-    AppName, INSTANCES_MAX, Place, PortDraft, ProcessDraft, ProcessName, Protocol, ReadyDraft, ResourcePlan,
-    ResourceUrl, Restart, StopDraft, UrlTemplate, UseDraft, VarName,
+    AppName, INSTANCES_MAX, NameError, Place, PortDraft, ProcessDraft, ProcessName, Protocol, ReadyDraft, ResourcePlan,
+    ResourceUrl, Restart, ServicePort, StopDraft, UnknownProtocol, UrlTemplate, UseDraft, VarName,
 };
 use toml_edit::{Document, TableLike, TomlError, Value};
 
@@ -46,7 +47,7 @@ pub(crate) struct Manifest {
 /// Reads a manifest whole; what is wrong with it is found at once. `Err`: it is not TOML.
 pub(crate) fn read(text: &Text) -> Result<Manifest, Box<Diagnostic>> {
     let source = Source::whole(text);
-    let document = Document::parse(text.as_str()).map_err(|error| syntax_error(&source, &error))?;
+    let document = Document::parse(text.as_str()).map_err(|error| Box::new(syntax_error(&source, &error)))?;
     let manifest = Manifest {
         source: Arc::clone(&source),
         name: None,
@@ -60,13 +61,10 @@ pub(crate) fn read(text: &Text) -> Result<Manifest, Box<Diagnostic>> {
     Ok(manifest.filled(document.as_table(), Reader::new(source)))
 }
 
-fn syntax_error(source: &Arc<Source>, error: &TomlError) -> Box<Diagnostic> {
+fn syntax_error(source: &Arc<Source>, error: &TomlError) -> Diagnostic {
     let spot = error.span().map_or_else(|| source.everywhere(), |span| source.spot(span));
-    let mut lines = error.message().lines();
-    let title = lines.next().unwrap_or("this is not TOML").to_owned();
-    let rest: Vec<&str> = lines.collect();
-    let diagnostic = Diagnostic::error(spot, title);
-    Box::new(if rest.is_empty() { diagnostic } else { diagnostic.help(rest.join("\n")) })
+    let diagnostic = Diagnostic::error(spot, error.message().replace('\n', ", "));
+    if error.message() == "duplicate key" { diagnostic.help("keep one of the two") } else { diagnostic }
 }
 
 impl Manifest {
@@ -89,34 +87,32 @@ impl Manifest {
     }
 
     fn read_resource(&mut self, reader: &mut Reader, at: &At<'_>) {
-        let name: ProcessName = match at.name.parse() {
-            Ok(name) => name,
-            Err(error) => return reader.wrong(at.key_span.clone(), error),
+        let Some(name) = read_name::<ProcessName>(reader, at) else {
+            return;
         };
         let Some(table) = reader.table(at) else {
             return;
         };
         self.places.insert(Place::Resource(name.to_string()), at.key_span.clone());
+        let before = reader.found.errors();
         let fields = reader.fields(table, KeyTable::Resource, &format!("in `[resources.{name}]`"));
-        let url = match fields.get("url") {
-            Some(at) => reader.parse(at, |text| {
+        if reader.found.errors() == before && fields.get("url").is_none() {
+            let wrong = Wrong::from(format!("`{name}` has no `url`")).help("url = \"redis://db.example.com:6379\"");
+            reader.wrong(at.key_span.clone(), wrong);
+        }
+        let url = fields.get("url").and_then(|at| {
+            reader.parse(at, |text| {
                 text.parse::<ResourceUrl>().map_err(|error| format!("`url` cannot be used: {error}").into())
-            }),
-            None => {
-                let wrong = Wrong::from(format!("`{name}` has no `url`")).help("url = \"redis://db.example.com:6379\"");
-                reader.wrong(at.key_span.clone(), wrong);
-                None
-            }
-        };
+            })
+        });
         if let Some(url) = url.or_else(|| URL_IN_PLACE.parse().ok()) {
             self.resources.push(ResourcePlan { name, url });
         }
     }
 
     fn read_process(&mut self, reader: &mut Reader, at: &At<'_>) {
-        let name: ProcessName = match at.name.parse() {
-            Ok(name) => name,
-            Err(error) => return reader.wrong(at.key_span.clone(), error),
+        let Some(name) = read_name::<ProcessName>(reader, at) else {
+            return;
         };
         let before = reader.found.errors();
         self.places.insert(Place::Process(name.clone()), at.key_span.clone());
@@ -168,12 +164,8 @@ impl Manifest {
             return;
         };
         for at in Reader::entries(table, "a protocol such as \"http\", or a table") {
-            let name = match at.name.parse() {
-                Ok(name) => name,
-                Err(error) => {
-                    reader.wrong(at.key_span.clone(), error);
-                    continue;
-                }
+            let Some(name) = read_name(reader, &at) else {
+                continue;
             };
             self.places.insert(Place::Port(draft.name.clone(), at.name.to_owned()), at.whole());
             let (protocol, port) = read_port(reader, &at);
@@ -189,7 +181,7 @@ impl Manifest {
                 .map(|value| {
                     let span = value.span().unwrap_or_else(|| at.span.clone());
                     let node = Node::Value(value);
-                    (None, At { name: "uses", kind: "a string", node, span, key_span: at.key_span.clone() })
+                    (None, At { name: "", kind: "a string", node, span, key_span: at.key_span.clone() })
                 })
                 .collect(),
             Node::Value(Value::String(text)) => {
@@ -198,7 +190,7 @@ impl Manifest {
             }
             Node::Value(Value::InlineTable(_)) | Node::Table(_) => {
                 let table = reader.table(at).map(|table| Reader::entries(table, "a string")).unwrap_or_default();
-                table.into_iter().filter_map(|at| Some((Some(read_var(reader, &at)?), at))).collect::<Vec<_>>()
+                table.into_iter().filter_map(|at| Some((Some(read_name(reader, &at)?), at))).collect::<Vec<_>>()
             }
             _ => return reader.expected(at, None),
         };
@@ -211,7 +203,7 @@ impl Manifest {
     }
 }
 
-fn read_port(reader: &mut Reader, at: &At<'_>) -> (Option<Protocol>, Option<tambat_model::ServicePort>) {
+fn read_port(reader: &mut Reader, at: &At<'_>) -> (Option<Protocol>, Option<ServicePort>) {
     let table = match at.node {
         Node::Value(Value::String(_)) => return (reader.parse(at, parse_protocol), None),
         Node::Value(Value::InlineTable(_)) | Node::Table(_) => reader.table(at),
@@ -221,8 +213,9 @@ fn read_port(reader: &mut Reader, at: &At<'_>) -> (Option<Protocol>, Option<tamb
         reader.expected(at, None);
         return (None, None);
     };
+    let before = reader.found.errors();
     let fields = reader.fields(table, KeyTable::Port, &format!("in the port `{}`", at.name));
-    if fields.get("protocol").is_none() {
+    if reader.found.errors() == before && fields.get("protocol").is_none() {
         let wrong = Wrong::from(format!("nothing says what the port `{}` speaks", at.name));
         reader.wrong(at.whole(), wrong.help(format!("{} = {{ protocol = \"http\" }}", at.name)));
     }
@@ -264,26 +257,25 @@ fn read_env(reader: &mut Reader, at: &At<'_>) -> Vec<(VarName, String)> {
     };
     let mut env = Vec::new();
     for at in Reader::entries(table, "a string") {
-        let var = read_var(reader, &at);
+        let var: Option<VarName> = read_name(reader, &at);
         let value = reader.string(&at).map(str::to_owned);
         env.extend(var.zip(value));
     }
     env
 }
 
-/// The variable that a key names.
-fn read_var(reader: &mut Reader, at: &At<'_>) -> Option<VarName> {
-    at.name.parse().map_err(|error: tambat_model::NameError| reader.wrong(at.key_span.clone(), error)).ok()
+/// What a key names: a process, a port, a variable.
+fn read_name<T: FromStr<Err = NameError>>(reader: &mut Reader, at: &At<'_>) -> Option<T> {
+    at.name.parse().map_err(|error| reader.wrong(at.key_span.clone(), error)).ok()
 }
 
 fn parse_app_name(text: &str) -> Result<AppName, Wrong> {
-    text.parse().map_err(|error: tambat_model::NameError| {
-        Wrong::from(error).help(format!("name = \"{}\"", AppName::from_directory(text)))
-    })
+    text.parse()
+        .map_err(|error: NameError| Wrong::from(error).help(format!("name = \"{}\"", AppName::from_directory(text))))
 }
 
 fn parse_protocol(text: &str) -> Result<Protocol, Wrong> {
-    text.parse().map_err(|error: tambat_model::UnknownProtocol| {
+    text.parse().map_err(|error: UnknownProtocol| {
         Wrong::from(error).or_meant(text, Protocol::ALL.iter().map(|protocol| protocol.as_str()))
     })
 }

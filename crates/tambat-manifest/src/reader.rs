@@ -23,7 +23,7 @@ pub(crate) struct Reader {
 /// A value and where it stands.
 #[derive(Clone)]
 pub(crate) struct At<'a> {
-    /// Its key as written.
+    /// Its key as written; empty in a list.
     pub(crate) name: &'a str,
     /// What should be here, as [`Key::kind`] has it.
     pub(crate) kind: &'static str,
@@ -107,7 +107,7 @@ impl<'a> Node<'a> {
             Self::Value(Value::String(_)) => "a string",
             Self::Value(Value::Integer(_)) => "a number",
             Self::Value(Value::Float(_)) => "a number with a fraction",
-            Self::Value(Value::Boolean(_)) => "true or false",
+            Self::Value(Value::Boolean(_)) => "a boolean",
             Self::Value(Value::Datetime(_)) => "a date",
             Self::Value(Value::Array(_)) => "a list",
             Self::Value(Value::InlineTable(_)) | Self::Table(_) => "a table",
@@ -154,26 +154,19 @@ impl Reader {
         table.iter().filter_map(at).collect()
     }
 
-    /// The values of a table whose keys are known. A key that is probably another one misspelt is reported, and its
-    /// value is read as that one's, so that nothing else is said of its absence.
+    /// The values of a table whose keys are known; others are reported.
     pub(crate) fn fields<'a>(&mut self, table: &'a dyn TableLike, kind: KeyTable, place: &str) -> Fields<'a> {
         let mut fields = Vec::new();
-        let mut meant = Vec::new();
         for at in Self::entries(table, "") {
             match kind.keys().find(|key| key.name == at.name) {
                 Some(key) => fields.push((key, At { kind: key.kind, ..at })),
-                None => meant.extend(self.unknown(at, kind, place)),
-            }
-        }
-        for (key, at) in meant {
-            if !fields.iter().any(|(known, _)| *known == key) {
-                fields.push((key, at));
+                None => self.unknown(&at, kind, place),
             }
         }
         Fields(fields)
     }
 
-    fn unknown<'a>(&mut self, at: At<'a>, kind: KeyTable, place: &str) -> Option<(&'static Key, At<'a>)> {
+    fn unknown(&mut self, at: &At<'_>, kind: KeyTable, place: &str) {
         let title = format!("unknown key `{}` {place}", at.name.escape_debug());
         let meant = closest(at.name, kind.keys().map(|key| key.name));
         let help = match (meant, KEYS.iter().find(|key| key.name == at.name)) {
@@ -185,8 +178,6 @@ impl Reader {
             }
         };
         self.wrong(at.key_span.clone(), Wrong { title, help: Some(help) });
-        let key = kind.keys().find(|key| Some(key.name) == meant)?;
-        Some((key, At { kind: key.kind, ..at }))
     }
 
     /// Says what was expected here.
@@ -210,7 +201,8 @@ impl Reader {
     /// A string; it ends up in a command line or an environment, which hold no zero byte.
     pub(crate) fn string<'a>(&mut self, at: &At<'a>) -> Option<&'a str> {
         let Node::Value(Value::String(text)) = at.node else {
-            let help = at.node.bare().map(|bare| format!("with quotes: {} = \"{bare}\"", at.name));
+            let key = if at.name.is_empty() { String::new() } else { format!("{} = ", at.name) };
+            let help = at.node.bare().map(|bare| format!("with quotes: {key}\"{bare}\""));
             self.expected(at, help);
             return None;
         };

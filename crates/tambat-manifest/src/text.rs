@@ -44,7 +44,7 @@ impl Text {
         }
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            LoadError::NotUtf8 { path: shown(path), line: valid.iter().filter(|b| **b == b'\n').count() + 1 }
+            LoadError::NotUtf8 { path: shown(path), line: valid.split(|b| *b == b'\n').count() }
         })?;
         Ok(Some(Self::new(shown(path), text)))
     }

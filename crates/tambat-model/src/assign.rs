@@ -88,3 +88,66 @@ impl ServicePorts {
 pub fn next_base(base: ServicePort) -> Option<ServicePort> {
     ServicePort::try_from(i64::from(base.get()) + i64::from(BASE_STEP)).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::draft::ProcessDraft;
+    use crate::sample::{name, plan, port, process, with_ports};
+
+    fn wanted(plan: &Plan, base: Base) -> Vec<(String, Option<u16>)> {
+        let wanted = ServicePorts::wanted(plan, base).unwrap();
+        wanted.into_iter().map(|(key, port)| (key.to_string(), port.map(ServicePort::get))).collect()
+    }
+
+    fn shop() -> Plan {
+        plan(vec![
+            process("web", None, &[]),
+            with_ports(
+                "chat",
+                &[("c2s", Protocol::Tcp, None), ("admin", Protocol::Http, None), ("x", Protocol::Tcp, Some(9000))],
+            ),
+            process("cron", Some(Protocol::None), &[]),
+            ProcessDraft { port: Some(port(8080)), ..process("api", None, &[]) },
+            ProcessDraft { position: Some(7), ..process("late", None, &[]) },
+        ])
+    }
+
+    #[test]
+    fn each_process_has_its_place_whether_it_has_a_port_or_not() {
+        let expected = [
+            ("web", Some(5000)),
+            ("chat:c2s", Some(5100)),
+            ("chat:admin", Some(5101)),
+            ("chat:x", Some(9000)),
+            ("api", Some(8080)),
+            ("late", Some(5700)),
+        ];
+        let expected = expected.map(|(key, port)| (key.to_owned(), port));
+        assert_eq!(wanted(&shop(), Base::At(port(BASE_DEFAULT))), expected);
+    }
+
+    #[test]
+    fn the_kernel_chooses_only_what_nobody_asked_for() {
+        let chosen = wanted(&shop(), Base::Kernel);
+        let explicit: Vec<&str> =
+            chosen.iter().filter(|(_, port)| port.is_some()).map(|(key, _)| key.as_str()).collect();
+        assert_eq!(explicit, ["chat:x", "api"]);
+    }
+
+    #[test]
+    fn a_place_past_the_last_port_names_its_process() {
+        assert_eq!(ServicePorts::wanted(&shop(), Base::At(port(65_400))), Err(name("late")));
+        assert_eq!(next_base(port(5000)), Some(port(5100)));
+        assert_eq!(next_base(port(65_500)), None);
+    }
+
+    #[test]
+    fn what_was_written_down_is_found_again() {
+        let mut ports = ServicePorts::default();
+        let key = |port: Option<&str>| PortKey { process: name("chat"), port: port.map(|p| p.parse().unwrap()) };
+        ports.insert(key(Some("c2s")), port(5100));
+        assert_eq!((ports.get(&key(Some("c2s"))), ports.get(&key(None))), (Some(port(5100)), None));
+        assert_eq!(ports.iter().collect::<Vec<_>>(), [(&key(Some("c2s")), port(5100))]);
+    }
+}

@@ -12,6 +12,9 @@ use crate::{ProcessName, Protocol, ServicePort, VarName};
 /// More processes would not find their service ports below 65536, each [`BASE_STEP`] after the other.
 const PROCESSES_MAX: usize = 600;
 
+/// More entries of `[resources]` are a list pasted by mistake; each name is compared with each.
+const RESOURCES_MAX: usize = 600;
+
 /// More backing services of one process are a list pasted by mistake; each is compared with each.
 const USES_MAX: usize = 64;
 
@@ -23,6 +26,10 @@ pub(crate) fn check_limits(draft: &Draft) -> Vec<Problem> {
     if draft.processes.len() > PROCESSES_MAX {
         let what = format!("this app has {} processes; there is room for {PROCESSES_MAX}", draft.processes.len());
         return vec![Problem::error(Place::App, what).help("divide it into several apps")];
+    }
+    if draft.resources.len() > RESOURCES_MAX {
+        let what = format!("this app has {} resources; there is room for {RESOURCES_MAX}", draft.resources.len());
+        return vec![Problem::error(Place::App, what)];
     }
     let mut problems = Vec::new();
     for process in &draft.processes {
@@ -316,6 +323,9 @@ mod tests {
         let many: Vec<ProcessDraft> = (0..=PROCESSES_MAX).map(|n| process(&format!("p{n}"), None, &[])).collect();
         assert_eq!(problems(many[..PROCESSES_MAX].to_vec()), Vec::<String>::new());
         assert_eq!(problems(many), ["this app has 601 processes; there is room for 600"]);
+        let mut resources = draft(vec![process("web", None, &[])]);
+        resources.resources = vec![resources.resources[0].clone(); RESOURCES_MAX + 1];
+        assert_eq!(Plan::new(resources).unwrap_err()[0].what, "this app has 601 resources; there is room for 600");
         let mut web = process("web", None, &[]);
         web.uses = (0..=USES_MAX).map(|n| UseDraft { var: None, provider: format!("a{n}/x") }).collect();
         assert_eq!(problems(vec![web.clone()]), ["`uses` of `web` has 65 entries; there is room for 64"]);

@@ -45,7 +45,7 @@ impl Formation {
     /// A word without `=` names a process to start alone; words with `=` only set counts, as foreman's `-m` does,
     /// unless `narrows` says that naming selects.
     pub fn parse<S: AsRef<str>>(words: &[S], narrows: bool) -> Result<Self, FormationError> {
-        let mut formation = Self { narrows: narrows && !words.is_empty(), ..Self::default() };
+        let mut formation = Self::default();
         for word in words.iter().flat_map(|w| w.as_ref().split(',')).filter(|w| !w.is_empty()) {
             let (name, count) = match word.split_once('=') {
                 Some((name, count)) => (name, Some(parse_count(word, count)?)),
@@ -53,7 +53,6 @@ impl Formation {
             };
             if name == "all" && count.is_some() {
                 formation.all = count;
-                formation.narrows = false;
                 continue;
             }
             let name: ProcessName = name.parse()?;
@@ -61,6 +60,7 @@ impl Formation {
                 return Err(FormationError::Twice(name));
             }
         }
+        formation.narrows = narrows && formation.all.is_none() && !formation.counts.is_empty();
         Ok(formation)
     }
 
@@ -107,4 +107,61 @@ impl Formation {
 
 fn parse_count(word: &str, count: &str) -> Result<u16, FormationError> {
     count.parse().ok().filter(|n| *n <= INSTANCES_MAX).ok_or_else(|| FormationError::Count(word.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Protocol;
+    use crate::draft::ProcessDraft;
+    use crate::sample::{plan, process};
+
+    fn shop() -> Plan {
+        plan(vec![
+            process("web", None, &["api"]),
+            process("api", Some(Protocol::Http), &["cache", "mail"]),
+            process("cache", Some(Protocol::Redis), &[]),
+            ProcessDraft { instances: Some(3), ..process("worker", None, &[]) },
+        ])
+    }
+
+    /// The counts of web, api, cache and worker.
+    fn counts(words: &[&str], narrows: bool, deps: bool) -> Result<[u16; 4], String> {
+        let formation = Formation::parse(words, narrows).map_err(|error| error.to_string())?;
+        let counts = formation.resolve(&shop(), deps).map_err(|error| error.to_string())?;
+        Ok(["web", "api", "cache", "worker"].map(|name| counts[&name.parse::<ProcessName>().unwrap()]))
+    }
+
+    #[test]
+    fn who_runs_and_how_often() {
+        for (words, narrows, deps, expected) in [
+            (&[][..], true, true, [1, 1, 1, 3]),
+            (&["web"], true, true, [1, 1, 1, 0]),
+            (&["web"], true, false, [1, 0, 0, 0]),
+            (&["api=2", "worker"], true, true, [0, 2, 1, 3]),
+            (&["web=2,worker=0"], false, true, [2, 1, 1, 0]),
+            (&["worker"], false, true, [1, 1, 1, 3]),
+            (&["all=0", "web=2"], true, true, [2, 0, 0, 0]),
+            (&["all=1,worker=2"], true, true, [1, 1, 1, 2]),
+            (&["cache=1", "worker=1000"], true, true, [0, 0, 1, 1000]),
+            (&["", ","], true, false, [1, 1, 1, 3]),
+        ] {
+            assert_eq!(counts(words, narrows, deps), Ok(expected), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_taken_is_said() {
+        for (words, sentence) in [
+            (&["web=x"][..], "`web=x` is not a number of instances: write PROCESS=N with N from 0 to 1000"),
+            (&["web=-1"], "`web=-1` is not a number of instances: write PROCESS=N with N from 0 to 1000"),
+            (&["web=1001"], "`web=1001` is not a number of instances: write PROCESS=N with N from 0 to 1000"),
+            (&["web=1", "web=2"], "`web` is named twice"),
+            (&["wep"], "there is no process `wep` in this app; it has web, api, cache, worker"),
+            (&["cache=2"], "`cache` is stateful: two instances on its data would destroy it, so it runs once"),
+            (&["=2"], "`` is not the name of a process: it takes letters, digits, `_` and `-`, at most 63 of them"),
+        ] {
+            assert_eq!(counts(words, true, true), Err(sentence.to_owned()), "{words:?}");
+        }
+    }
 }

@@ -129,3 +129,76 @@ impl Wiring {
 fn local_url(template: &UrlTemplate, port: ServicePort) -> Option<ResourceUrl> {
     template.fill(&Ipv4Addr::LOCALHOST.to_string(), port).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Protocol;
+    use crate::draft::ProcessDraft;
+    use crate::sample::{name, plan, port, process};
+
+    fn shop() -> Plan {
+        let template = "postgres://app@{host}:{port}/shop".parse().ok();
+        plan(vec![
+            process("web", None, &["api", "mail", "billing/api"]),
+            process("api", Some(Protocol::Http), &["db"]),
+            ProcessDraft { url: template, ..process("db", Some(Protocol::Postgres), &[]) },
+            process("idle", None, &[]),
+        ])
+    }
+
+    fn shown(wiring: &Wiring, process: &str) -> Vec<String> {
+        let handles = wiring.handles(&shop(), &name(process));
+        let line = |h: &Handle| format!("{}={}", h.var, h.state.url().map_or("?".to_owned(), ToString::to_string));
+        handles.iter().map(line).collect()
+    }
+
+    fn key(process: &str) -> PortKey {
+        PortKey { process: name(process), port: None }
+    }
+
+    #[test]
+    fn a_handle_says_what_is_known() {
+        let mut wiring = Wiring::default();
+        let mail = "MAIL_URL=smtp://me:***@mail.example.com:587";
+        assert_eq!(shown(&wiring, "web"), ["API_URL=?", mail, "BILLING_API_URL=?"]);
+        wiring.service_ports.insert(key("api"), port(5100));
+        wiring.service_ports.insert(key("db"), port(5200));
+        let billing = Provider::Foreign { app: AppName::from_directory("billing"), process: name("api"), port: None };
+        let foreign = ForeignUrl { port: port(5900), template: UrlTemplate::of(Protocol::Http) };
+        wiring.foreign.insert(billing, foreign);
+        let expected = ["API_URL=http://127.0.0.1:5100", mail, "BILLING_API_URL=http://127.0.0.1:5900"];
+        assert_eq!(shown(&wiring, "web"), expected);
+        assert_eq!(shown(&wiring, "api"), ["DB_URL=postgres://app@127.0.0.1:5200/shop"]);
+        assert_eq!(shown(&wiring, "nobody"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_attached_stands_in_for_its_provider() {
+        let mut wiring = Wiring::default();
+        wiring.service_ports.insert(key("api"), port(5100));
+        for provider in ["api", "mail", "billing/api"] {
+            wiring
+                .attached
+                .insert(provider.to_owned(), format!("http://u:p@far.example.com/{provider}").parse().unwrap());
+        }
+        let handles = wiring.handles(&shop(), &name("web"));
+        assert!(handles.iter().all(|handle| matches!(handle.state, HandleState::Attached(_))));
+        assert_eq!(shown(&wiring, "web")[0], "API_URL=http://u:***@far.example.com/api");
+        assert_eq!(wiring.replaced(&shop()).map(ProcessName::as_str).collect::<Vec<_>>(), ["api"]);
+    }
+
+    #[test]
+    fn a_process_that_somebody_still_uses_is_not_replaced() {
+        let plan = plan(vec![
+            crate::sample::with_ports("chat", &[("c2s", Protocol::Tcp, None), ("admin", Protocol::Http, None)]),
+            process("web", None, &["chat"]),
+        ]);
+        let mut wiring = Wiring::default();
+        let url: ResourceUrl = "xmpp://far.example.com".parse().unwrap();
+        wiring.attached.insert("chat:c2s".to_owned(), url.clone());
+        assert_eq!(wiring.replaced(&plan).count(), 0);
+        wiring.attached.insert("chat:admin".to_owned(), url);
+        assert_eq!(wiring.replaced(&plan).count(), 1);
+    }
+}

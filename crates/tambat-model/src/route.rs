@@ -176,3 +176,126 @@ fn absence(process: &ProcessPlan, port: &PortPlan, view: &ProcessView) -> Cause 
         format!("{0} is not running: `tambat scale {0}=1` or `tambat restart {0}` starts it", process.name).into()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{name, plan, port, process, with_ports};
+    use crate::{Endpoint, InstanceName, PortName};
+
+    fn instance(process: &str, number: u16, phase: Phase) -> InstanceView {
+        let name = InstanceName { process: name(process), number: number.try_into().unwrap() };
+        InstanceView { name, generation: 1, restarts: 0, phase }
+    }
+
+    fn ready(ports: &[(Option<&str>, u16)]) -> Phase {
+        let endpoint = |(name, number): &(Option<&str>, u16)| Endpoint {
+            port: name.map(|name| name.parse::<PortName>().unwrap()),
+            addr: ([127, 0, 0, 1], *number).into(),
+        };
+        let endpoints = ports.iter().map(endpoint).collect();
+        Phase::Ready { pid: 1, endpoints, load: Arc::default(), after: Duration::ZERO }
+    }
+
+    /// What becomes of a connection to the first port of the first process.
+    fn admission_of(plan: &Plan, gate: Gate, instances: Vec<InstanceView>) -> String {
+        let mut wiring = Wiring::default();
+        let process = &plan.processes()[0];
+        for (number, of) in (5000..).zip(&process.ports) {
+            wiring.service_ports.insert(PortKey { process: process.name.clone(), port: of.name.clone() }, port(number));
+        }
+        let mut world = World::default();
+        world.processes.insert(process.name.clone(), ProcessView { gate, desired: 1, instances });
+        let table = route_table(plan, &wiring, &world);
+        assert_eq!(table.iter().count(), process.ports.len());
+        match &table.get(port(5000)).unwrap().admission {
+            Admission::Serve(targets) => {
+                targets.iter().map(|t| format!("{} {}", t.name, t.addr)).collect::<Vec<_>>().join(", ")
+            }
+            Admission::Hold { limit: Some(limit), cause } => format!("hold {}s: {cause}", limit.as_secs()),
+            Admission::Hold { limit: None, cause } => format!("hold: {cause}"),
+            Admission::Refuse { cause } => format!("refuse: {cause}"),
+        }
+    }
+
+    #[test]
+    fn each_phase_decides_what_becomes_of_a_connection() {
+        let web = plan(vec![process("web", None, &[])]);
+        let failed = || Phase::Failed { cause: "web.1 exited with code 1".into() };
+        let cases = [
+            (Phase::Spawning, "hold 60s: web.1 is starting"),
+            (Phase::Binding { pid: 1, port: None }, "hold 60s: web.1 is binding"),
+            (ready(&[(None, 20_000)]), "web.1 127.0.0.1:20000"),
+            (ready(&[]), "refuse: web.1 has not bound its PORT"),
+            (Phase::Draining { pid: 1 }, "hold 60s: web.1 is draining"),
+            (Phase::Stopping { pid: 1 }, "hold 60s: web.1 is stopping"),
+            (
+                Phase::Backoff { cause: "web.1 exited".into() },
+                "hold 60s: web.1 exited; it is started again in a moment",
+            ),
+            (failed(), "refuse: web.1 exited with code 1"),
+            (Phase::Ended { cause: "web.1 ended".into() }, "refuse: web.1 ended"),
+            (Phase::Stopped, "refuse: web is not running: `tambat scale web=1` or `tambat restart web` starts it"),
+        ];
+        for (phase, expected) in cases {
+            assert_eq!(admission_of(&web, Gate::Open, vec![instance("web", 1, phase)]), expected);
+        }
+        let none = "refuse: web is not running: `tambat scale web=1` or `tambat restart web` starts it";
+        assert_eq!(admission_of(&web, Gate::Open, vec![]), none);
+        let mixed = vec![
+            instance("web", 1, failed()),
+            instance("web", 2, ready(&[(None, 20_001)])),
+            instance("web", 3, Phase::Spawning),
+        ];
+        assert_eq!(admission_of(&web, Gate::Open, mixed), "web.2 127.0.0.1:20001");
+        let coming = vec![instance("web", 1, failed()), instance("web", 2, Phase::Spawning)];
+        assert_eq!(admission_of(&web, Gate::Open, coming), "hold 60s: web.2 is starting");
+        let two = vec![instance("web", 1, ready(&[(None, 20_000)])), instance("web", 2, ready(&[(None, 20_001)]))];
+        assert_eq!(admission_of(&web, Gate::Open, two), "web.1 127.0.0.1:20000, web.2 127.0.0.1:20001");
+    }
+
+    #[test]
+    fn a_closed_gate_holds_everything_without_limit() {
+        let web = plan(vec![process("web", None, &[])]);
+        let up = || vec![instance("web", 1, ready(&[(None, 20_000)]))];
+        assert_eq!(admission_of(&web, Gate::Paused, up()), "hold: web is paused");
+        assert_eq!(admission_of(&web, Gate::Building, up()), "hold: the app is still being built");
+    }
+
+    #[test]
+    fn a_worker_that_runs_may_bind_its_port_yet() {
+        let worker = plan(vec![process("worker", None, &[])]);
+        let up = |ports| vec![instance("worker", 1, ready(ports))];
+        assert_eq!(admission_of(&worker, Gate::Open, up(&[])), "hold 60s: worker.1 has not bound its PORT");
+        assert_eq!(admission_of(&worker, Gate::Open, up(&[(None, 20_000)])), "worker.1 127.0.0.1:20000");
+    }
+
+    #[test]
+    fn each_named_port_has_its_own_route() {
+        let chat = plan(vec![with_ports("chat", &[("c2s", Protocol::Tcp, None), ("admin", Protocol::Http, None)])]);
+        let up = |ports| vec![instance("chat", 1, ready(ports))];
+        let both = &[(Some("admin"), 20_001), (Some("c2s"), 20_000)];
+        assert_eq!(admission_of(&chat, Gate::Open, up(both)), "chat.1 127.0.0.1:20000");
+        let other = &[(Some("admin"), 20_001)];
+        assert_eq!(admission_of(&chat, Gate::Open, up(other)), "refuse: chat.1 has not bound its port c2s");
+    }
+
+    #[test]
+    fn a_process_port_without_a_service_port_has_no_route() {
+        let plan = plan(vec![process("web", None, &[]), process("off", Some(Protocol::None), &[])]);
+        assert_eq!(route_table(&plan, &Wiring::default(), &World::default()).iter().count(), 0);
+    }
+
+    #[test]
+    fn a_process_of_another_app_is_held_until_its_service_port_is_known() {
+        let hold = Duration::from_secs(9);
+        let route = foreign_route("billing/api", Protocol::Http, None, hold);
+        let Admission::Hold { limit, cause } = route.admission else { panic!("{route:?}") };
+        assert_eq!(limit, Some(hold));
+        assert_eq!(&*cause, "billing/api is not running: start it with `tambat start` in its directory");
+        let known = Some((([127, 0, 0, 1], 5000).into(), Arc::default()));
+        let route = foreign_route("billing/api", Protocol::Http, known, hold);
+        let Admission::Serve(targets) = route.admission else { panic!("{route:?}") };
+        assert_eq!((targets.len(), targets[0].name.as_str()), (1, "billing/api"));
+    }
+}

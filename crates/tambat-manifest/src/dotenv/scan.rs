@@ -92,17 +92,13 @@ impl<'t> Scanner<'t> {
         let name = written.trim_end();
         let value_start = name_start + written.len() + 1;
         if name.parse::<VarName>().is_err() {
-            let shown = may_be_shown(name, &rest[written.len() + 1..]);
             let help = "a name takes letters, digits and `_`, and does not begin with a digit";
-            return match shown {
-                true => {
-                    let title = format!("`{name}` is not the name of an environment variable");
-                    fault(name_start..name_start + name.len(), value_start, title, help)
-                }
-                false => {
-                    let title = "what stands before this `=` is not the name of a variable".to_owned();
-                    fault(value_start - 1..value_start, name_start, title, help)
-                }
+            return if may_be_shown(name, &rest[written.len() + 1..]) {
+                let title = format!("`{name}` is not the name of an environment variable");
+                fault(name_start..name_start + name.len(), value_start, title, help)
+            } else {
+                let title = "what stands before this `=` is not the name of a variable".to_owned();
+                fault(value_start - 1..value_start, name_start, title, help)
             };
         }
         let found =

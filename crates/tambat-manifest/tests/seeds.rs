@@ -1,0 +1,66 @@
+//! The promises that the fuzz targets check, held with every seed and with arbitrary text.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+#[path = "../../../fuzz/entry.rs"]
+mod entry;
+
+/// Every file in the folder of this target's seeds.
+fn replay(target: &str, entry: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
+    let mut replayed = 0;
+    for seed in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+        entry(&std::fs::read(seed.path()).unwrap_or_default());
+        replayed += 1;
+    }
+    assert!(replayed > 0, "no seed in {}", folder.display());
+}
+
+#[test]
+fn every_seed_keeps_the_promises() {
+    replay("procfile", entry::procfile);
+    replay("dotenv", entry::dotenv);
+    replay("manifest", entry::manifest);
+    replay("resource_url", entry::resource_url);
+}
+
+/// Text that is likely to be understood in part.
+fn nearly(words: &'static [&'static str]) -> impl Strategy<Value = String> {
+    let piece = prop_oneof![4 => proptest::sample::select(words).prop_map(str::to_owned), 1 => any::<char>().prop_map(String::from)];
+    proptest::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_procfile(text in nearly(&["web", "api", ":", " ", "\n", "\r\n", "#", "release", "<<<<<<<", "_", "\t", "é"])) {
+        entry::procfile(text.as_bytes());
+    }
+
+    #[test]
+    fn any_dotenv(text in nearly(&["A", "B", "=", "\"", "'", "${", "}", "$", ":-", ":?", "\\", "#", " ", "\n", "\r\n", "export ", "HOME", "é"])) {
+        entry::dotenv(text.as_bytes());
+    }
+
+    #[test]
+    fn any_manifest(text in nearly(&["[processes.web]\n", "[processes.api]\n", "[resources.db]\n", "command", "uses", "ports", "port", "env", "url", "ready", "protocol",
+        " = ", "\"x\"", "\"http\"", "\"redis://:é@h\"", "[\"api\", \"web:x\"]", "{ a = \"tcp\" }", "{ path = 1 }", "1", "0", "\n", "\n---\n", "web: x\n", ".", ",", "é"])) {
+        entry::manifest(text.as_bytes());
+    }
+
+    #[test]
+    fn any_url(text in nearly(&["redis", "://", ":", "@", "/", "[", "]", "::1", "h", "6379", "0", "%40", "{host}", "{port}", "?", "#"])) {
+        entry::resource_url(text.as_bytes());
+    }
+
+    #[test]
+    fn any_bytes(data in proptest::collection::vec(any::<u8>(), 0..200)) {
+        entry::procfile(&data);
+        entry::dotenv(&data);
+        entry::manifest(&data);
+        entry::resource_url(&data);
+    }
+}

@@ -1,0 +1,88 @@
+//! What is promised of any text: no panic, every span inside the text and on its characters, no secret shown. Called by
+//! the fuzz targets, and by the ordinary tests of `tambat-manifest` with every seed.
+
+use std::path::Path;
+
+use tambat_manifest::{Diagnostic, Files, Text};
+use tambat_model::{ResourceUrl, UrlTemplate, redact};
+
+/// A Procfile.
+pub(crate) fn procfile(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let files = Files { manifest: None, procfile: Some(Text::new("Procfile", text)) };
+    plan(&files);
+}
+
+/// A manifest, and a Procfile behind a line of `---`.
+pub(crate) fn manifest(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (manifest, procfile) = match text.split_once("\n---\n") {
+        Some((manifest, procfile)) => (manifest, Some(Text::new("Procfile", procfile))),
+        None => (&*text, None),
+    };
+    let files = Files { manifest: Some(Text::new("tambat.toml", manifest)), procfile };
+    plan(&files);
+}
+
+/// A `.env` file; the shell has one variable.
+pub(crate) fn dotenv(data: &[u8]) {
+    let text = Text::new(".env", String::from_utf8_lossy(data));
+    let shell = |name: &str| (name == "HOME").then(|| "/home/me".to_owned());
+    let found = match tambat_manifest::dotenv::parse(&text, &shell) {
+        Ok(file) => {
+            for layer in &file.layers {
+                assert!(!layer.name.is_empty() && !layer.name.contains(['=', '\0']));
+                assert!(!layer.value.contains('\0'));
+            }
+            file.warnings
+        }
+        Err(found) => {
+            assert!(!found.is_empty());
+            found
+        }
+    };
+    check(&found);
+}
+
+/// The URL of a backing service: what is printed of it never has its password.
+pub(crate) fn resource_url(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let _ = text.parse::<UrlTemplate>();
+    let _ = redact(&text);
+    let Ok(url) = text.parse::<ResourceUrl>() else {
+        return;
+    };
+    let shown = url.to_string();
+    assert!(shown.contains("***@") || shown == url.reveal(), "{shown}");
+    assert_eq!(url.reveal().parse().as_ref(), Ok(&url));
+    assert!(!url.host().is_empty());
+    let _ = (url.port(), url.scheme());
+}
+
+fn plan(files: &Files) {
+    match files.plan(Path::new("/srv/shop")) {
+        Ok(loaded) => {
+            assert!(!loaded.plan.processes().is_empty());
+            let _ = loaded.plan.cycles();
+            check(&loaded.warnings);
+        }
+        Err(found) => {
+            assert!(!found.is_empty());
+            check(&found);
+        }
+    }
+}
+
+fn check(found: &[Diagnostic]) {
+    for diagnostic in found {
+        for spot in &diagnostic.spots {
+            let shown = spot.source.shown();
+            if let Some(span) = &spot.span {
+                assert!(shown.get(span.clone()).is_some(), "{span:?} of {} bytes", shown.len());
+            }
+            assert!(spot.line() >= 1);
+        }
+        assert!(!diagnostic.render(false).is_empty());
+        assert!(!diagnostic.render(true).is_empty());
+    }
+}
