@@ -259,10 +259,8 @@ mod tests {
             assert_eq!(plan(Some(&text), None).processes().len(), 50);
             start.elapsed()
         });
-        // Not optimised here, and the machine has other things to do: the best of 20, with room. Optimised it is a
-        // tenth of that.
+        // Not optimised here, and the machine has other things to do: the best of 20, with room.
         let best = best.min().unwrap();
-        println!("{best:?}");
         assert!(best < Duration::from_millis(25), "{best:?}");
     }
 }

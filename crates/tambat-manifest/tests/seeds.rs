@@ -1,6 +1,7 @@
 //! The promises that the fuzz targets check, held with every seed and with arbitrary text.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -24,6 +25,37 @@ fn every_seed_keeps_the_promises() {
     replay("dotenv", entry::dotenv);
     replay("manifest", entry::manifest);
     replay("resource_url", entry::resource_url);
+}
+
+#[test]
+fn a_file_that_is_wrong_from_end_to_end_is_refused_in_bounded_time() {
+    let fill = |line: &dyn Fn(usize) -> String| {
+        let mut text = String::new();
+        for nth in 0.. {
+            let line = line(nth);
+            if text.len() + line.len() > 64 * 1024 {
+                return text;
+            }
+            text.push_str(&line);
+        }
+        text
+    };
+    let start = Instant::now();
+    entry::procfile(fill(&|_| "x\n".to_owned()).as_bytes());
+    entry::procfile(fill(&|nth| format!("p{nth}: x\n")).as_bytes());
+    entry::procfile(fill(&|_| "web: x\n".to_owned()).as_bytes());
+    entry::dotenv(fill(&|_| "A=${\n".to_owned()).as_bytes());
+    entry::dotenv(fill(&|nth| format!("A{nth}=x # ${{y}} $z\n")).as_bytes());
+    entry::dotenv(format!("A={}", fill(&|_| "${".to_owned())).as_bytes());
+    entry::dotenv(format!("A=\"{}\"", fill(&|_| "${x:-".to_owned())).as_bytes());
+    entry::manifest(fill(&|nth| format!("[processes.p{nth}]\n")).as_bytes());
+    entry::manifest(fill(&|nth| format!("key{nth} = 1\n")).as_bytes());
+    entry::manifest(fill(&|nth| format!("[resources.r{nth}]\n")).as_bytes());
+    entry::manifest(format!("[processes.web]\nuses = [{}]", fill(&|nth| format!("\"a{nth}\",\n"))).as_bytes());
+    entry::manifest(format!("[processes.web.ports]\n{}", fill(&|nth| format!("p{nth}=\"tcp\"\n"))).as_bytes());
+    entry::manifest(format!("a = {}", fill(&|_| "[".to_owned())).as_bytes());
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(60), "{took:?}");
 }
 
 /// Text that is likely to be understood in part.
