@@ -82,7 +82,11 @@ impl Client {
     }
 
     /// Has something done.
-    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + Sync)) -> Result<T, ClientError> {
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &(impl Serialize + Sync),
+    ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body).map_err(|error| ClientError::Protocol(error.to_string()))?;
         let limit = if path.ends_with("/attachments") { ATTACH_LIMIT } else { ANSWER_LIMIT };
         self.call(Method::POST, path, body.into(), limit).await
@@ -134,7 +138,8 @@ impl Client {
         }
         let status = response.status().as_u16();
         let bytes = response.into_body().collect().await.map_err(protocol)?.to_bytes();
-        let message = serde_json::from_slice(&bytes).map_or_else(|_| format!("status {status}"), |e: ErrorBody| e.error);
+        let message =
+            serde_json::from_slice(&bytes).map_or_else(|_| format!("status {status}"), |e: ErrorBody| e.error);
         Err(ClientError::Refused { status, message })
     }
 }

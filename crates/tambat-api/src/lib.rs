@@ -18,12 +18,10 @@
 //! What goes wrong is answered with a status of 4xx or 5xx and an [`ErrorBody`].
 
 mod client;
-mod socket;
 mod types;
 
 pub use client::{Client, ClientError, Lines};
-pub use socket::{SocketError, Sockets};
 pub use types::{
-    AppStatus, Attach, Done, EnvironmentReport, ErrorBody, HandleStatus, InstanceStatus, LogRecord, PortStatus, ProcessStatus,
-    ResourceStatus, Scale, VariableReport,
+    AppStatus, Attach, Done, EnvironmentReport, ErrorBody, HandleStatus, InstanceStatus, LogRecord, PortStatus,
+    ProcessStatus, ResourceStatus, Scale, VariableReport,
 };

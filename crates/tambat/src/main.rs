@@ -8,6 +8,7 @@ mod daemon;
 mod failure;
 mod layers;
 mod output;
+mod sockets;
 
 use std::process::ExitCode;
 
@@ -25,5 +26,5 @@ fn main() -> ExitCode {
             "cannot fork the spawner: {error}; is the process limit reached (ulimit -u)?"
         ))),
     };
-    result.unwrap_or_else(|failure| failure.report())
+    result.unwrap_or_else(failure::Failure::report)
 }

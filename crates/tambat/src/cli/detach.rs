@@ -40,7 +40,7 @@ pub(crate) fn run(dir: &Path, plan: &Plan, limit: Duration) -> Result<ExitCode, 
             let urls: Vec<String> = status
                 .processes
                 .iter()
-                .flat_map(|p| p.ports.first().map(|port| format!("{} at {}", p.name, port.url)))
+                .filter_map(|p| p.ports.first().map(|port| format!("{} at {}", p.name, port.url)))
                 .collect();
             output::say(&format!("{} runs in the background as pid {}: {}", status.app, status.pid, urls.join(", ")));
             Ok(ExitCode::SUCCESS)

@@ -119,7 +119,7 @@ pub(crate) struct StartArgs {
     /// Leave out what the named processes use
     #[arg(long)]
     pub(crate) no_deps: bool,
-    /// Serve on this address too, beside 127.0.0.1 and ::1 (0.0.0.0: on all)
+    /// Serve on this address too, beside 127.0.0.1 and `::1` (0.0.0.0: on all)
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) host: Vec<std::net::IpAddr>,
     /// Leave the terminal once everything is ready
@@ -302,7 +302,7 @@ pub(crate) fn run(spawner: Option<Spawner>) -> Result<ExitCode, Failure> {
     };
     let dir = app_dir(cli.dir)?;
     match cli.verb {
-        Verb::Start(args) => start::run(&dir, args, spawner),
+        Verb::Start(args) => start::run(&dir, &args, spawner),
         Verb::Run(args) => run::run(&dir, &args),
         Verb::Ps(args) => ps::run(&dir, args.json),
         Verb::Logs(args) => logs::run(&dir, &args),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use tambat_api::EnvironmentReport;
-use tambat_model::{Environment, Plan, ProcessName, ProcessPlan, ResourceUrl, Wiring, instance_environment};
+use tambat_model::{Environment, Plan, ProcessName, ProcessPlan, ResourceUrl, Use, Wiring, instance_environment};
 
 use super::RunArgs;
 use super::running::{Running, block_on};
@@ -19,7 +19,7 @@ pub(crate) fn run(dir: &Path, args: &RunArgs) -> Result<ExitCode, Failure> {
     let loaded = tambat_manifest::load(dir, args.source.procfile.as_deref())?;
     let layers = layers::read(dir, &args.source.env_files, &args.source.env)?;
     let process = process(&loaded.plan, args.process.as_deref())?;
-    let environment = environment(dir, &loaded.plan, process, &layers)?;
+    let environment = environment(dir, &loaded.plan, process, &layers);
     let mut command = Command::new(&args.command[0]);
     command.args(&args.command[1..]).current_dir(dir).env_clear();
     command.envs(environment.iter().map(|(name, setting)| (name, &setting.value)));
@@ -47,44 +47,25 @@ fn process<'a>(plan: &'a Plan, named: Option<&str>) -> Result<&'a ProcessPlan, F
 }
 
 /// Only the running app knows where its handles point.
-fn environment(dir: &Path, plan: &Plan, process: &ProcessPlan, layers: &Layers) -> Result<Environment, Failure> {
-    let mut wiring = Wiring::default();
+fn environment(dir: &Path, plan: &Plan, process: &ProcessPlan, layers: &Layers) -> Environment {
     let asked: Result<EnvironmentReport, Failure> = block_on(async {
         let running = Running::find(dir).await?;
         let path = running.path(&format!("processes/{}/env?reveal=true", process.name));
         Ok(running.client.get(&path).await?)
     });
-    match asked {
-        Ok(report) => {
-            for used in &process.uses {
-                let handle =
-                    report.variables.iter().find(|v| v.name == used.var.as_str() && v.source.starts_with("handle"));
-                if let Some(url) = handle.and_then(|v| v.value.parse::<ResourceUrl>().ok()) {
-                    wiring.attached.insert(used.provider.to_string(), url);
-                }
-            }
-        }
-        Err(_) if process.uses.is_empty() => {}
-        Err(_) => {
-            let missing = |e: &Environment| {
-                process
-                    .uses
-                    .iter()
-                    .filter(|u| e.get(u.var.as_str()).is_none())
-                    .map(|u| u.var.to_string())
-                    .collect::<Vec<_>>()
-            };
-            let environment = instance_environment(plan, &wiring, &layers.all, process, None);
-            let missing = missing(&environment);
-            if !missing.is_empty() {
-                output::say(&format!(
-                    "tambat: {} does not run, so these handles are not set: {}; `tambat start` wires them",
-                    plan.name(),
-                    missing.join(", ")
-                ));
-            }
-            return Ok(environment);
-        }
+    let told = asked.map(|report| report.variables).unwrap_or_default();
+    let url = |used: &Use| told.iter().find(|v| v.name == used.var.as_str())?.value.parse::<ResourceUrl>().ok();
+    let attached = process.uses.iter().filter_map(|used| Some((used.provider.to_string(), url(used)?)));
+    let wiring = Wiring { attached: attached.collect(), ..Wiring::default() };
+    let environment = instance_environment(plan, &wiring, &layers.all, process, None);
+    let missing: Vec<&str> =
+        process.uses.iter().map(|used| used.var.as_str()).filter(|var| environment.get(var).is_none()).collect();
+    if !missing.is_empty() {
+        output::say(&format!(
+            "tambat: {} does not run, so these handles are not set: {}; `tambat start` wires them",
+            plan.name(),
+            missing.join(", ")
+        ));
     }
-    Ok(instance_environment(plan, &wiring, &layers.all, process, None))
+    environment
 }

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use tambat_api::{AppStatus, Client, ClientError, Sockets};
+use tambat_api::{AppStatus, Client, ClientError};
 
 use crate::failure::Failure;
+use crate::sockets::Sockets;
 
 /// A running app.
 pub(crate) struct Running {

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
-use tambat_api::{Client, Sockets};
+use tambat_api::Client;
 use tambat_manifest::Diagnostic;
 use tambat_model::{Formation, Plan, ProcessName};
 use tambat_os::{Lock, Spawner, WinSize};
@@ -14,17 +14,18 @@ use super::running::{block_on, sockets};
 use super::{LogFormat, StartArgs};
 use crate::daemon::{self, Look, Start, StateDir};
 use crate::failure::Failure;
+use crate::sockets::Sockets;
 use crate::{layers, output};
 
 /// A child's terminal is never narrower than this, however long the names are.
 const COLUMNS_MIN: u16 = 40;
 
 /// `tambat start [PROCESS[=N]...]` and `tambat start -- CMD`.
-pub(crate) fn run(dir: &Path, args: StartArgs, spawner: Option<Spawner>) -> Result<ExitCode, Failure> {
+pub(crate) fn run(dir: &Path, args: &StartArgs, spawner: Option<Spawner>) -> Result<ExitCode, Failure> {
     let spawner = spawner.ok_or_else(|| Failure::new("cannot start: there is no spawner"))?;
-    let (plan, warnings) = plan(dir, &args)?;
+    let (plan, warnings) = plan(dir, args)?;
     let layers = layers::read(dir, &args.source.env_files, &args.source.env)?;
-    let formation = formation(&args, &plan)?;
+    let formation = formation(args, &plan)?;
     warn(warnings.iter().chain(&layers.warnings));
     if args.detach {
         drop(spawner);
@@ -48,7 +49,7 @@ pub(crate) fn run(dir: &Path, args: StartArgs, spawner: Option<Spawner>) -> Resu
         }
     });
     let bound = daemon::bind(&plan, &args.ports, layers.port.as_ref(), &args.host, state.as_ref())?;
-    let look = look(&args, &plan, &formation);
+    let look = look(args, &plan, &formation);
     let start = Start {
         socket: sockets.socket(plan.dir()),
         terminal: terminal(&look),

@@ -51,6 +51,8 @@ pub(crate) fn watch_all(app: &Arc<App>) -> (watch::Receiver<Known>, mpsc::Unboun
         tokio::spawn(follow(Arc::clone(app), provider, Arc::clone(&known_out), wanted.clone()));
     }
     tokio::spawn(async move {
+        // Kept here, so that whoever reads it is not told of an end where there is no other app to follow.
+        let _known = known_out;
         while waiting.recv().await.is_some() {
             wanted_out.send_modify(|count| *count += 1);
         }

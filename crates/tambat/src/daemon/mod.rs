@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tambat_api::Sockets;
+use crate::sockets::Sockets;
 use tambat_model::{Plan, ProcessName, Wiring, World};
 use tambat_os::{Lock, Signal, Spawner, WinSize};
 use tambat_router::{Router, RouterSettings};

@@ -40,7 +40,7 @@ impl StateDir {
         let home = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
         let home =
             home.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "neither XDG_STATE_HOME nor HOME is set"))?;
-        Ok(Self { dir: home.join("tambat").join(tambat_api::Sockets::hash(app_dir)) })
+        Ok(Self { dir: home.join("tambat").join(crate::sockets::Sockets::hash(app_dir)) })
     }
 
     /// Makes the folder, readable by its user alone.

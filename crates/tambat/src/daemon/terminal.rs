@@ -57,9 +57,10 @@ impl Look {
         let prefix = format!("{time}{:<width$} |", record.source);
         let color = if system { self.color_err } else { self.color_out };
         let text = if self.tty { without_control(&record.text) } else { record.text.clone() };
-        let (prefix, reset) = match color {
-            true => (format!("\u{1b}[{}m{prefix}\u{1b}[0m", self.color_of(&record.source)), reset_after(&text)),
-            false => (prefix, ""),
+        let (prefix, reset) = if color {
+            (format!("\u{1b}[{}m{prefix}\u{1b}[0m", self.color_of(&record.source)), reset_after(&text))
+        } else {
+            (prefix, "")
         };
         format!("{prefix} {text}{reset}\n")
     }
