@@ -25,6 +25,7 @@ mod report;
 mod router;
 mod settings;
 mod socket;
+mod splice;
 mod turn_away;
 mod worker;
 

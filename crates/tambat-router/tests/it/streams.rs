@@ -129,7 +129,7 @@ fn a_reader_that_does_not_read_stops_the_writer_and_loses_nothing() {
     let (client, mut target) = stream(&rig, &backend);
     let taken = fill(&client, &rig);
     // What the router has read is in the target's receive buffer (128 KiB: the system doubles what is asked for), in
-    // the router's send buffer (4 MiB, tcp_wmem) and, up to one read of 256 KiB, in the router.
+    // the router's send buffer (4 MiB, tcp_wmem) and, up to one pipe of 1 MiB, in the router.
     let read = rig.counters().bytes_in;
     assert!(read <= taken && read < 6 * 1024 * 1024, "{read} of {taken}");
     client.shutdown(Shutdown::Write).unwrap();

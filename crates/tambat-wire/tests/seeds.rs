@@ -1,0 +1,37 @@
+//! Every seed of the fuzz targets keeps the promises that the fuzzer looks for breaches of.
+
+#[cfg(test)]
+#[path = "../../../fuzz/answers.rs"]
+mod answers;
+
+#[cfg(test)]
+mod seeds {
+    use std::path::Path;
+
+    use crate::answers;
+
+    fn replay(target: &str, entry: fn(&[u8])) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
+        let mut seeds = 0;
+        for file in std::fs::read_dir(&folder).unwrap() {
+            entry(&std::fs::read(file.unwrap().path()).unwrap());
+            seeds += 1;
+        }
+        assert!(seeds >= 4, "{}: {seeds} seeds", folder.display());
+    }
+
+    #[test]
+    fn answers_over_http() {
+        replay("http_answer", answers::http_answer);
+    }
+
+    #[test]
+    fn answers_of_redis() {
+        replay("redis_answer", answers::redis_answer);
+    }
+
+    #[test]
+    fn answers_of_postgres() {
+        replay("postgres_answer", answers::postgres_answer);
+    }
+}

@@ -1,0 +1,39 @@
+//! What is promised of any answer of an instance: a judgement that never panics, is printable and bounded, is final at
+//! the end of the connection, and stays what it is when more bytes follow. Called by the fuzz targets, and by the
+//! ordinary tests of `tambat-wire` with every seed.
+
+use tambat_model::Protocol;
+use tambat_wire::{Judgement, Probe, postgres_opening};
+
+/// An answer to the probes over HTTP.
+pub(crate) fn http_answer(data: &[u8]) {
+    judge(Probe::for_protocol(Protocol::Http, None, "localhost:5000"), data);
+    judge(Probe::for_protocol(Protocol::Http, Some("/healthz"), "localhost:5000"), data);
+}
+
+/// An answer to Redis' `PING`.
+pub(crate) fn redis_answer(data: &[u8]) {
+    judge(Probe::for_protocol(Protocol::Redis, None, ""), data);
+}
+
+/// An answer to a startup, and a client's first bytes.
+pub(crate) fn postgres_answer(data: &[u8]) {
+    let _ = postgres_opening(data);
+    judge(Probe::for_protocol(Protocol::Postgres, None, ""), data);
+}
+
+fn judge(probe: Option<Probe>, data: &[u8]) {
+    let probe = probe.expect("each of these protocols has a probe");
+    let whole = probe.judge(data, true);
+    assert_ne!(whole, Judgement::Incomplete);
+    if let Judgement::NotYet(said) | Judgement::Wrong(said) = &whole {
+        assert!(said.len() < 4_096 && !said.contains(char::is_control), "{said:?}");
+    }
+    let mut ready = false;
+    for end in 0..=data.len().min(512) {
+        match probe.judge(&data[..end], false) {
+            Judgement::Ready => ready = true,
+            other => assert!(!ready, "ready, and {other:?} {end} bytes on"),
+        }
+    }
+}
