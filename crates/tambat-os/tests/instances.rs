@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -132,25 +134,30 @@ fn a_stop_is_asked_once_and_waited_for() {
 
 #[test]
 fn a_group_that_is_slower_than_its_leader_is_not_asked_twice() {
-    // The inner shell is in the group, counts, and ends a moment after its parent: by its own will.
-    let inner = "n=0; trap \"n=\\$((n+1)); echo asked \\$n\" TERM; echo ready; while [ $n = 0 ]; do read x <&3; done; \
-                 read y <&4";
     let dir = tempfile::tempdir().unwrap();
     for name in ["never", "release"] {
-        let path = dir.path().join(name);
-        mkfifo(&path);
+        mkfifo(&dir.path().join(name));
     }
+    // For reading too, or opening it would wait for a reader that may have ended.
+    let mut release = OpenOptions::new().read(true).write(true).open(dir.path().join("release")).unwrap();
     let path = dir.path().display();
-    let script =
-        format!("exec 3<>{path}/never 4<>{path}/release; trap 'exit 0' TERM; sh -c '{inner}' & while :; do wait; done");
+    // In the group: asked with it, counts, and ends by its own will.
+    let slow = "n=0; trap \"n=\\$((n+1)); echo asked \\$n\" TERM; echo ready; while [ $n = 0 ]; do read x <&3; done; \
+                read y <&4";
+    // In another session: asked once the command has ended, which shows that the keeper has got that far.
+    let elsewhere = "trap \"echo asked elsewhere; exit\" TERM; echo ready; while :; do read x <&3; done";
+    let script = format!(
+        "exec 3<>{path}/never 4<>{path}/release; trap 'exit 0' TERM; setsid sh -c '{elsewhere}' & sh -c '{slow}' & \
+         while :; do wait; done"
+    );
     let mut stage = Stage::script(&[], &script);
-    let started = stage.started();
+    stage.hear("out: ready");
     stage.hear("out: ready");
     stage.tell("stop TERM 60000");
     stage.hear("out: asked 1");
-    assert!(signals::wait_for_end(started.command, LIMIT));
-    std::fs::write(dir.path().join("release"), "go\n").unwrap();
-    assert_eq!(stage.hear("exited "), "code 0 killed=false left: sh");
+    stage.hear("out: asked elsewhere");
+    release.write_all(b"go\n").unwrap();
+    assert_eq!(stage.hear("exited "), "code 0 killed=false left: sh sh");
     assert!(stage.rest().iter().all(|line| line != "out: asked 2"));
 }
 
