@@ -1,0 +1,11 @@
+//! Black-box tests: everything here goes through the real binary, as a user would.
+//!
+//! `support` is the vocabulary: an [`AppDir`](support::AppDir) is an app's directory in a home of its own, a
+//! [`Running`](support::Running) is a `tambat start` in it, `tambat-fixture` (`tests/fixtures/app` of this repository)
+//! is what the apps run. A test says what it expects in those words; how it is waited for, bounded and cleaned up is
+//! in there.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+mod start;
+mod support;

@@ -1,0 +1,36 @@
+//! An HTTP client as plain as can be: one request, one connection, everything up to its end.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+
+use super::LIMIT;
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Response {
+    /// The status code.
+    pub(crate) status: u16,
+    /// The head, status line included.
+    pub(crate) head: String,
+    /// The body.
+    pub(crate) body: String,
+}
+
+/// GET at 127.0.0.1. Waits as long as the connection is held; panics if there is no whole answer.
+pub(crate) fn get(port: u16, path: &str) -> Response {
+    try_get(port, path).unwrap_or_else(|error| panic!("GET {path} at port {port}: {error}"))
+}
+
+/// GET at 127.0.0.1.
+pub(crate) fn try_get(port: u16, path: &str) -> io::Result<Response> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n")?;
+    let mut text = Vec::new();
+    stream.read_to_end(&mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    let broken = || io::Error::other(format!("not a whole answer: {text:?}"));
+    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(broken)?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(broken)?;
+    Ok(Response { status, head: head.to_owned(), body: body.to_owned() })
+}

@@ -1,0 +1,14 @@
+//! The vocabulary of the tests.
+
+mod app_dir;
+mod fixture;
+mod http;
+mod marks;
+mod running;
+mod wait;
+
+pub(crate) use app_dir::{AppDir, Output};
+pub(crate) use http::{Response, get, try_get};
+pub(crate) use marks::marked;
+pub(crate) use running::Running;
+pub(crate) use wait::{LIMIT, until};

@@ -1,0 +1,250 @@
+//! A `tambat start` that runs. It is ended and looked after when the test is over, however that comes.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::marks::Marked;
+use super::wait::{LIMIT, pause, until};
+use super::{AppDir, Response, get, marked};
+
+/// What a killed tambat leaves is gone within the grace + 1 s (DESIGN §4); the rest is room for a busy machine.
+const CLEANUP_LIMIT: Duration = Duration::from_secs(20);
+
+/// A `tambat start` that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    app: AppDir,
+    child: Child,
+    said: Arc<Said>,
+    status: Option<ExitStatus>,
+    /// What others of this home had running before.
+    before: Vec<i32>,
+}
+
+/// Everything it has said so far.
+#[derive(Debug, Default)]
+struct Said {
+    lines: Mutex<Vec<Line>>,
+    more: Condvar,
+}
+
+/// A line that tambat wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Line {
+    stream: Stream,
+    text: String,
+}
+
+/// Where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Out,
+    Err,
+}
+
+impl Running {
+    /// Starts it, with its output captured.
+    pub(crate) fn start(app: &AppDir, mut command: Command) -> Self {
+        let before = app.processes().iter().map(|p| p.pid).collect();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let said = Arc::<Said>::default();
+        said.listen(child.stdout.take().unwrap(), Stream::Out);
+        said.listen(child.stderr.take().unwrap(), Stream::Err);
+        Self { app: app.clone(), child, said, status: None, before }
+    }
+
+    /// Starts it where its output goes elsewhere, such as to a terminal; `from` is where it can be read.
+    pub(crate) fn start_reading(app: &AppDir, mut command: Command, from: impl Read + Send + 'static) -> Self {
+        let before = app.processes().iter().map(|p| p.pid).collect();
+        let child = command.spawn().unwrap();
+        let said = Arc::<Said>::default();
+        said.listen(from, Stream::Out);
+        Self { app: app.clone(), child, said, status: None, before }
+    }
+
+    /// tambat's process id.
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    /// Waits until these processes are ready (none named: all that export a port).
+    pub(crate) fn ready(&self, processes: &[&str]) -> &Self {
+        // The control socket is there once the first line has been said.
+        self.line("tambat ps, logs, stop");
+        self.app.tambat(&[&["wait", "--timeout", "30s"], processes].concat()).must_be(0);
+        self
+    }
+
+    /// The first line, of those said so far or from now on, that contains `part`; on either stream.
+    pub(crate) fn line(&self, part: &str) -> String {
+        self.said.first(part, |_| true)
+    }
+
+    /// The same among the app's own lines.
+    pub(crate) fn out_line(&self, part: &str) -> String {
+        self.said.first(part, |stream| stream == Stream::Out)
+    }
+
+    /// The same among tambat's own lines.
+    pub(crate) fn err_line(&self, part: &str) -> String {
+        self.said.first(part, |stream| stream == Stream::Err)
+    }
+
+    /// Waits until so many lines contain `part`; gives them all.
+    pub(crate) fn lines(&self, part: &str, count: usize) -> Vec<String> {
+        self.said.wait(&format!("{count} lines with {part:?}"), |lines| {
+            let found: Vec<String> = lines.iter().filter(|l| l.text.contains(part)).map(|l| l.text.clone()).collect();
+            (found.len() >= count).then_some(found)
+        })
+    }
+
+    /// Everything said so far on standard output.
+    pub(crate) fn stdout(&self) -> Vec<String> {
+        self.said.all(Stream::Out)
+    }
+
+    /// Everything said so far on standard error.
+    pub(crate) fn stderr(&self) -> Vec<String> {
+        self.said.all(Stream::Err)
+    }
+
+    /// GET at the service port of `process`.
+    pub(crate) fn get(&self, process: &str, path: &str) -> Response {
+        get(self.app.port(process), path)
+    }
+
+    /// Sends tambat a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).unwrap();
+    }
+
+    /// Waits for its end by itself; the exit code, 128+n for a signal. Nothing of the app may be left.
+    pub(crate) fn ended(&mut self) -> i32 {
+        let code = self.exit_code();
+        self.nothing_left(CLEANUP_LIMIT);
+        code
+    }
+
+    /// Waits for its end by itself, and leaves it open what else is still there.
+    pub(crate) fn exit_code(&mut self) -> i32 {
+        let status = until("the end of tambat", || self.child.try_wait().unwrap());
+        self.status = Some(status);
+        code(status)
+    }
+
+    /// As Ctrl-C does.
+    pub(crate) fn stop(&mut self) -> i32 {
+        self.signal(Signal::SIGINT);
+        self.ended()
+    }
+
+    /// As the kernel does when memory is short.
+    pub(crate) fn kill_9(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.exit_code();
+    }
+
+    /// Every process of this start that lives: tambat, spawner, keepers, and the app.
+    pub(crate) fn processes(&self) -> Vec<Marked> {
+        let mut all = marked(self.app.mark());
+        all.retain(|p| !self.before.contains(&p.pid));
+        all
+    }
+
+    /// Waits until nothing of this start is left; panics with what is there after `limit`.
+    pub(crate) fn nothing_left(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = self.processes();
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "after {limit:?} there are still {left:#?}\n{}", self.said.tail());
+            pause(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.status.is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        if thread::panicking() {
+            println!("{}", self.said.tail());
+        }
+        let deadline = Instant::now() + CLEANUP_LIMIT;
+        while !self.processes().is_empty() && Instant::now() < deadline {
+            pause(Duration::from_millis(10));
+        }
+        let left = self.processes();
+        for process in &left {
+            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+        }
+        assert!(left.is_empty() || thread::panicking(), "left behind: {left:#?}");
+    }
+}
+
+impl Said {
+    fn listen(self: &Arc<Self>, from: impl Read + Send + 'static, stream: Stream) {
+        let said = Arc::clone(self);
+        thread::spawn(move || {
+            let mut reader = BufReader::new(from);
+            let mut bytes = Vec::new();
+            // The end of a terminal is an error.
+            while reader.read_until(b'\n', &mut bytes).is_ok_and(|read| read > 0) {
+                let text = String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned();
+                said.lines.lock().unwrap().push(Line { stream, text });
+                said.more.notify_all();
+                bytes.clear();
+            }
+        });
+    }
+
+    fn first(&self, part: &str, on: impl Fn(Stream) -> bool) -> String {
+        self.wait(&format!("a line with {part:?}"), |lines| {
+            lines.iter().find(|line| on(line.stream) && line.text.contains(part)).map(|line| line.text.clone())
+        })
+    }
+
+    fn wait<T>(&self, what: &str, look: impl Fn(&[Line]) -> Option<T>) -> T {
+        let deadline = Instant::now() + LIMIT;
+        let mut lines = self.lines.lock().unwrap();
+        loop {
+            if let Some(found) = look(&lines) {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "waited {LIMIT:?} for {what}; it said:\n{}", tail(&lines));
+            lines = self.more.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
+    fn all(&self, stream: Stream) -> Vec<String> {
+        let lines = self.lines.lock().unwrap();
+        lines.iter().filter(|line| line.stream == stream).map(|line| line.text.clone()).collect()
+    }
+
+    fn tail(&self) -> String {
+        tail(&self.lines.lock().unwrap())
+    }
+}
+
+/// The last lines, for whoever reads why a test failed.
+fn tail(lines: &[Line]) -> String {
+    let last = lines.iter().skip(lines.len().saturating_sub(60));
+    last.map(|line| format!("{:?} {:.400}\n", line.stream, line.text)).collect()
+}
+
+/// As a shell has it.
+pub(crate) fn code(status: ExitStatus) -> i32 {
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap()
+}
