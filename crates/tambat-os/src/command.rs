@@ -187,8 +187,7 @@ fn execute(image: &Image<'_>) -> Result<Infallible, StartError> {
             Err(errno) => errno,
         };
         // ENOENT also stands for the program in a script's first line, or for a missing loader.
-        let exists = Path::new(std::ffi::OsStr::from_bytes(program.as_bytes())).exists();
-        let step = if errno == Errno::ENOENT && exists {
+        let step = if errno == Errno::ENOENT && exists(program) {
             format!("execute {shown}: the interpreter that it names")
         } else {
             format!("execute {shown}")
@@ -199,13 +198,20 @@ fn execute(image: &Image<'_>) -> Result<Infallible, StartError> {
     for candidate in candidates(program, &image.env) {
         match execve(&candidate, &image.argv, &image.env) {
             Ok(never) => match never {},
-            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
             // As execvp(3): another directory may have one that may be executed.
-            Err(Errno::EACCES) => refused = Some(StartError::new(execute_step(&candidate), Errno::EACCES)),
+            Err(Errno::EACCES) if exists(&candidate) => {
+                refused = Some(StartError::new(execute_step(&candidate), Errno::EACCES));
+            }
+            // A directory that is closed to us is not worth a word.
+            Err(Errno::EACCES | Errno::ENOENT | Errno::ENOTDIR) => {}
             Err(errno) => return Err(StartError::new(execute_step(&candidate), errno)),
         }
     }
     Err(refused.unwrap_or_else(|| StartError::new(format!("find the program {shown} in PATH"), Errno::ENOENT)))
+}
+
+fn exists(program: &CStr) -> bool {
+    Path::new(std::ffi::OsStr::from_bytes(program.to_bytes())).exists()
 }
 
 fn execute_step(candidate: &CStr) -> String {

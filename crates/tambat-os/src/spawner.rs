@@ -179,6 +179,8 @@ fn serve(control: OwnedFd, null: &File) -> u8 {
     let _ = dup2_stdin(null).and_then(|()| dup2_stdout(null)).and_then(|()| dup2_stderr(null));
     let _ = setsid();
     let _ = chdir("/");
+    // Where SIGCHLD is ignored, children end without a word. Keepers inherit this.
+    sys::reset_signal_actions();
     let _ = prctl::set_child_subreaper(true);
     let _ = prctl::set_name(c"tambat-spawn");
     match Service::new(control).and_then(Service::run) {

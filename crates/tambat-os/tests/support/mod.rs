@@ -28,10 +28,16 @@ pub(crate) struct Started {
 impl Stage {
     /// Starts the fixture as tambat with these words; `{fixture}` stands for its own path.
     pub(crate) fn start(words: &[&str]) -> Self {
+        Self::start_by(&[], words)
+    }
+
+    /// The same, by another program that takes the fixture and its words as its last arguments.
+    pub(crate) fn start_by(launcher: &[&str], words: &[&str]) -> Self {
         let marker = format!("STAGE={}-{:?}", std::process::id(), Instant::now()).replace(' ', "");
         let (name, value) = marker.split_once('=').unwrap();
-        let mut tambat = Command::new(FIXTURE)
-            .arg("tambat")
+        let line = [launcher, &[FIXTURE, "tambat"]].concat();
+        let mut tambat = Command::new(line[0])
+            .args(&line[1..])
             .args(words.iter().map(|word| word.replace("{fixture}", FIXTURE)))
             .env(name, value)
             .stdin(Stdio::piped())
