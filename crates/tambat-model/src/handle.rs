@@ -102,9 +102,9 @@ impl Wiring {
     }
 
     /// The processes of this app that are used by others only through handles that are attached elsewhere: nobody
-    /// needs them to run.
+    /// needs them to run. Never `web`, which people visit.
     pub fn replaced<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = &'a ProcessName> {
-        plan.processes().iter().map(|p| &p.name).filter(|name| {
+        plan.processes().iter().map(|p| &p.name).filter(|name| !name.is_web()).filter(|name| {
             let mut uses = plan.uses_of(name).peekable();
             uses.peek().is_some() && uses.all(|used| self.attached.contains_key(&used.provider.to_string()))
         })

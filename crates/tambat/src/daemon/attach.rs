@@ -32,8 +32,7 @@ pub(crate) async fn attach(app: &App, name: &str, url: &str) -> Result<String, R
     let kept = remember(app);
     let restarted = restart_consumers(app, &name);
     let wiring = app.wiring();
-    let stopped: Vec<&ProcessName> =
-        wiring.replaced(&app.plan).filter(|p| !replaced_before.contains(p) && !p.is_web()).collect();
+    let stopped: Vec<&ProcessName> = wiring.replaced(&app.plan).filter(|p| !replaced_before.contains(p)).collect();
     for process in &stopped {
         app.command(Command::Stop((*process).clone()));
     }

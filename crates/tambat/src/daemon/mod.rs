@@ -230,7 +230,7 @@ async fn run_to_the_end(
     mut signals: Signals,
     build: Option<build::Build>,
 ) -> Result<ExitCode, Failure> {
-    app.sayer.say(status::headline(app));
+    status::headlines(app).into_iter().for_each(|line| app.sayer.say(line));
     if let Some(build) = build {
         tokio::select! {
             built = build.run(&app.sayer) => built?,
@@ -238,6 +238,8 @@ async fn run_to_the_end(
                 app.sayer.say(format!("stopped by SIG{} while building", signal.name()));
                 return Ok(ExitCode::SUCCESS);
             }
+            // `tambat stop`: nothing has been started yet, so the supervisor has ended at once.
+            _ = supervisor.outcome() => return Ok(ExitCode::SUCCESS),
         }
     }
     foreign::settle(app).await;

@@ -32,14 +32,15 @@ pub(crate) fn of(app: &App) -> AppStatus {
     }
 }
 
-/// The first line of a start: what is served where.
-pub(crate) fn headline(app: &App) -> String {
+/// The first lines of a start: what is served where. Short ones, for narrow terminals.
+pub(crate) fn headlines(app: &App) -> Vec<String> {
     let wiring = app.wiring();
-    let served = app.plan.processes().iter().filter_map(|p| Some(format!("{} at {}", p.name, public_url(&wiring, p)?)));
-    let served: Vec<String> = served.collect();
-    let what = if served.is_empty() { "no port is served".to_owned() } else { served.join(", ") };
-    let commands = "tambat ps, logs, stop from any shell in this directory";
-    format!("{} {}: {what} ({commands})", app.plan.name(), env!("CARGO_PKG_VERSION"))
+    let exporters = || app.plan.processes().iter().filter(|p| p.role == Role::Exporter);
+    let width = exporters().map(|p| p.name.as_str().len()).max().unwrap_or(0);
+    let served = exporters().filter_map(|p| Some(format!("{:<width$}  {}", p.name, public_url(&wiring, p)?)));
+    let mut lines = vec![format!("{}, in {}", app.plan.name(), app.plan.dir().display())];
+    lines.extend(served);
+    lines
 }
 
 /// Adds the service port's URL to a line that names an instance's private port, and to the news that it is ready.

@@ -7,5 +7,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
-mod start;
 mod support;
+
+mod balance;
+mod ends;
+mod files;
+mod kills;
+mod limits;
+mod output;
+mod ports;
+mod signals;
+mod start;
+mod terminal;
+mod waiting;

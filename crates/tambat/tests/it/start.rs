@@ -1,4 +1,4 @@
-//! `tambat start`: from the first line to the last.
+//! `tambat start`: what is started, and as what.
 
 use crate::support::{AppDir, get};
 
@@ -9,4 +9,62 @@ fn a_procfile_is_enough() {
     running.ready(&["web"]);
     assert_eq!(get(app.port("web"), "/").body, "web.1");
     assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn a_command_needs_no_file_at_all() {
+    let app = AppDir::new();
+    let mut running = app.start(&["--", "tambat-fixture", "serve"]);
+    running.ready(&["web"]);
+    assert_eq!(get(app.port("web"), "/").body, "web.1");
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn only_what_is_named_is_started_and_its_port_is_by_position() {
+    let app = AppDir::procfile("web: tambat-fixture serve\nadmin: tambat-fixture serve\nclock: tambat-fixture park\n");
+    let mut running = app.start(&["admin"]);
+    running.up().line("admin.1 | ready");
+    assert_eq!(running.get("admin", "/").body, "admin.1");
+    for other in ["web", "clock"] {
+        assert_eq!(app.process(other)["state"], "stopped", "{other}");
+    }
+    assert_eq!(running.stop(), 0);
+    assert!(running.stderr().iter().all(|line| !line.contains("web.1") && !line.contains("clock.1")));
+}
+
+#[test]
+fn an_instance_sees_its_own_port_and_none_of_tambats_files() {
+    let app = AppDir::procfile("web: tambat-fixture serve\n").env("PORT", "1");
+    // PORT of the shell is the base: 1 is privileged and may be busy, so -p says another.
+    let mut running = app.start(&[]);
+    running.ready(&["web"]);
+    let port = app.port("web");
+    let env: serde_json::Value = serde_json::from_str(&get(port, "/env").body).unwrap();
+    let own: u16 = env["PORT"].as_str().unwrap().parse().unwrap();
+    assert!((20_000..30_000).contains(&own), "{own}");
+    assert_eq!(env["PS"], "web.1");
+    assert_eq!(env["TAMBAT_URL"], format!("http://localhost:{port}"));
+    assert_eq!(env["HOST"], "127.0.0.1");
+    let files: Vec<String> = serde_json::from_str(&get(port, "/fds").body).unwrap();
+    let of_its_own = |file: &&String| file.contains("socket:") || file.contains("/proc/");
+    let inherited: Vec<&String> = files.iter().filter(|file| !of_its_own(file)).collect();
+    assert_eq!(inherited.len(), 3, "{files:?}");
+    assert!(inherited.iter().all(|file| file.contains("pipe:")), "{files:?}");
+    // Its listener and this connection: no control socket, no service port.
+    assert_eq!(files.iter().filter(|file| file.contains("socket:")).count(), 2, "{files:?}");
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn standard_input_is_open_and_empty() {
+    let app = AppDir::procfile("watch: tambat-fixture stdin\nweb: tambat-fixture serve\n");
+    let mut running = app.start(&[]);
+    running.line("watch.1 | reading");
+    // By the time another process has booted and answered, an end of input would long have been said.
+    running.ready(&["web"]);
+    assert_eq!(running.get("web", "/").body, "web.1");
+    assert_eq!(app.process("watch")["state"], "running");
+    assert_eq!(running.stop(), 0);
+    assert!(running.stdout().iter().all(|line| !line.contains("end of input")));
 }

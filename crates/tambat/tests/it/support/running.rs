@@ -74,10 +74,15 @@ impl Running {
         i32::try_from(self.child.id()).unwrap()
     }
 
+    /// Waits for the first line: from then on the service ports are held, and the verbs find it.
+    pub(crate) fn up(&self) -> &Self {
+        self.line("tambat ps, logs, stop");
+        self
+    }
+
     /// Waits until these processes are ready (none named: all that export a port).
     pub(crate) fn ready(&self, processes: &[&str]) -> &Self {
-        // The control socket is there once the first line has been said.
-        self.line("tambat ps, logs, stop");
+        self.up();
         self.app.tambat(&[&["wait", "--timeout", "30s"], processes].concat()).must_be(0);
         self
     }
@@ -149,6 +154,14 @@ impl Running {
     pub(crate) fn kill_9(&mut self) {
         self.signal(Signal::SIGKILL);
         self.exit_code();
+    }
+
+    /// The one process of this start with this name: `tambat-spawn`, `tambat-keep`.
+    pub(crate) fn process_named(&self, name: &str) -> Marked {
+        let mut found = self.processes();
+        found.retain(|p| p.name == name);
+        assert_eq!(found.len(), 1, "{name}: {found:?}");
+        found.remove(0)
     }
 
     /// Every process of this start that lives: tambat, spawner, keepers, and the app.

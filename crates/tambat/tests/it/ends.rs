@@ -1,0 +1,126 @@
+//! How processes end by themselves, and what tambat makes of it.
+
+use std::thread;
+
+use crate::support::{AppDir, try_get};
+
+#[test]
+fn a_command_that_does_not_exist_is_explained() {
+    let app = AppDir::manifest("[processes.web]\ncommand = \"no-such-program --now\"\nrestart = \"never\"\n");
+    let mut running = app.start(&[]);
+    let line = running.err_line("exited with code 127");
+    assert!(line.contains("a command that was not found") && line.contains("no-such-program"), "{line}");
+    assert_eq!(running.ended(), 127);
+}
+
+#[test]
+fn a_server_that_ends_with_0_at_once_is_told_to_stay() {
+    let mut running = AppDir::procfile("web: true\n").start(&[]);
+    let line = running.err_line("exited with code 0 before it was ready");
+    assert!(line.contains("stays in the foreground"), "{line}");
+    assert_eq!(running.ended(), 0);
+}
+
+#[test]
+fn five_failures_make_it_failed_and_tambat_ends_with_its_code() {
+    let app = AppDir::procfile("web: tambat-fixture stderr 'no database'; exit 1\n");
+    let mut running = app.start(&[]);
+    let line = running.err_line("it failed 5 times in a row");
+    assert!(line.contains("exited with code 1") && line.contains("no database"), "{line}");
+    assert!(line.contains("tambat restart"), "{line}");
+    assert_eq!(running.ended(), 1);
+    let starts = running.stderr().iter().filter(|line| line.contains("web.1  | started with pid")).count();
+    assert_eq!(starts, 5);
+}
+
+#[test]
+fn a_failed_process_leaves_the_others_running_and_answers_at_once_with_the_cause() {
+    let app = AppDir::procfile("web: tambat-fixture stderr 'no database'; exit 1\nadmin: tambat-fixture serve\n");
+    let mut running = app.start(&[]);
+    running.up();
+    let port = app.port("web");
+    let waiting = thread::spawn(move || try_get(port, "/").unwrap());
+    running.err_line("it failed 5 times in a row");
+    // The one that has waited, and one that comes later.
+    for response in [waiting.join().unwrap(), try_get(port, "/").unwrap()] {
+        assert_eq!(response.status, 503, "{response:?}");
+        assert!(response.body.contains("exited with code 1"), "{response:?}");
+    }
+    assert_eq!(app.process("web")["state"], "failed");
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn a_connection_that_waits_for_the_last_process_is_answered_before_tambat_ends() {
+    let app = AppDir::manifest(
+        "[processes.web]\ncommand = \"tambat-fixture serve --boot 500 --host 192.0.2.1\"\nrestart = \"never\"\n",
+    );
+    let mut running = app.start(&[]);
+    running.up();
+    let port = app.port("web");
+    let waiting = thread::spawn(move || try_get(port, "/").unwrap());
+    assert_eq!(running.ended(), 70);
+    let response = waiting.join().unwrap();
+    assert_eq!(response.status, 503, "{response:?}");
+    assert!(response.body.contains("exited with code 70"), "{response:?}");
+}
+
+#[test]
+fn a_restart_after_failure_serves_again() {
+    let app = AppDir::procfile("web: tambat-fixture serve\n");
+    let mut running = app.start(&[]);
+    running.ready(&["web"]);
+    let first = running.get("web", "/pid").body;
+    running.get("web", "/exit?3");
+    running.err_line("exited with code 3");
+    // Waits for the new one.
+    let second = running.get("web", "/pid").body;
+    assert_ne!(first, second);
+    assert_eq!(app.process("web")["instances"][0]["restarts"], 1);
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn what_forks_to_the_background_is_named_and_stopped() {
+    let app = AppDir::procfile("web: tambat-fixture background serve\n");
+    let mut running = app.start(&[]);
+    let background = running.out_line("in the background as pid");
+    let pid = background.rsplit(' ').next().unwrap();
+    let line = running.err_line("it went to the background");
+    assert!(line.contains(&format!("tambat-fixture, pid {pid}")), "{line}");
+    assert!(line.contains("foreground"), "{line}");
+    assert_eq!(running.ended(), 0);
+}
+
+#[test]
+fn a_signal_that_ends_the_last_process_is_in_the_exit_code() {
+    let app = AppDir::manifest("[processes.job]\ncommand = \"kill -SEGV $$\"\nrestart = \"never\"\n");
+    let mut running = app.start(&[]);
+    running.err_line("SIGSEGV");
+    assert_eq!(running.ended(), 128 + 11);
+}
+
+#[test]
+fn it_ends_when_all_have_with_the_first_code_that_is_not_0() {
+    let app = AppDir::manifest(
+        "[processes.a]\ncommand = \"exit 0\"\n[processes.b]\ncommand = \"exit 7\"\nrestart = \"never\"\n\
+         [processes.c]\ncommand = \"exit 0\"\n",
+    );
+    let mut running = app.start(&[]);
+    assert_eq!(running.ended(), 7);
+    running.err_line("every process has ended");
+}
+
+#[test]
+fn exit_on_end_ends_everything_with_the_first_end() {
+    let app = AppDir::procfile("web: tambat-fixture serve\njob: exit 5\n");
+    let mut running = app.start(&["--exit-on-end"]);
+    assert_eq!(running.ended(), 5);
+}
+
+#[test]
+fn exit_on_end_counts_a_good_end_too() {
+    let app = AppDir::procfile("web: tambat-fixture serve\njob: exit 0\n");
+    let mut running = app.start(&["--exit-on-end"]);
+    assert_eq!(running.ended(), 0);
+}

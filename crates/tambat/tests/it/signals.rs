@@ -1,0 +1,84 @@
+//! What signals do.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::support::{AppDir, is_free};
+
+/// Ignores the stop signal; an ignored signal stays ignored over exec(2).
+const DEAF: &str = "command = \"trap '' TERM; exec tambat-fixture serve\"\n";
+
+/// The promise is the grace + 1 s (DESIGN §4); this is room for a busy machine, well below the default grace.
+const ROOM: Duration = Duration::from_millis(1_500);
+
+fn deaf(grace: &str) -> AppDir {
+    AppDir::manifest(&format!("[processes.web]\n{DEAF}stop = {{ grace = \"{grace}\" }}\n"))
+}
+
+#[test]
+fn what_ignores_term_is_killed_after_its_grace() {
+    let app = deaf("300ms");
+    let mut running = app.start(&[]);
+    running.ready(&["web"]);
+    let (service, asked) = (app.port("web"), Instant::now());
+    assert_eq!(running.stop(), 0);
+    let took = asked.elapsed();
+    assert!(took >= Duration::from_millis(300), "it had its grace: {took:?}");
+    assert!(took < Duration::from_millis(1_300) + ROOM, "{took:?}");
+    let line = running.err_line("did not stop within its grace");
+    assert!(line.contains("stop.grace"), "{line}");
+    assert!(is_free(service));
+}
+
+#[test]
+fn a_second_signal_kills_at_once() {
+    let app = deaf("1h");
+    let mut running = app.start(&[]);
+    running.ready(&["web"]);
+    running.signal(Signal::SIGINT);
+    running.err_line("SIGINT: stopping");
+    running.signal(Signal::SIGINT);
+    running.err_line("SIGINT again: killing");
+    assert_eq!(running.ended(), 0);
+}
+
+#[test]
+fn term_and_hup_stop_as_int_does() {
+    for signal in [Signal::SIGTERM, Signal::SIGHUP] {
+        let app = AppDir::procfile("web: tambat-fixture serve\n");
+        let mut running = app.start(&[]);
+        running.ready(&["web"]);
+        running.signal(signal);
+        assert_eq!(running.ended(), 0);
+        running.err_line(&format!("{}: stopping", signal.as_str()));
+        running.err_line("ended by SIGTERM");
+    }
+}
+
+#[test]
+fn usr1_and_usr2_are_handed_on() {
+    let app = AppDir::procfile(
+        "web: trap 'echo got usr1' USR1; trap 'echo got usr2' USR2; (trap '' USR1 USR2; exec tambat-fixture serve) & while :; do wait; done\n",
+    );
+    let mut running = app.start(&[]);
+    running.ready(&["web"]);
+    // The whole group gets it: the server in the background ignores it.
+    running.signal(Signal::SIGUSR1);
+    running.out_line("got usr1");
+    running.signal(Signal::SIGUSR2);
+    running.out_line("got usr2");
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn another_stop_signal_is_used_where_the_manifest_says_one() {
+    let app = AppDir::manifest(
+        "[processes.job]\ncommand = \"trap 'echo quitting; exit 0' QUIT; echo set; while :; do tambat-fixture park & wait; done\"\n\
+         stop = { signal = \"QUIT\" }\n",
+    );
+    let mut running = app.start(&[]);
+    running.out_line("| set");
+    assert_eq!(running.stop(), 0);
+    running.out_line("quitting");
+}
