@@ -2,7 +2,7 @@
 //!
 //! Each direction reads into a buffer that its whole thread shares, and writes from there. Only what could not be
 //! written is kept, for as long as it lasts, and nothing more is read meanwhile: that is the back-pressure, and an idle
-//! stream owns no memory. A long run of full reads goes on through a pipe of the thread's, uncopied, until it is over.
+//! stream owns no memory. A long run of big reads goes on through a pipe of the thread, uncopied.
 
 use std::future::poll_fn;
 use std::io;
@@ -28,11 +28,12 @@ const SCRATCH_BYTES: usize = 256 * 1024;
 /// What is read at once at first, and after a write that was not taken whole: what a stalled stream keeps is no more.
 const WINDOW_BYTES_MIN: usize = 64 * 1024;
 
-/// So many full reads in a row make a long run, which goes on through a pipe: copying is faster for all that is shorter.
+/// So many big reads in a row make a long run, which goes on through a pipe until as many small ones in a row: a pipe is
+/// faster for much at once, and slower for messages.
 const LONG_RUN_READS: u32 = 8;
 
-/// A run that brings less than this at once is over.
-const LONG_RUN_BYTES_MIN: usize = 64 * 1024;
+/// A read of so much is a big one: where a stream is paced, one segment of its loopback device comes at a time.
+const BIG_READ_BYTES_MIN: usize = 32 * 1024;
 
 /// The tools of one worker thread, which its streams share. Only that thread locks them, never across an `await`.
 #[derive(Debug, Default)]
@@ -104,8 +105,8 @@ struct Direction<'a> {
     unsent_at: usize,
     /// How much is read at once.
     window: usize,
-    /// How many reads in a row were full.
-    full_reads: u32,
+    /// How many big reads in a row there were; through a pipe: how many small ones it still outlives.
+    run: u32,
     /// What a long run goes through.
     pipe: Option<Pipe>,
     /// `from` has ended this direction, and `to` has been told.
@@ -127,7 +128,7 @@ impl<'a> Direction<'a> {
             unsent: Vec::new(),
             unsent_at: 0,
             window: WINDOW_BYTES_MIN,
-            full_reads: 0,
+            run: 0,
             pipe: None,
             ended: false,
             broken: false,
@@ -183,12 +184,12 @@ impl<'a> Direction<'a> {
         self.bytes.fetch_add(received as u64, Ordering::Relaxed);
         match send(self.to, &scratch[..received]) {
             Ok(sent) if sent == received => {
-                self.full_reads = if received == window { self.full_reads + 1 } else { 0 };
                 if received == window {
                     self.window = (window * 2).min(scratch.len());
                 }
-                if self.full_reads >= LONG_RUN_READS {
-                    self.full_reads = 0;
+                self.run = if received >= BIG_READ_BYTES_MIN { self.run + 1 } else { 0 };
+                if self.run >= LONG_RUN_READS {
+                    self.run = LONG_RUN_READS;
                     self.pipe = tools.pipes.lend();
                 }
             }
@@ -210,6 +211,7 @@ impl<'a> Direction<'a> {
                 Ok(0) => self.end(),
                 Ok(filled) => {
                     self.bytes.fetch_add(filled as u64, Ordering::Relaxed);
+                    self.run = if filled >= BIG_READ_BYTES_MIN { LONG_RUN_READS } else { self.run.saturating_sub(1) };
                     return Poll::Ready(Ok(true));
                 }
                 Err(error) if is_transient(&error) => return Poll::Ready(Ok(false)),
@@ -218,7 +220,7 @@ impl<'a> Direction<'a> {
         } else {
             std::task::ready!(self.to.poll_write_ready(cx))?;
             match pipe.drain(self.to) {
-                Ok(()) if pipe.held() > 0 || pipe.filled() >= LONG_RUN_BYTES_MIN => return Poll::Ready(Ok(true)),
+                Ok(()) if pipe.held() > 0 || self.run > 0 => return Poll::Ready(Ok(true)),
                 Ok(()) => {}
                 Err(error) if is_transient(&error) => return Poll::Ready(Ok(false)),
                 Err(_) => self.refused = true,
@@ -300,6 +302,7 @@ fn is_transient(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
+    use std::mem::MaybeUninit;
     use std::net::{Ipv4Addr, TcpListener, TcpStream as StdStream};
 
     use super::*;
@@ -336,25 +339,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn full_reads_in_a_row_make_a_long_run_and_a_small_one_ends_it() {
+    async fn big_reads_in_a_row_make_a_long_run_and_small_ones_end_it() {
         let ((mut sender, from), (mut receiver, to)) = (connection(), connection());
         let (bytes, mut tools) = (AtomicU64::new(0), tools());
         let mut direction = Direction::new(&from, &to, &bytes);
-        let run = pattern(8 * 1_024);
-        let mut heard = vec![0; run.len()];
-        for read in 1..=LONG_RUN_READS {
-            assert!(direction.pipe.is_none(), "too early: {read}");
-            direction.window = run.len();
-            sender.write_all(&run).unwrap();
-            let all = u64::from(read) * run.len() as u64;
+        let (big, small) = (pattern(BIG_READ_BYTES_MIN), pattern(100));
+        let sizes = [vec![&big; LONG_RUN_READS as usize], vec![&small; LONG_RUN_READS as usize], vec![&big]].concat();
+        let mut piped = Vec::new();
+        for message in sizes {
+            let all = bytes.load(Ordering::Relaxed) + message.len() as u64;
+            sender.write_all(message).unwrap();
+            // A message that comes in two pieces would be two reads.
+            while from
+                .try_io(Interest::READABLE, || {
+                    SockRef::from(&from).peek(&mut vec![MaybeUninit::uninit(); message.len()])
+                })
+                .is_ok_and(|seen| seen < message.len())
+            {}
             pump_until(&mut direction, &mut tools, |d| d.bytes.load(Ordering::Relaxed) == all).await;
+            let mut heard = vec![0; message.len()];
             receiver.read_exact(&mut heard).unwrap();
+            assert!(heard == *message);
+            piped.push(direction.pipe.is_some());
         }
-        assert!(direction.pipe.is_some());
-        sender.write_all(&run).unwrap();
-        pump_until(&mut direction, &mut tools, |d| d.pipe.is_none()).await;
-        receiver.read_exact(&mut heard).unwrap();
-        assert_eq!(heard, run);
+        let turns = LONG_RUN_READS as usize;
+        let (before, through) = (vec![false; turns - 1], vec![true; turns]);
+        assert_eq!(piped, [before, through, vec![false; 2]].concat());
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! Long runs of bytes, moved through a pipe inside the kernel without being copied.
+//! Long runs of bytes, moved through a pipe inside the kernel without being copied (splice(2)).
 
 use std::io::{self, PipeReader, PipeWriter, pipe};
 use std::sync::Arc;
@@ -19,7 +19,6 @@ pub(crate) struct Pipe {
     reader: PipeReader,
     writer: PipeWriter,
     held: usize,
-    filled: usize,
     /// Counts it, wherever it is.
     _one: Arc<()>,
 }
@@ -29,7 +28,7 @@ impl Pipe {
         let (reader, writer) = pipe()?;
         // Without permission for a big one a small one will do.
         let _ = i32::try_from(PIPE_BYTES).map(|size| fcntl(&writer, FcntlArg::F_SETPIPE_SZ(size)));
-        Ok(Self { reader, writer, held: 0, filled: 0, _one: one })
+        Ok(Self { reader, writer, held: 0, _one: one })
     }
 
     /// How many bytes are in it.
@@ -37,17 +36,11 @@ impl Pipe {
         self.held
     }
 
-    /// How many there were when it was filled last.
-    pub(crate) fn filled(&self) -> usize {
-        self.filled
-    }
-
     /// Takes what has arrived; 0: the peer has ended its direction. Only an empty pipe may be filled: a full one would
     /// look like a socket from which nothing has arrived.
     pub(crate) fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
         self.held =
             from.try_io(Interest::READABLE, || Ok(splice(from, None, &self.writer, None, PIPE_BYTES, flags())?))?;
-        self.filled = self.held;
         Ok(self.held)
     }
 
