@@ -35,7 +35,7 @@ pub use plan::{Plan, PortPlan, ProcessPlan, Readiness, ResourcePlan, Restart, Ro
 pub use port::{INSTANCE_PORT_FIRST, INSTANCE_PORT_LAST, InstancePort, PortError, ServicePort};
 pub use problem::{Place, Problem, Severity, closest};
 pub use protocol::{Protocol, UnknownProtocol};
-pub use route::{Admission, Route, RouteTable, Target, foreign_route, route_table};
+pub use route::{Admission, ForeignService, Route, RouteTable, Target, foreign_route, route_table};
 pub use shell::shell_command;
 pub use url::{ResourceUrl, TemplateError, UrlError, UrlTemplate, redact};
-pub use world::{Cause, Endpoint, Gate, InstanceView, Load, Phase, ProcessView, World};
+pub use world::{Admitted, Cause, Endpoint, Gate, InstanceView, Load, Phase, ProcessView, World};

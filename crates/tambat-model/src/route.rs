@@ -92,19 +92,29 @@ pub fn route_table(plan: &Plan, wiring: &Wiring, world: &World) -> RouteTable {
     table
 }
 
-/// The route to a process of another app, while that app's service port is known or while it is not.
-pub fn foreign_route(
-    name: &str,
-    protocol: Protocol,
-    service: Option<(SocketAddr, Arc<Load>)>,
-    hold: Duration,
-) -> Route {
+/// What is known of a process of another app.
+#[derive(Debug, Clone)]
+pub enum ForeignService {
+    /// It is served here.
+    At(SocketAddr, Arc<Load>),
+    /// That app does not run.
+    NotRunning,
+    /// That app runs and has no such process or port: the sentence that says so.
+    Missing(Cause),
+}
+
+/// The route to a process of another app. While that app does not run, connections wait for `hold` at most; where it
+/// runs and has no such process, waiting would not help.
+pub fn foreign_route(name: &str, protocol: Protocol, service: ForeignService, hold: Duration) -> Route {
     let admission = match service {
-        Some((addr, load)) => Admission::Serve(vec![Target { name: name.to_owned(), generation: 1, addr, load }]),
-        None => Admission::Hold {
+        ForeignService::At(addr, load) => {
+            Admission::Serve(vec![Target { name: name.to_owned(), generation: 1, addr, load }])
+        }
+        ForeignService::NotRunning => Admission::Hold {
             limit: Some(hold),
             cause: format!("{name} is not running: start it with `tambat start` in its directory").into(),
         },
+        ForeignService::Missing(cause) => Admission::Refuse { cause },
     };
     Route { name: name.to_owned(), protocol, idle: None, admission }
 }
@@ -289,13 +299,16 @@ mod tests {
     #[test]
     fn a_process_of_another_app_is_held_until_its_service_port_is_known() {
         let hold = Duration::from_secs(9);
-        let route = foreign_route("billing/api", Protocol::Http, None, hold);
+        let route = foreign_route("billing/api", Protocol::Http, ForeignService::NotRunning, hold);
         let Admission::Hold { limit, cause } = route.admission else { panic!("{route:?}") };
         assert_eq!(limit, Some(hold));
         assert_eq!(&*cause, "billing/api is not running: start it with `tambat start` in its directory");
-        let known = Some((([127, 0, 0, 1], 5000).into(), Arc::default()));
+        let known = ForeignService::At(([127, 0, 0, 1], 5000).into(), Arc::default());
         let route = foreign_route("billing/api", Protocol::Http, known, hold);
         let Admission::Serve(targets) = route.admission else { panic!("{route:?}") };
         assert_eq!((targets.len(), targets[0].name.as_str()), (1, "billing/api"));
+        let missing = ForeignService::Missing("billing has no process `api`".into());
+        let route = foreign_route("billing/api", Protocol::Http, missing, hold);
+        assert!(matches!(route.admission, Admission::Refuse { cause } if &*cause == "billing has no process `api`"));
     }
 }

@@ -1,11 +1,10 @@
 //! Who serves a connection: a pure function of the route table, the service port, its cursor, and what was tried.
 
-use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tambat_model::{Admission, Protocol, Route, RouteTable, ServicePort, Target};
+use tambat_model::{Admission, Admitted, Protocol, Route, RouteTable, ServicePort, Target};
 
 /// How many targets a connection is offered to in one go: the first and two more.
 const TRIES_MAX: usize = 3;
@@ -23,9 +22,6 @@ pub(crate) enum Choice {
     /// Nobody.
     Refuse(Told),
 }
-
-/// Proof that a connection is counted at its target, for as long as it is held.
-pub(crate) type Admitted = Box<dyn Debug + Send>;
 
 /// A target, and the proof that the connection is counted there.
 pub(crate) struct Chosen {
@@ -119,7 +115,7 @@ fn serve(route: &Route, targets: &[Target], cursor: &AtomicUsize, tried: &Tried)
     let turn =
         if tried.addrs.is_empty() { cursor.fetch_add(1, Ordering::Relaxed) } else { cursor.load(Ordering::Relaxed) };
     let target = left[turn % left.len()].clone();
-    let admitted = Box::new(target.load.admit());
+    let admitted = target.load.admit();
     Choice::Serve(Chosen { target, idle: route.idle, admitted })
 }
 

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tambat_model::RouteTable;
+use tambat_model::{Admitted, RouteTable};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::carry::{End, Scratch, carry};
-use crate::choice::{Admitted, Choice, Chosen, Hold, Patience, Told, Tried, choose};
+use crate::choice::{Choice, Chosen, Hold, Patience, Told, Tried, choose};
 use crate::port::{Open, PortState};
 use crate::report::RouterReport;
 use crate::router::Shared;
