@@ -5,7 +5,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /apps` | [`AppStatus`] |
+//! | `GET /apps?reveal=true` | [`AppStatus`]; `reveal`: with the passwords that its handles are written with |
 //! | `GET /apps/{app}/watch` | lines of [`AppStatus`], one now and one after every change |
 //! | `GET /apps/{app}/logs?process=P&lines=N&follow=true` | lines of [`LogRecord`] |
 //! | `GET /apps/{app}/processes/{process}/env?reveal=true` | [`EnvironmentReport`] |

@@ -55,7 +55,7 @@ pub struct PortStatus {
     pub port: u16,
     /// The addresses the router accepts on.
     pub addresses: Vec<String>,
-    /// Where people and clients on this machine reach it.
+    /// Where people and clients on this machine reach it. A password in it is hidden.
     pub url: String,
     /// How its handle is written: `{host}` and `{port}` are filled in by whoever uses it.
     pub template: String,

@@ -1,10 +1,11 @@
 //! The sources of the environment that every process of an app shares.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use tambat_manifest::Diagnostic;
-use tambat_model::{Layer, Source, VarName};
+use tambat_model::{Layer, Plan, Source, VarName};
 
 use crate::failure::Failure;
 
@@ -52,6 +53,30 @@ pub(crate) fn read(dir: &Path, files: &[PathBuf], words: &[String]) -> Result<La
 }
 
 impl Layers {
+    /// The lines of `.env` files that some process never sees because a handle has their name, in words. Never a value.
+    pub(crate) fn overridden(&self, plan: &Plan) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for layer in &self.all {
+            let Source::DotEnv { file, line } = &layer.source else { continue };
+            let mut blind: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+            for process in plan.processes() {
+                let handles = process.uses.iter().filter(|used| used.var.as_str() == layer.name);
+                handles
+                    .for_each(|used| blind.entry(used.provider.to_string()).or_default().push(process.name.as_str()));
+            }
+            warnings.extend(blind.into_iter().map(|(provider, processes)| {
+                format!(
+                    "warning: {} does not get this `{}`: its handle to `{provider}` has that name\n --> {}:{line}\n  |\n  \
+                     = help: `tambat attach {provider} URL` points the handle elsewhere; or take the line out",
+                    processes.join(", "),
+                    layer.name,
+                    file.file_name().map_or_else(|| file.as_path(), Path::new).display(),
+                )
+            }));
+        }
+        warnings
+    }
+
     fn dotenv(&mut self, dir: &Path, file: &Path, named: bool) -> Result<(), Failure> {
         let shell = |name: &str| std::env::var(name).ok();
         match tambat_manifest::read_dotenv(&dir.join(file), &shell)? {

@@ -32,10 +32,10 @@ pub(crate) fn run(dir: &Path, args: &EnvArgs) -> Result<ExitCode, Failure> {
 fn explain(report: &EnvironmentReport) -> String {
     let (shell, said): (Vec<&VariableReport>, Vec<&VariableReport>) =
         report.variables.iter().partition(|v| v.source == "shell");
-    let rows = said.into_iter().chain(shell).map(|v| {
-        let lost = if v.lost.is_empty() { String::new() } else { format!("over {}", v.lost.join(", ")) };
-        vec![v.name.clone(), v.source.clone(), lost, shorten(&v.value)]
-    });
+    let rows = said
+        .into_iter()
+        .chain(shell)
+        .map(|v| vec![v.name.clone(), v.source.clone(), v.lost.join(", "), shorten(&v.value)]);
     let header = ["VARIABLE", "SOURCE", "WON OVER", "VALUE"].map(str::to_owned).to_vec();
     output::table(&std::iter::once(header).chain(rows).collect::<Vec<_>>())
 }

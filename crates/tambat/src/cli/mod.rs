@@ -119,7 +119,7 @@ pub(crate) struct StartArgs {
     /// Leave out what the named processes use
     #[arg(long)]
     pub(crate) no_deps: bool,
-    /// Serve on this address too, beside 127.0.0.1 and `::1` (0.0.0.0: on all)
+    /// Serve on this address too, not only on loopback (0.0.0.0: on all)
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) host: Vec<std::net::IpAddr>,
     /// Leave the terminal once everything is ready
@@ -131,8 +131,8 @@ pub(crate) struct StartArgs {
     /// End with the first process that ends, with its code
     #[arg(long)]
     pub(crate) exit_on_end: bool,
-    /// How lines are written
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    /// How lines are written: text, or json, one object a line
+    #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
     /// Leave out the time of day
     #[arg(long)]

@@ -20,6 +20,7 @@ pub(crate) fn run(dir: &Path, args: &PlanArgs) -> Result<ExitCode, Failure> {
     let layers = layers::read(dir, &args.source.env_files, &args.source.env)?;
     super::start::warn(loaded.warnings.iter().chain(&layers.warnings));
     let plan = loaded.plan;
+    layers.overridden(&plan).iter().for_each(|warning| output::say(warning));
     let formation = Formation::parse(&args.processes, true).map_err(|error| Failure::usage(error.to_string()))?;
     let counts = formation.resolve(&plan, !args.no_deps).map_err(|error| Failure::usage(error.to_string()))?;
     let state = StateDir::of(plan.dir()).ok();
@@ -47,6 +48,7 @@ struct PlannedProcess {
     name: String,
     instances: u16,
     command: String,
+    worker: bool,
     ports: Vec<PlannedPort>,
     ready: String,
     stateful: bool,
@@ -83,7 +85,8 @@ fn report(
         instances: counts.get(&process.name).copied().unwrap_or(0),
         command: process.command.clone(),
         ports: process.ports.iter().map(|port| planned_port(&wiring, &process.name, port)).collect(),
-        ready: ready(process.role, &process.ready, process.protocol()),
+        worker: process.role == Role::Worker,
+        ready: ready(&process.ready, process.protocol()),
         stateful: process.stateful,
         uses: handles(plan, &wiring, &process.name),
     });
@@ -115,7 +118,7 @@ fn ports(plan: &Plan, base: Base, state: Option<&StateDir>) -> Result<(ServicePo
         let Some(port) = port else { continue };
         if listening.iter().any(|l| l.addr.port() == port.get()) {
             notes.push(format!(
-                "port {port} for {key} is taken now: `tambat start` would say by whom, and move on by 100"
+                "port {port} for {key} is taken now: `tambat start` would say by whom,\n      and move on by 100"
             ));
         }
         ports.insert(key, port);
@@ -132,12 +135,12 @@ fn planned_port(wiring: &Wiring, process: &ProcessName, port: &tambat_model::Por
     }
 }
 
-fn ready(role: Role, readiness: &Readiness, protocol: Protocol) -> String {
-    match (role, readiness) {
-        (Role::Worker, _) => "at once (a worker: nothing says that it exports a port)".to_owned(),
-        (_, Readiness::Path(path, within)) => format!("GET {path} answers 2xx, within {within:?}"),
-        (_, Readiness::Protocol(within)) => format!("{protocol} answers, within {within:?}"),
-        (_, Readiness::AtOnce) => "at once".to_owned(),
+fn ready(readiness: &Readiness, protocol: Protocol) -> String {
+    match readiness {
+        Readiness::Path(path, within) => format!("GET {path} answers 2xx, within {within:?}"),
+        Readiness::Protocol(within) if protocol == Protocol::Tcp => format!("it accepts, within {within:?}"),
+        Readiness::Protocol(within) => format!("{protocol} answers, within {within:?}"),
+        Readiness::AtOnce => "at once".to_owned(),
     }
 }
 
@@ -159,29 +162,39 @@ fn show(report: &Report) -> String {
     if let Some(build) = &report.build {
         text.push_str(&format!("build: {build}\n"));
     }
-    for process in &report.processes {
-        let times = if process.instances == 1 { String::new() } else { format!(" × {}", process.instances) };
-        text.push_str(&format!("\n{}{times}: {}\n", process.name, process.command));
-        for port in &process.ports {
-            let number = port.port.map_or_else(|| "a port that the kernel chooses".to_owned(), |p| p.to_string());
-            let name = port.name.as_ref().map(|name| format!("{name} ")).unwrap_or_default();
-            text.push_str(&format!("    serves {name}{} at localhost:{number}\n", port.protocol));
-        }
-        text.push_str(&format!("    ready  {}\n", process.ready));
-        if process.stateful {
-            text.push_str("    one instance at a time: it is stateful\n");
-        }
-        for handle in &process.uses {
-            let url = handle.url.as_deref().unwrap_or("(known once it is started)");
-            text.push_str(&format!("    {}={url}  from {}\n", handle.variable, handle.provider));
-        }
-    }
+    report.processes.iter().for_each(|process| text.push_str(&show_process(process)));
     for cycle in &report.cycles {
         let round = cycle.iter().chain(cycle.first()).map(String::as_str).collect::<Vec<_>>().join(" → ");
-        text.push_str(&format!("\nnote: these use each other, which is fine, whoever is early waits: {round}\n"));
+        text.push_str(&format!("\nnote: these use each other, which is fine (whoever is early waits): {round}\n"));
     }
     for note in &report.notes {
         text.push_str(&format!("\nnote: {note}\n"));
     }
     text.trim_end().to_owned()
+}
+
+fn show_process(process: &PlannedProcess) -> String {
+    let times = if process.instances == 1 { String::new() } else { format!(" × {}", process.instances) };
+    let mut text = format!("\n{}{times}: {}\n", process.name, process.command);
+    for port in &process.ports {
+        let number =
+            port.port.map_or_else(|| "a port that the kernel chooses".to_owned(), |p| format!("localhost:{p}"));
+        let name = port.name.as_ref().map(|name| format!("{name} ")).unwrap_or_default();
+        if process.worker {
+            text.push_str(&format!("    worker  nothing says that it exports a port; {number} is held for it\n"));
+        } else {
+            text.push_str(&format!("    serves  {name}{} at {number}\n", port.protocol));
+        }
+    }
+    if !process.worker {
+        text.push_str(&format!("    ready   when {}\n", process.ready).replace("when at once", "at once"));
+    }
+    if process.stateful {
+        text.push_str("    data    one instance at a time: it is stateful\n");
+    }
+    for handle in &process.uses {
+        let url = handle.url.as_deref().unwrap_or("(known once it is started)");
+        text.push_str(&format!("    gets    {}={url}, from {}\n", handle.variable, handle.provider));
+    }
+    text
 }

@@ -20,8 +20,9 @@ pub(crate) fn run(dir: &Path, json: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Fits into 80 columns where names are short: what is long, the URL, comes last.
 fn show(status: &AppStatus) -> String {
-    let header = ["PROCESS", "STATE", "PID", "URL", "INSTANCE AT", "OPEN", "RESTARTS"].map(str::to_owned).to_vec();
+    let header = ["PROCESS", "STATE", "PID", "LISTENS", "OPEN", "RESTARTS", "URL"].map(str::to_owned).to_vec();
     let rows: Vec<Vec<String>> = std::iter::once(header).chain(status.processes.iter().flat_map(rows)).collect();
     let mut text = format!("{} in {}, pid {}\n\n{}", status.app, status.dir, status.pid, output::table(&rows));
     let handles = handles(status);
@@ -31,6 +32,13 @@ fn show(status: &AppStatus) -> String {
     }
     for (name, cause) in causes(status) {
         text.push_str(&format!("\n\n{name}: {cause}"));
+    }
+    for instance in status.processes.iter().flat_map(|p| &p.instances).filter(|i| i.exposed) {
+        let address = instance.address.as_deref().unwrap_or_default();
+        text.push_str(&format!(
+            "\n\n{}: listens on {address}: other machines may reach it past the router;\n  HOST says where it should listen",
+            instance.name
+        ));
     }
     text
 }
@@ -42,40 +50,39 @@ fn rows(process: &ProcessStatus) -> Vec<Vec<String>> {
         .map(|p| p.name.as_ref().map_or_else(|| p.url.clone(), |name| format!("{name} {}", p.url)))
         .collect();
     let first = urls.first().cloned().unwrap_or_else(|| "-".to_owned());
+    let none = || "-".to_owned();
     let mut rows: Vec<Vec<String>> = match process.instances.as_slice() {
-        [] => vec![vec![
-            process.name.clone(),
-            process.state.clone(),
-            "-".into(),
-            first,
-            "-".into(),
-            "-".into(),
-            "-".into(),
-        ]],
+        [] => vec![vec![process.name.clone(), process.state.clone(), none(), none(), none(), none(), first]],
         instances => instances.iter().map(|i| instance(process, i, &first)).collect(),
     };
-    rows.extend(urls.into_iter().skip(1).map(|url| vec![String::new(), String::new(), String::new(), url]));
+    let more = |url| std::iter::repeat_n(String::new(), 6).chain([url]).collect();
+    rows.extend(urls.into_iter().skip(1).map(more));
     rows
 }
 
 fn instance(process: &ProcessStatus, instance: &InstanceStatus, url: &str) -> Vec<String> {
     let paused = process.state == "paused" && instance.state == "ready";
-    let state = if paused { "ready, paused" } else { instance.state.as_str() };
+    let state = if paused { "paused" } else { instance.state.as_str() };
     let state = if process.worker && state == "ready" { "running" } else { state };
-    let mut address = instance.address.clone().unwrap_or_else(|| "-".to_owned());
-    if instance.exposed {
-        address.push_str(" (reachable past the router)");
-    }
     let pid = instance.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
     vec![
         instance.name.clone(),
         state.to_owned(),
         pid,
-        url.to_owned(),
-        address,
+        listens(instance.address.as_deref()),
         instance.open.to_string(),
         instance.restarts.to_string(),
+        url.to_owned(),
     ]
+}
+
+/// The port is enough where the address is the usual one. Before it is bound there is nothing to tell.
+fn listens(address: Option<&str>) -> String {
+    match address {
+        None => "-".to_owned(),
+        Some(told) if told.starts_with("PORT ") => "not yet".to_owned(),
+        Some(address) => address.strip_prefix("127.0.0.1").unwrap_or(address).to_owned(),
+    }
 }
 
 fn handles(status: &AppStatus) -> Vec<Vec<String>> {

@@ -27,6 +27,7 @@ pub(crate) fn run(dir: &Path, args: &StartArgs, spawner: Option<Spawner>) -> Res
     let layers = layers::read(dir, &args.source.env_files, &args.source.env)?;
     let formation = formation(args, &plan)?;
     warn(warnings.iter().chain(&layers.warnings));
+    layers.overridden(&plan).iter().for_each(|warning| output::say(warning));
     if args.detach {
         drop(spawner);
         return super::detach::run(dir, &plan, args.timeout);

@@ -122,7 +122,7 @@ async fn dispatch(app: &Arc<App>, request: Request<Incoming>) -> Answer {
         ));
     }
     match (request.method(), parts.as_slice()) {
-        (&Method::GET, ["apps"] | ["apps", _]) => Ok(json(&status::of(app))),
+        (&Method::GET, ["apps"] | ["apps", _]) => Ok(json(&status::of(app, query.get("reveal") == Some("true")))),
         (&Method::GET, ["apps", _, "watch"]) => Ok(watch(app)),
         (&Method::GET, ["apps", _, "logs"]) => Ok(logs(app, &query)),
         (&Method::POST, ["apps", _, "stop"]) => {
@@ -212,7 +212,7 @@ fn watch(app: &Arc<App>) -> Response<Body> {
         loop {
             world.mark_unchanged();
             rewired.mark_unchanged();
-            if pieces.send_data(line(&status::of(&app))).await.is_err() {
+            if pieces.send_data(line(&status::of(&app, false))).await.is_err() {
                 return;
             }
             tokio::select! {
@@ -231,9 +231,15 @@ fn logs(app: &Arc<App>, query: &Query) -> Response<Body> {
     let lines = query.get("lines").and_then(|n| n.parse().ok()).unwrap_or(200).min(LOG_LINES_MAX);
     let mut followed = (query.get("follow") == Some("true")).then(|| app.sayer.follow());
     let wanted = move |record: &LogRecord| of.as_deref().is_none_or(|of| is_of(record, of));
-    let past = app.state.as_ref().map(|state| logstore::tail(state.path(), lines, &wanted)).unwrap_or_default();
+    let (hand_over, past) = oneshot::channel();
+    if let Some(state) = app.state.clone() {
+        let wanted = wanted.clone();
+        // Ten mebibytes take their time: a thread for this one answer, so that the daemon goes on meanwhile.
+        let read = move || drop(hand_over.send(logstore::tail(state.path(), lines, &wanted)));
+        let _ = std::thread::Builder::new().name("log reader".to_owned()).spawn(read);
+    }
     tokio::spawn(async move {
-        for record in past {
+        for record in past.await.unwrap_or_default() {
             if pieces.send_data(line(&record)).await.is_err() {
                 return;
             }

@@ -4,19 +4,16 @@
 //! while it does not, they wait, and then fail with the cause.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tambat_api::{AppStatus, Client, PortStatus};
-use tambat_model::{ForeignUrl, Load, Protocol, Provider, ServicePort, UrlTemplate};
+use tambat_model::{ForeignService, ForeignUrl, Plan, Protocol, Provider, ServicePort, UrlTemplate};
 use tambat_supervisor::Command;
 use tokio::sync::{mpsc, watch};
 
 use super::App;
-
-/// How long a connection waits for an app that is not running.
-pub(crate) const HOLD: Duration = Duration::from_secs(30);
 
 /// How often an app that is not running is looked for.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -27,19 +24,27 @@ const SEARCH_INTERVAL_WANTED: Duration = Duration::from_millis(50);
 /// At the start, other apps get this long to say how their handles are written.
 const SETTLE_LIMIT: Duration = Duration::from_millis(500);
 
-/// Where a provider in another app is now.
+/// What is known of a provider in another app.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
-    /// Its service port.
-    pub(crate) addr: SocketAddr,
-    /// What it speaks.
+    /// What it speaks, or spoke when it was last seen.
     pub(crate) protocol: Protocol,
-    /// Connections from here.
-    pub(crate) load: Arc<Load>,
+    /// Where it is.
+    pub(crate) service: ForeignService,
 }
 
-/// The providers in other apps that run now.
+/// The providers in other apps that have been seen.
 pub(crate) type Known = BTreeMap<Provider, Seen>;
+
+/// How a handle to another app is written, and its clients are answered, until that app has been seen.
+pub(crate) const PROTOCOL_UNSEEN: Protocol = Protocol::Http;
+
+/// How long a connection waits for a provider in another app that is not running: as long as the most patient of its
+/// consumers gives a process of this app (`ready.within`).
+pub(crate) fn hold(plan: &Plan, provider: &Provider) -> Duration {
+    let name = provider.to_string();
+    plan.consumers_of(&name).map(|consumer| consumer.ready.within()).max().unwrap_or_default()
+}
 
 /// Follows every other app that a handle points at.
 pub(crate) fn watch_all(app: &Arc<App>) -> (watch::Receiver<Known>, mpsc::UnboundedSender<ServicePort>) {
@@ -65,7 +70,7 @@ pub(crate) async fn settle(app: &Arc<App>) {
     let providers: Vec<Provider> = app.wiring().foreign.into_keys().collect();
     let look = async {
         for provider in providers {
-            if let Some((_, port)) = find(app, &provider).await {
+            if let Found::Port(_, port) = find(app, &provider).await {
                 learn(app, &provider, &port);
             }
         }
@@ -75,30 +80,39 @@ pub(crate) async fn settle(app: &Arc<App>) {
 }
 
 async fn follow(app: Arc<App>, provider: Provider, known: Arc<watch::Sender<Known>>, mut wanted: watch::Receiver<u64>) {
+    let hold = hold(&app.plan, &provider);
     let mut eager_until = None;
+    let mut protocol = PROTOCOL_UNSEEN;
+    let see =
+        |protocol, service| known.send_modify(|all| drop(all.insert(provider.clone(), Seen { protocol, service })));
     loop {
-        if let Some((client, port)) = find(&app, &provider).await {
-            let seen = Seen {
-                addr: (Ipv4Addr::LOCALHOST, port.port).into(),
-                protocol: port.protocol.parse().unwrap_or(Protocol::Tcp),
-                load: Arc::default(),
-            };
-            known.send_modify(|all| drop(all.insert(provider.clone(), seen)));
-            let changed = learn(&app, &provider, &port);
-            app.sayer.say(format!("{provider} runs: connections go to port {}", port.port));
-            if changed {
-                restart_consumers(&app, &provider);
+        match find(&app, &provider).await {
+            Found::Port(client, port) => {
+                protocol = port.protocol.parse().unwrap_or(Protocol::Tcp);
+                see(protocol, ForeignService::At((Ipv4Addr::LOCALHOST, port.port).into(), Arc::default()));
+                let changed = learn(&app, &provider, &port);
+                app.sayer.say(format!("{provider} runs: connections go to port {}", port.port));
+                if changed {
+                    restart_consumers(&app, &provider);
+                }
+                until_gone(&client, &provider).await;
+                see(protocol, ForeignService::NotRunning);
+                app.sayer.say(format!("{provider} has ended: connections wait for it"));
             }
-            until_gone(&client, &provider).await;
-            known.send_modify(|all| drop(all.remove(&provider)));
-            app.sayer.say(format!("{provider} has ended: connections wait for it"));
+            Found::Missing(client, cause) => {
+                see(protocol, ForeignService::Missing(cause.as_str().into()));
+                app.sayer.say(cause);
+                until_there(&client, &provider).await;
+                see(protocol, ForeignService::NotRunning);
+            }
+            Found::NotRunning => {}
         }
         let now = tokio::time::Instant::now();
         let pause = if eager_until.is_some_and(|until| now < until) { SEARCH_INTERVAL_WANTED } else { SEARCH_INTERVAL };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             changed = wanted.changed() => match changed {
-                Ok(()) => eager_until = Some(tokio::time::Instant::now() + HOLD),
+                Ok(()) => eager_until = Some(tokio::time::Instant::now() + hold),
                 Err(_) => return,
             },
         }
@@ -127,19 +141,33 @@ fn restart_consumers(app: &App, provider: &Provider) {
     }
 }
 
-/// The running app of that name and its port, asked over its socket.
-async fn find(app: &App, provider: &Provider) -> Option<(Client, PortStatus)> {
-    let Provider::Foreign { app: name, .. } = provider else { return None };
+/// What a search for a provider in another app came to.
+enum Found {
+    /// It runs, and this is its port.
+    Port(Client, PortStatus),
+    /// The app runs and has no such process or port, in a sentence.
+    Missing(Client, String),
+    /// No app of that name runs.
+    NotRunning,
+}
+
+/// The running app of that name and its port, asked over its socket. Where two apps have that name, the one with such
+/// a port is meant.
+async fn find(app: &App, provider: &Provider) -> Found {
+    let Provider::Foreign { app: name, .. } = provider else { return Found::NotRunning };
+    let mut found = Found::NotRunning;
     for socket in app.sockets.all() {
         let client = Client::new(socket);
-        if let Ok(status) = client.status().await
-            && status.app == name.as_str()
-            && let Some(port) = port_of(&status, provider)
-        {
-            return Some((client, port));
+        let Ok(status) = client.get::<AppStatus>("/apps?reveal=true").await else { continue };
+        if status.app != name.as_str() {
+            continue;
+        }
+        match port_of(&status, provider) {
+            Some(port) => return Found::Port(client, port),
+            None => found = Found::Missing(client, missing(&status, provider)),
         }
     }
-    None
+    found
 }
 
 fn port_of(status: &AppStatus, provider: &Provider) -> Option<PortStatus> {
@@ -149,12 +177,37 @@ fn port_of(status: &AppStatus, provider: &Provider) -> Option<PortStatus> {
     found.ports.iter().find(by_name).cloned()
 }
 
+/// The app runs; what is not there?
+fn missing(status: &AppStatus, provider: &Provider) -> String {
+    let Provider::Foreign { process, port, .. } = provider else { return String::new() };
+    let place = format!("{} in {}", status.app, status.dir);
+    let Some(found) = status.processes.iter().find(|p| p.name == process.as_str()) else {
+        let names: Vec<&str> = status.processes.iter().map(|p| p.name.as_str()).collect();
+        return format!("{place} runs and has no process `{process}`; it has {}", names.join(", "));
+    };
+    let names: Vec<&str> = found.ports.iter().filter_map(|p| p.name.as_deref()).collect();
+    match (port, names.as_slice()) {
+        (Some(port), [_, ..]) => format!("`{process}` of {place} has no port `{port}`; it has {}", names.join(", ")),
+        (Some(port), []) => format!("`{process}` of {place} has no port `{port}`, nor any other with a name"),
+        (None, _) => format!("`{process}` of {place} exports no port (protocol = \"none\")"),
+    }
+}
+
 /// Returns when the other app's socket has closed, or it has no such port any more.
 async fn until_gone(client: &Client, provider: &Provider) {
+    follow_while(client, provider, |port| port.is_some()).await;
+}
+
+/// Returns when the other app's socket has closed, or it has such a port.
+async fn until_there(client: &Client, provider: &Provider) {
+    follow_while(client, provider, |port| port.is_none()).await;
+}
+
+async fn follow_while(client: &Client, provider: &Provider, holds: impl Fn(Option<PortStatus>) -> bool) {
     let Provider::Foreign { app, .. } = provider else { return };
     let Ok(mut lines) = client.lines(&format!("/apps/{app}/watch")).await else { return };
     while let Some(Ok(status)) = lines.next::<AppStatus>().await {
-        if port_of(&status, provider).is_none() {
+        if !holds(port_of(&status, provider)) {
             return;
         }
     }

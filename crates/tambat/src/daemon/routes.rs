@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tambat_model::{RouteTable, ServicePort, foreign_route, route_table};
+use tambat_model::{ForeignService, RouteTable, ServicePort, foreign_route, route_table};
 use tambat_router::RouterReport;
 use tambat_supervisor::Command;
 use tokio::sync::{mpsc, watch};
@@ -24,15 +24,11 @@ pub(crate) async fn publish(
         let wiring = app.wiring();
         let mut table = route_table(&app.plan, &wiring, &now);
         for (provider, held) in &wiring.foreign {
-            let route = match known.get(provider) {
-                Some(seen) => foreign_route(
-                    &provider.to_string(),
-                    seen.protocol,
-                    Some((seen.addr, Arc::clone(&seen.load))),
-                    foreign::HOLD,
-                ),
-                None => foreign_route(&provider.to_string(), tambat_model::Protocol::Tcp, None, foreign::HOLD),
-            };
+            let seen = known.get(provider);
+            let protocol = seen.map_or(foreign::PROTOCOL_UNSEEN, |seen| seen.protocol);
+            let service = seen.map_or(ForeignService::NotRunning, |seen| seen.service.clone());
+            let hold = foreign::hold(&app.plan, provider);
+            let route = foreign_route(&provider.to_string(), protocol, service, hold);
             table.insert(held.port, route);
         }
         if tables.send(Arc::new(table)).is_err() {

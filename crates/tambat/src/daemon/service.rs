@@ -220,7 +220,7 @@ pub(crate) fn foreign_providers(plan: &Plan) -> Vec<Provider> {
     foreign
 }
 
-/// Until another app has been seen, its handles are written as for HTTP.
+/// How the handles to another app are written until it has been seen.
 pub(crate) fn unseen_template() -> UrlTemplate {
-    UrlTemplate::of(tambat_model::Protocol::Http)
+    UrlTemplate::of(super::foreign::PROTOCOL_UNSEEN)
 }

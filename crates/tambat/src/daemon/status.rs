@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use tambat_api::{AppStatus, HandleStatus, InstanceStatus, PortStatus, ProcessStatus, ResourceStatus};
 use tambat_model::{
-    Cause, Gate, HandleState, InstanceView, Phase, PortKey, PortPlan, ProcessPlan, ProcessView, Protocol, Role, Wiring,
-    public_url, url_at,
+    Cause, Gate, HandleState, InstanceView, Phase, PortKey, PortPlan, ProcessPlan, ProcessView, Role, Wiring,
+    public_url, redact, url_at,
 };
 
 use super::{App, journal};
 
-/// The whole app.
-pub(crate) fn of(app: &App) -> AppStatus {
+/// The whole app. Passwords in the templates of its URLs are hidden unless another app asks, to write its handles.
+pub(crate) fn of(app: &App, reveal: bool) -> AppStatus {
     let world = app.world.borrow().clone();
     let wiring = app.wiring();
     let unknown = ProcessView::default();
@@ -22,7 +22,7 @@ pub(crate) fn of(app: &App) -> AppStatus {
         dir: app.plan.dir().display().to_string(),
         pid: i32::try_from(std::process::id()).unwrap_or_default(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        processes: app.plan.processes().iter().map(|p| process(app, &wiring, p, view(p))).collect(),
+        processes: app.plan.processes().iter().map(|p| process(app, &wiring, p, view(p), reveal)).collect(),
         resources: app
             .plan
             .resources()
@@ -35,11 +35,18 @@ pub(crate) fn of(app: &App) -> AppStatus {
 /// The first lines of a start: what is served where. Short ones, for narrow terminals.
 pub(crate) fn headlines(app: &App) -> Vec<String> {
     let wiring = app.wiring();
-    let exporters = || app.plan.processes().iter().filter(|p| p.role == Role::Exporter);
-    let width = exporters().map(|p| p.name.as_str().len()).max().unwrap_or(0);
-    let served = exporters().filter_map(|p| Some(format!("{:<width$}  {}", p.name, public_url(&wiring, p)?)));
+    let exporters = app.plan.processes().iter().filter(|p| p.role == Role::Exporter);
+    let ports = exporters.flat_map(|p| p.ports.iter().map(move |port| (p, port)));
+    let served: Vec<(String, String)> = ports
+        .filter_map(|(process, port)| {
+            let key = PortKey { process: process.name.clone(), port: port.name.clone() };
+            let url = url_at(port.protocol, "localhost", wiring.service_ports.get(&key)?);
+            Some((key.to_string(), url))
+        })
+        .collect();
+    let width = served.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let mut lines = vec![format!("{}, in {}", app.plan.name(), app.plan.dir().display())];
-    lines.extend(served);
+    lines.extend(served.iter().map(|(name, url)| format!("{name:<width$}  {url}")));
     lines
 }
 
@@ -77,7 +84,7 @@ fn private_port(phase: &Phase) -> Option<u16> {
     }
 }
 
-fn process(app: &App, wiring: &Wiring, plan: &ProcessPlan, view: &ProcessView) -> ProcessStatus {
+fn process(app: &App, wiring: &Wiring, plan: &ProcessPlan, view: &ProcessView, reveal: bool) -> ProcessStatus {
     let (state, cause) = state(plan, view);
     ProcessStatus {
         name: plan.name.to_string(),
@@ -87,7 +94,7 @@ fn process(app: &App, wiring: &Wiring, plan: &ProcessPlan, view: &ProcessView) -
         desired: view.desired,
         worker: plan.role == Role::Worker,
         stateful: plan.stateful,
-        ports: plan.ports.iter().filter_map(|port| port_status(app, wiring, plan, port)).collect(),
+        ports: plan.ports.iter().filter_map(|port| port_status(app, wiring, plan, port, reveal)).collect(),
         instances: view.instances.iter().map(instance).collect(),
         uses: wiring
             .handles(&app.plan, &plan.name)
@@ -133,7 +140,7 @@ fn cause_of(phase: &Phase) -> Option<Cause> {
     }
 }
 
-fn port_status(app: &App, wiring: &Wiring, process: &ProcessPlan, port: &PortPlan) -> Option<PortStatus> {
+fn port_status(app: &App, wiring: &Wiring, process: &ProcessPlan, port: &PortPlan, reveal: bool) -> Option<PortStatus> {
     let key = PortKey { process: process.name.clone(), port: port.name.clone() };
     let number = wiring.service_ports.get(&key)?;
     let counters = app.router.counters(number).unwrap_or_default();
@@ -143,12 +150,8 @@ fn port_status(app: &App, wiring: &Wiring, process: &ProcessPlan, port: &PortPla
         protocol: port.protocol.to_string(),
         port: number.get(),
         addresses: addresses.map(ToString::to_string).collect(),
-        url: if port.protocol == Protocol::Http {
-            url_at(port.protocol, "localhost", number)
-        } else {
-            url_at(port.protocol, "127.0.0.1", number)
-        },
-        template: port.template.as_str().to_owned(),
+        url: port.template.fill("localhost", number).map(|url| url.to_string()).unwrap_or_default(),
+        template: if reveal { port.template.as_str().to_owned() } else { redact(port.template.as_str()) },
         connections: counters.connections,
         open: counters.open as u64,
         waiting: counters.waiting as u64,
