@@ -6,6 +6,7 @@ use std::{env, path::PathBuf, process::ExitCode};
 
 use failure::Failure;
 
+mod bench;
 mod deps;
 mod failure;
 mod metadata;
@@ -20,6 +21,7 @@ usage: cargo xtask TASK
   test [--quick]     everything that CI runs; --quick leaves out Debian packages, fuzz targets and documentation
   tidy [--bless]     the rules of ARCHITECTURE.md, checked; --bless rewrites crate-graph.txt
   deps               licences, banned crates and duplicate versions of everything that is linked
+  bench start        the figures of BENCHMARKS.md: boot, memory, wake-ups, streams; fails where a bar is missed
   packages           the programs that the real-program tests need, installed where that is possible
 ";
 
@@ -30,6 +32,11 @@ enum Task {
     Tidy(tidy::Graph),
     Deps,
     Packages,
+    Bench,
+    /// The measuring half of it, in a network of its own.
+    BenchInside,
+    /// One of the small programs that are measured.
+    BenchRole(String, Vec<String>),
     Help,
 }
 
@@ -56,19 +63,29 @@ fn task(words: &[&str]) -> Option<Task> {
         ["tidy", "--bless"] => Some(Task::Tidy(tidy::Graph::Blessed)),
         ["deps"] => Some(Task::Deps),
         ["packages"] => Some(Task::Packages),
+        ["bench", "start"] => Some(Task::Bench),
+        [bench::INSIDE] => Some(Task::BenchInside),
+        [bench::role::WORD, role, args @ ..] => {
+            Some(Task::BenchRole((*role).to_owned(), args.iter().map(|arg| (*arg).to_owned()).collect()))
+        }
         ["help" | "--help" | "-h"] => Some(Task::Help),
         _ => None,
     }
 }
 
 fn perform(task: &Task) -> Result<(), Failure> {
+    if let Task::BenchRole(role, args) = task {
+        return bench::role::play(role, &args.iter().map(String::as_str).collect::<Vec<_>>());
+    }
     let root = root()?;
     match task {
         Task::Test(extent) => test::all(&root, *extent),
         Task::Tidy(graph) => tidy::check(&root, *graph),
         Task::Deps => deps::check(&root),
         Task::Packages => packages::ensure(),
-        Task::Help => {
+        Task::Bench => bench::start(&root),
+        Task::BenchInside => bench::inside(&root),
+        Task::BenchRole(..) | Task::Help => {
             eprint!("{USAGE}");
             Ok(())
         }
@@ -94,5 +111,9 @@ mod tests {
         assert_eq!(task(&[]), None);
         assert_eq!(task(&["tests"]), None);
         assert_eq!(task(&["deps", "--quick"]), None);
+        assert_eq!(task(&["bench", "start"]), Some(Task::Bench));
+        assert_eq!(task(&["bench"]), None);
+        let role = Task::BenchRole("load".to_owned(), vec!["7001".to_owned()]);
+        assert_eq!(task(&["bench-role", "load", "7001"]), Some(role));
     }
 }

@@ -8,11 +8,11 @@ use std::{
 
 use crate::{failure::Failure, run};
 
-/// One thing that tests run, and the Debian package that brings it.
-struct Need {
-    what: &'static str,
-    package: &'static str,
-    present: fn() -> bool,
+/// One thing that is run, and the Debian package that brings it.
+pub(crate) struct Need {
+    pub(crate) what: &'static str,
+    pub(crate) package: &'static str,
+    pub(crate) present: fn() -> bool,
 }
 
 const NEEDS: &[Need] = &[
@@ -40,19 +40,29 @@ const APT_GET: &str = "/usr/bin/apt-get";
 ///
 /// When something is missing and cannot be installed from here; the failure is the command that installs it.
 pub(crate) fn ensure() -> Result<(), Failure> {
-    let absent = missing();
+    ensure_all(NEEDS, "run the real-program tests")
+}
+
+/// The same for these needs of another task, which is to be read after "cannot".
+///
+/// # Errors
+///
+/// As above.
+pub(crate) fn ensure_all(needs: &[Need], task: &str) -> Result<(), Failure> {
+    let absent = missing(needs);
     if absent.is_empty() {
-        eprintln!("present: {}", NEEDS.iter().map(|need| need.what).collect::<Vec<_>>().join(", "));
+        eprintln!("present: {}", needs.iter().map(|need| need.what).collect::<Vec<_>>().join(", "));
         return Ok(());
     }
     let names = list(&absent, |need| need.what);
-    let packages: Vec<&str> = absent.iter().map(|need| need.package).collect();
+    let mut packages: Vec<&str> = absent.iter().map(|need| need.package).collect();
+    packages.dedup();
     eprintln!("missing: {names}");
-    if !Path::new(APT_GET).exists() || !is_root() {
-        return Err(by_hand(&names, &packages));
+    if !Path::new(APT_GET).exists() || !run::is_root() {
+        return Err(by_hand(task, &names, &packages));
     }
     install(&packages)?;
-    let still = missing();
+    let still = missing(needs);
     if still.is_empty() {
         eprintln!("installed: {names}");
         return Ok(());
@@ -63,8 +73,8 @@ pub(crate) fn ensure() -> Result<(), Failure> {
     ))
 }
 
-fn missing() -> Vec<&'static Need> {
-    NEEDS.iter().filter(|need| !(need.present)()).collect()
+fn missing(needs: &[Need]) -> Vec<&Need> {
+    needs.iter().filter(|need| !(need.present)()).collect()
 }
 
 fn list(needs: &[&Need], word: fn(&Need) -> &'static str) -> String {
@@ -77,20 +87,14 @@ fn postgres() -> bool {
     servers.iter().any(|server| run::succeeds(&server.to_string_lossy(), &["--version"]))
 }
 
-fn is_root() -> bool {
-    let mut id = Command::new("id");
-    id.arg("-u");
-    run::captured(id).is_ok_and(|uid| uid.trim() == "0")
-}
-
-fn by_hand(names: &str, packages: &[&str]) -> Failure {
+fn by_hand(task: &str, names: &str, packages: &[&str]) -> Failure {
     let list = packages.join(" ");
     let command = if Path::new(APT_GET).exists() {
         format!("sudo apt-get update && sudo apt-get install -y --no-install-recommends {list}")
     } else {
         format!("install what Debian calls: {list}")
     };
-    Failure::new(format!("cannot run the real-program tests: missing {names}"), command)
+    Failure::new(format!("cannot {task}: missing {names}"), command)
 }
 
 /// One `update`, then one `install`: package lists of a fresh machine are empty or old.
@@ -114,8 +118,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_with_the_command_that_brings_it() {
-        let failure = by_hand("foreman, psql", &["ruby-foreman", "postgresql-client"]).to_string();
-        assert!(failure.contains("missing foreman, psql"), "{failure}");
+        let failure = by_hand("measure", "foreman, psql", &["ruby-foreman", "postgresql-client"]).to_string();
+        assert!(failure.contains("cannot measure: missing foreman, psql"), "{failure}");
         assert!(failure.contains("ruby-foreman postgresql-client"), "{failure}");
     }
 

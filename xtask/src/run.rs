@@ -48,6 +48,13 @@ pub(crate) fn succeeds(program: &str, args: &[&str]) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
+/// Whether this is root.
+pub(crate) fn is_root() -> bool {
+    let mut id = Command::new("id");
+    id.arg("-u");
+    captured(id).is_ok_and(|uid| uid.trim() == "0")
+}
+
 /// The command as one would type it.
 pub(crate) fn line(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());

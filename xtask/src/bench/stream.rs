@@ -1,0 +1,100 @@
+//! Bytes through a service port: what they cost the proxy.
+
+use std::time::Duration;
+
+use super::{
+    Bar, Bound, Report,
+    figures::{Table, float, median, range},
+    proxies::{Backend, Proxies, Way},
+    role::ECHO_BYTES,
+};
+use crate::failure::Failure;
+
+const ROUNDS: usize = 9;
+
+const ROUND_SECONDS: u64 = 2;
+
+const ECHO_ROUNDS: usize = 5;
+
+const ECHO_SECONDS: u64 = 1;
+
+const RATIO_MIN: f64 = 2.0;
+
+const WAYS: [Way; 3] = [Way::Tambat, Way::Haproxy, Way::HaproxySplice];
+
+pub(super) fn measure(_bench: &super::Bench, proxies: &Proxies, report: &mut Report) -> Result<(), Failure> {
+    stream(proxies, report)?;
+    echo(proxies, report)
+}
+
+fn stream(proxies: &Proxies, report: &mut Report) -> Result<(), Failure> {
+    let mut figures = [const { Vec::new() }; WAYS.len()];
+    let mut walls = [const { Vec::new() }; WAYS.len()];
+    let mut table = Table::new(&["round", WAYS[0].name(), WAYS[1].name(), "ratio", WAYS[2].name(), "ratio"]);
+    for round in 1..=ROUNDS {
+        for (nth, way) in WAYS.into_iter().enumerate() {
+            let (moved, used) = proxies.moved("load", Backend::Sink, way, ROUND_SECONDS)?;
+            figures[nth].push(float(moved.count) / 1e9 / used.as_secs_f64());
+            walls[nth].push(float(moved.count) / 1e9 / moved.time.as_secs_f64());
+        }
+        table.row(row(&round.to_string(), &figures, |figures| figures[round - 1]));
+    }
+    table.row(row("median", &figures, median));
+    report.say(&format!(
+        "## A TCP stream one way, messages of 64 KiB, {ROUNDS} rounds of {ROUND_SECONDS} s in turns\n\n\
+         GB per processor second of the proxy. Ratio: tambat to the column before it.\n\n{table}"
+    ));
+    let wall = |nth: usize| format!("{} {:.2}", WAYS[nth].name(), median(&walls[nth]));
+    report.say(&format!("On the clock, GB/s, medians: {}, {}, {}\n", wall(0), wall(1), wall(2)));
+    let what = "bytes per processor second to HAProxy without splice";
+    let seen = median(&ratios(&figures[0], &figures[1]));
+    report.judge(Bar { what, bound: Bound::AtLeast(RATIO_MIN), seen, unit: "×" });
+    Ok(())
+}
+
+/// The ratio of a median row is the median of the ratios, round by round.
+fn row(name: &str, figures: &[Vec<f64>], of: impl Fn(&[f64]) -> f64) -> Vec<String> {
+    let ratio = |nth: usize| format!("{:.2}", of(&ratios(&figures[0], &figures[nth])));
+    let figure = |nth: usize| format!("{:.2}", of(&figures[nth]));
+    vec![name.to_owned(), figure(0), figure(1), ratio(1), figure(2), ratio(2)]
+}
+
+fn ratios(ours: &[f64], others: &[f64]) -> Vec<f64> {
+    ours.iter().zip(others).map(|(ours, other)| ours / other).collect()
+}
+
+fn echo(proxies: &Proxies, report: &Report) -> Result<(), Failure> {
+    let ways = [Way::Direct, Way::Tambat, Way::Haproxy, Way::HaproxySplice];
+    let mut figures = [const { (Vec::new(), Vec::new()) }; 4];
+    for _ in 0..ECHO_ROUNDS {
+        for (way, (costs, walls)) in ways.into_iter().zip(&mut figures) {
+            let (moved, used) = proxies.moved("ping", Backend::Echo, way, ECHO_SECONDS)?;
+            let each = |time: Duration| time.as_secs_f64() * 1e6 / float(moved.count);
+            costs.push(each(used));
+            walls.push(each(moved.time));
+        }
+    }
+    let mut table = Table::new(&["", "processor time, µs", "least–most", "on the clock, µs"]);
+    for (way, (costs, walls)) in ways.into_iter().zip(&figures) {
+        let cost =
+            if way == Way::Direct { Default::default() } else { (format!("{:.1}", median(costs)), range(costs, 1)) };
+        table.row(vec![way.name().to_owned(), cost.0, cost.1, format!("{:.1}", median(walls))]);
+    }
+    report.say(&format!(
+        "## A TCP echo, {ECHO_BYTES} bytes to and fro, {ECHO_ROUNDS} rounds of {ECHO_SECONDS} s in turns\n\n\
+         Processor time of the proxy for each round trip.\n\n{table}"
+    ));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_row_has_the_median_of_the_ratios() {
+        let figures = [vec![4.0, 6.0, 9.0], vec![2.0, 2.0, 9.0], vec![4.0, 4.0, 4.0]];
+        assert_eq!(row("1", &figures, |of| of[0]), ["1", "4.00", "2.00", "2.00", "4.00", "1.00"]);
+        assert_eq!(row("median", &figures, median), ["median", "6.00", "2.00", "2.00", "4.00", "1.50"]);
+    }
+}

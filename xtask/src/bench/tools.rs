@@ -1,0 +1,61 @@
+//! What tambat is compared with: Debian packages, and honcho from `PyPI` in a folder of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    failure::Failure,
+    packages::{self, Need},
+    run,
+};
+
+const NEEDS: &[Need] = &[
+    Need { what: "foreman", package: "ruby-foreman", present: || run::succeeds("foreman", &["version"]) },
+    Need { what: "haproxy", package: "haproxy", present: || run::succeeds("haproxy", &["-v"]) },
+    Need { what: "redis-server", package: "redis-server", present: || run::succeeds("redis-server", &["--version"]) },
+    Need {
+        what: "redis-benchmark",
+        package: "redis-tools",
+        present: || run::succeeds("redis-benchmark", &["--version"]),
+    },
+    Need { what: "ip", package: "iproute2", present: || run::succeeds("ip", &["-V"]) },
+    Need { what: "unshare", package: "util-linux", present: || run::succeeds("unshare", &["--version"]) },
+    Need { what: "taskset", package: "util-linux", present: || run::succeeds("taskset", &["--version"]) },
+    Need {
+        what: "venv for python3",
+        package: "python3-venv",
+        present: || run::succeeds("python3", &["-c", "import ensurepip"]),
+    },
+];
+
+/// Figures are compared over years: so are the versions of what they are compared with.
+const HONCHO: &str = "honcho==2.0.0";
+
+const VENV: &str = "target/bench/honcho";
+
+/// Finds everything, or installs it.
+///
+/// # Errors
+///
+/// When something is missing and cannot be installed from here; the failure is the command that installs it.
+pub(super) fn ensure(root: &Path) -> Result<(), Failure> {
+    packages::ensure_all(NEEDS, "measure")?;
+    if run::succeeds(&honcho(root).to_string_lossy(), &["--version"]) {
+        return Ok(());
+    }
+    let venv = root.join(VENV);
+    let mut make = Command::new("python3");
+    make.args(["-m", "venv"]).arg(&venv);
+    let mut install = Command::new(venv.join("bin/pip"));
+    install.args(["install", "--quiet", "--disable-pip-version-check", HONCHO]);
+    run::shown(make)
+        .and_then(|()| run::shown(install))
+        .map_err(|failure| Failure::new(format!("cannot install {HONCHO} into {VENV}"), failure.to_string()))
+}
+
+/// Where it is once [`ensure`] has been.
+pub(super) fn honcho(root: &Path) -> PathBuf {
+    root.join(VENV).join("bin/honcho")
+}
