@@ -26,6 +26,15 @@ pub struct LineReader {
     ended: bool,
 }
 
+impl LineReader {
+    /// What is left without its line end, where nobody is going to read on.
+    pub(crate) fn rest(&mut self) -> Option<String> {
+        let mut rest = None;
+        self.lines.end(|text| rest = Some(text));
+        rest
+    }
+}
+
 impl ChildStream {
     /// Takes the descriptor, which must be nonblocking. Fails where the reactor takes no more descriptors.
     pub fn new(fd: OwnedFd) -> std::io::Result<Self> {

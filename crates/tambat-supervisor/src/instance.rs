@@ -1,14 +1,18 @@
 //! The life of one instance: state × event → state + actions. No socket, no process, no clock.
 
+mod state;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tambat_model::{Cause, Endpoint, InstanceName, Readiness, Restart};
+use tambat_model::{Cause, InstanceName, Readiness, Restart};
 
 use crate::exit::Exit;
 use crate::moment::Moment;
 use crate::news::News;
 use crate::sight::Sight;
+
+pub(crate) use state::{Action, Event, Pace, State, Then, Turn};
 
 /// So many failures …
 pub(crate) const FAILURES_MAX: usize = 5;
@@ -16,11 +20,18 @@ pub(crate) const FAILURES_MAX: usize = 5;
 /// … within this time make a process *failed*: what fails so often is broken, not unlucky.
 pub(crate) const FAILURES_WITHIN: Duration = Duration::from_mins(1);
 
-/// The first pause before a failed instance is started again; each further one is twice as long.
+/// The first pause before a failed instance is started again. Each further one is twice as long; the fifth failure ends
+/// that, so none is longer than 2 s.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 
-/// No pause is longer than this.
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// So long after an instance began to drain, no route names it any more, and a count of its connections is final.
+const DRAIN_SETTLE: Duration = Duration::from_millis(20);
+
+/// The exit code of what never became ready: the code `timeout(1)` has for it.
+pub(crate) const CODE_NOT_READY: u8 = 124;
+
+/// The exit code of what could not be started: the shell's for a command that was not found.
+pub(crate) const CODE_NOT_STARTED: u8 = 127;
 
 /// What a machine needs to know of the plan.
 #[derive(Debug, Clone)]
@@ -43,106 +54,21 @@ pub(crate) struct Instance {
     state: State,
     failures: VecDeque<Moment>,
     restarts: u32,
+    advised: Advised,
 }
 
-/// Where it is in its life.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum State {
-    /// The spawner has been asked.
-    Spawning { since: Moment },
-    /// It runs; its ports do not answer yet.
-    Binding { pid: i32, since: Moment, seen: Sight, again: bool },
-    /// It runs and is ready. A worker has no endpoints until it binds its port.
-    Ready { pid: i32, endpoints: Vec<Endpoint>, after: Duration },
-    /// It takes no new connection.
-    Draining { pid: i32, until: Moment },
-    /// It was told to stop, and what then.
-    Stopping { pid: Option<i32>, then: Then },
-    /// It is started again at this moment.
-    Backoff { until: Moment, cause: Cause },
-    /// It failed too often.
-    Failed { cause: Cause, code: u8 },
-    /// It came to its end.
-    Ended { cause: Cause, code: u8 },
-    /// Its user stopped it.
-    Stopped,
-    /// Nobody needs it any more.
-    Gone,
+/// What the user of a worker that listens is told once a run.
+#[derive(Debug, Default)]
+struct Advised {
+    bound: bool,
+    elsewhere: bool,
 }
-
-/// What follows once a stopped instance has ended.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Then {
-    /// It stays stopped.
-    Stay,
-    /// It is forgotten.
-    Leave,
-    /// It is started again at once.
-    Start,
-    /// It counts as a failure.
-    Fail { cause: Cause, code: u8 },
-}
-
-/// What happened.
-#[derive(Debug, Clone)]
-pub(crate) enum Event {
-    /// Start it, wherever it is not running.
-    Start,
-    /// It runs.
-    Spawned { pid: i32 },
-    /// It could not be started.
-    NotSpawned { cause: Cause },
-    /// What was seen on its ports.
-    Seen(Sight),
-    /// It ended, and with it everything it had started.
-    Exited(Exit),
-    /// A connection to it was refused although it lives.
-    Refused,
-    /// Its last connection has ended.
-    Drained,
-    /// The moment of [`Instance::deadline`] has come.
-    Elapsed,
-    /// Its user wants it stopped.
-    Stop,
-    /// It is not needed any more: finish the connections, then stop and forget it.
-    Retire,
-    /// Stop it and start it again.
-    Restart,
-    /// Now.
-    Kill,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Action {
-    /// Start the command, on new instance ports.
-    Spawn,
-    /// Send the stop signal; the keeper sees to the grace.
-    Stop,
-    /// Kill the whole tree.
-    Kill,
-    /// Tell the user.
-    Tell(News),
-}
-
-/// How eagerly its ports are looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pace {
-    /// It has just been started.
-    Boot,
-    /// It lives and has let go of its port: a reloader at work.
-    Reload,
-    /// A worker, which need not bind anything.
-    Worker,
-}
-
-/// The exit code of what never became ready: the code `timeout(1)` has for it.
-pub(crate) const CODE_NOT_READY: u8 = 124;
 
 impl Instance {
     /// An instance that has not been started.
     pub(crate) fn new(name: InstanceName, rules: Rules) -> Self {
-        Self { name, rules, state: State::Stopped, failures: VecDeque::new(), restarts: 0 }
+        let advised = Advised::default();
+        Self { name, rules, state: State::Stopped, failures: VecDeque::new(), restarts: 0, advised }
     }
 
     /// Its name.
@@ -165,21 +91,41 @@ impl Instance {
         self.rules.replaces
     }
 
+    /// It has taken the place of the one it replaces.
+    pub(crate) fn settle(&mut self) {
+        self.rules.replaces = false;
+    }
+
     /// Does anything of it run, as far as is known?
     pub(crate) fn is_alive(&self) -> bool {
         use State::{Binding, Draining, Ready, Spawning, Stopping};
         matches!(self.state, Spawning { .. } | Binding { .. } | Ready { .. } | Draining { .. } | Stopping { .. })
     }
 
-    /// Has it been told to end?
-    pub(crate) fn is_stopping(&self) -> bool {
-        matches!(self.state, State::Draining { .. } | State::Stopping { .. })
+    /// Is it on its way out, to be forgotten?
+    pub(crate) fn is_leaving(&self) -> bool {
+        matches!(self.state, State::Draining { .. } | State::Stopping { then: Then::Leave, .. } | State::Gone)
+    }
+
+    /// Did its user stop it, and may want it back?
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self.state, State::Stopped | State::Stopping { then: Then::Stay, .. })
+    }
+
+    /// The code it ended with, where it has ended without its user's wish.
+    pub(crate) fn end_code(&self) -> Option<u8> {
+        match self.state {
+            State::Backoff { code, .. } | State::Failed { code, .. } | State::Ended { code, .. } => Some(code),
+            _ => None,
+        }
     }
 
     /// When [`Event::Elapsed`] is due.
     pub(crate) fn deadline(&self) -> Option<Moment> {
         match &self.state {
-            State::Binding { since, .. } => Some(*since + self.rules.readiness.within()),
+            State::Binding { since, turn: Turn::Boot | Turn::Reload, .. } => {
+                Some(*since + self.rules.readiness.within())
+            }
             State::Draining { until, .. } | State::Backoff { until, .. } => Some(*until),
             _ => None,
         }
@@ -188,8 +134,8 @@ impl Instance {
     /// Are its ports to be looked at, and how eagerly?
     pub(crate) fn watch(&self) -> Option<Pace> {
         match &self.state {
-            State::Binding { again: false, .. } => Some(Pace::Boot),
-            State::Binding { again: true, .. } => Some(Pace::Reload),
+            State::Binding { turn: Turn::Boot, .. } => Some(Pace::Boot),
+            State::Binding { turn: Turn::Reload | Turn::Overdue, .. } => Some(Pace::Reload),
             State::Ready { endpoints, .. } if endpoints.is_empty() && self.is_worker() => Some(Pace::Worker),
             _ => None,
         }
@@ -202,11 +148,11 @@ impl Instance {
             Event::Spawned { pid } => self.on_spawned(pid, now),
             Event::NotSpawned { cause } => self.on_not_spawned(&cause, now),
             Event::Seen(sight) => self.on_seen(sight, now),
-            Event::Exited(exit) => self.on_exited(&exit, now),
+            Event::Exited(exit) => self.on_exited(exit, now),
             Event::Refused => self.on_refused(now),
-            Event::Drained => self.on_drained(),
+            Event::Drained => self.on_drained(now),
             Event::Elapsed => self.on_elapsed(now),
-            Event::Stop => self.on_stop(Then::Stay),
+            Event::Stop => self.stop(Then::Stay),
             Event::Retire => self.on_retire(now),
             Event::Restart => self.on_restart(now),
             Event::Kill => self.on_kill(),
@@ -214,39 +160,39 @@ impl Instance {
     }
 
     fn on_start(&mut self, now: Moment) -> Vec<Action> {
-        match self.state {
+        match &mut self.state {
             State::Stopped | State::Failed { .. } | State::Ended { .. } | State::Backoff { .. } => {
                 self.failures.clear();
                 self.spawn(now)
+            }
+            State::Stopping { then: then @ Then::Stay, .. } => {
+                *then = Then::Start;
+                self.failures.clear();
+                Vec::new()
             }
             _ => Vec::new(),
         }
     }
 
     fn on_spawned(&mut self, pid: i32, now: Moment) -> Vec<Action> {
-        let told = Action::Tell(News::Started { pid });
-        match &self.state {
-            State::Spawning { since } if self.is_worker() => {
-                let after = now - *since;
-                self.state = State::Ready { pid, endpoints: Vec::new(), after };
-                vec![told]
-            }
+        match &mut self.state {
             State::Spawning { since } => {
-                self.state =
-                    State::Binding { pid, since: *since, seen: Sight::Nobody { elsewhere: Vec::new() }, again: false };
-                vec![told]
+                let since = *since;
+                self.state = if self.is_worker() {
+                    State::Ready { pid, endpoints: Vec::new(), after: now - since }
+                } else {
+                    State::Binding { pid, since, seen: Sight::NOTHING, turn: Turn::Boot }
+                };
             }
-            State::Stopping { then, .. } => {
-                self.state = State::Stopping { pid: Some(pid), then: then.clone() };
-                vec![told]
-            }
-            _ => Vec::new(),
+            State::Stopping { pid: unknown @ None, .. } => *unknown = Some(pid),
+            _ => return Vec::new(),
         }
+        vec![Action::Tell(News::Started { pid })]
     }
 
     fn on_not_spawned(&mut self, cause: &Cause, now: Moment) -> Vec<Action> {
         match &self.state {
-            State::Spawning { .. } => self.fail(cause, 127, now),
+            State::Spawning { .. } => self.fail(cause, CODE_NOT_STARTED, now),
             State::Stopping { then, .. } => {
                 let then = then.clone();
                 self.after_stop(then, now)
@@ -256,74 +202,91 @@ impl Instance {
     }
 
     fn on_seen(&mut self, sight: Sight, now: Moment) -> Vec<Action> {
-        match (&mut self.state, sight) {
-            (State::Binding { pid, since, again, .. }, Sight::Ready { endpoints, unreadable }) => {
-                let (pid, after, again) = (*pid, now - *since, *again);
-                self.state = State::Ready { pid, endpoints, after };
-                let unreadable = unreadable.then_some(Action::Tell(News::OwnerUnreadable));
-                let told = if again { News::ReadyAgain } else { News::Ready { after } };
-                unreadable.into_iter().chain([Action::Tell(told)]).collect()
-            }
-            (State::Ready { endpoints, .. }, Sight::Ready { endpoints: new, .. }) if endpoints.is_empty() => {
-                *endpoints = new;
-                vec![Action::Tell(News::WorkerBound)]
-            }
-            (State::Ready { endpoints, .. }, Sight::Nobody { elsewhere })
-                if endpoints.is_empty() && !elsewhere.is_empty() =>
-            {
-                vec![Action::Tell(News::WorkerBoundElsewhere { elsewhere })]
-            }
-            (State::Binding { pid, .. }, Sight::Stranger(who)) => {
-                let cause: Cause = Sight::Stranger(who).explain(&self.name).into();
-                let told = Action::Tell(News::Trouble(cause.clone()));
-                self.state = State::Stopping { pid: Some(*pid), then: Then::Fail { cause, code: 1 } };
-                vec![told, Action::Kill]
-            }
-            (State::Binding { seen, again, .. }, sight) => {
-                let news = (*seen != sight && !*again && sight.is_telling()).then(|| sight.explain(&self.name).into());
-                *seen = sight;
-                news.map(|cause: Cause| Action::Tell(News::Trouble(cause))).into_iter().collect()
-            }
+        match &self.state {
+            State::Binding { .. } => self.seen_while_binding(sight, now),
+            State::Ready { endpoints, .. } if endpoints.is_empty() => self.seen_of_worker(sight),
             _ => Vec::new(),
         }
     }
 
-    fn on_exited(&mut self, exit: &Exit, now: Moment) -> Vec<Action> {
+    fn seen_while_binding(&mut self, sight: Sight, now: Moment) -> Vec<Action> {
+        let State::Binding { pid, since, seen, turn } = &mut self.state else { return Vec::new() };
+        let (pid, since, boots) = (*pid, *since, *turn == Turn::Boot);
+        match sight {
+            Sight::Ready { endpoints, unreadable } => {
+                let after = now - since;
+                self.state = State::Ready { pid, endpoints, after };
+                let warned = (unreadable && boots).then_some(News::OwnerUnreadable);
+                let told = if boots { News::Ready { after } } else { News::ReadyAgain };
+                warned.into_iter().chain([told]).map(Action::Tell).collect()
+            }
+            Sight::Stranger(_) => {
+                let cause: Cause = sight.explain(&self.name).into();
+                let told = Action::Tell(News::Trouble(cause.clone()));
+                let then = Then::Fail { cause, code: 1 };
+                self.state = State::Stopping { pid: Some(pid), then, killed: true };
+                vec![told, Action::Kill]
+            }
+            _ => {
+                let is_news = *seen != sight && boots && sight.is_telling();
+                let told = is_news.then(|| Action::Tell(News::Trouble(sight.explain(&self.name).into())));
+                *seen = sight;
+                told.into_iter().collect()
+            }
+        }
+    }
+
+    fn seen_of_worker(&mut self, sight: Sight) -> Vec<Action> {
+        let State::Ready { endpoints, .. } = &mut self.state else { return Vec::new() };
+        let told = match sight {
+            Sight::Ready { endpoints: new, .. } => {
+                *endpoints = new;
+                (!std::mem::replace(&mut self.advised.bound, true)).then_some(News::WorkerBound)
+            }
+            Sight::Nobody { elsewhere } if !elsewhere.is_empty() => {
+                let first = !std::mem::replace(&mut self.advised.elsewhere, true);
+                first.then_some(News::WorkerBoundElsewhere { elsewhere })
+            }
+            _ => None,
+        };
+        told.map(Action::Tell).into_iter().collect()
+    }
+
+    fn on_exited(&mut self, mut exit: Exit, now: Moment) -> Vec<Action> {
         match &self.state {
-            State::Stopping { then, .. } => {
+            State::Stopping { then, killed, .. } => {
+                // Whoever was killed on purpose did not fail to stop in time.
+                exit.killed &= !killed;
                 let then = then.clone();
-                let mut actions = vec![Action::Tell(News::StopEnded(exit.clone()))];
+                let mut actions = vec![Action::Tell(News::StopEnded(exit))];
                 actions.extend(self.after_stop(then, now));
                 actions
             }
             State::Draining { .. } => {
                 self.state = State::Gone;
-                vec![Action::Tell(News::StopEnded(exit.clone()))]
+                vec![Action::Tell(News::StopEnded(exit))]
             }
-            State::Spawning { .. } | State::Binding { .. } => self.ended_by_itself(exit, false, now),
-            State::Ready { .. } => self.ended_by_itself(exit, true, now),
+            State::Spawning { .. } | State::Binding { turn: Turn::Boot, .. } => self.ended_by_itself(&exit, false, now),
+            State::Ready { .. } | State::Binding { .. } => self.ended_by_itself(&exit, true, now),
             _ => Vec::new(),
         }
     }
 
     fn on_refused(&mut self, now: Moment) -> Vec<Action> {
+        let is_worker = self.is_worker();
         match &mut self.state {
-            State::Ready { pid, endpoints, .. } if !endpoints.is_empty() => {
-                let pid = *pid;
-                self.state = if matches!(self.rules.readiness, Readiness::AtOnce) {
-                    State::Ready { pid, endpoints: Vec::new(), after: Duration::ZERO }
-                } else {
-                    State::Binding { pid, since: now, seen: Sight::Nobody { elsewhere: Vec::new() }, again: true }
-                };
-                Vec::new()
+            State::Ready { endpoints, .. } if is_worker => endpoints.clear(),
+            State::Ready { pid, .. } => {
+                self.state = State::Binding { pid: *pid, since: now, seen: Sight::NOTHING, turn: Turn::Reload };
             }
-            _ => Vec::new(),
+            _ => {}
         }
+        Vec::new()
     }
 
-    fn on_drained(&mut self) -> Vec<Action> {
+    fn on_drained(&mut self, now: Moment) -> Vec<Action> {
         match self.state {
-            State::Draining { .. } => self.on_stop(Then::Leave),
+            State::Draining { since, .. } if now - since >= DRAIN_SETTLE => self.stop(Then::Leave),
             _ => Vec::new(),
         }
     }
@@ -332,72 +295,85 @@ impl Instance {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return Vec::new();
         }
-        match &self.state {
-            State::Binding { pid, seen, .. } => {
-                let within = self.rules.readiness.within();
-                let cause: Cause =
-                    format!("{} was not ready within {within:?}: {}", self.name, seen.explain(&self.name)).into();
-                let told = Action::Tell(News::Trouble(cause.clone()));
-                self.state = State::Stopping { pid: Some(*pid), then: Then::Fail { cause, code: CODE_NOT_READY } };
-                vec![told, Action::Stop]
-            }
-            State::Draining { .. } => self.on_stop(Then::Leave),
+        match &mut self.state {
+            State::Binding { .. } => self.overdue(),
+            State::Draining { .. } => self.stop(Then::Leave),
             State::Backoff { .. } => {
-                self.restarts += 1;
+                self.restarts = self.restarts.saturating_add(1);
                 self.spawn(now)
             }
             _ => Vec::new(),
         }
     }
 
-    fn on_stop(&mut self, then: Then) -> Vec<Action> {
-        match &mut self.state {
-            State::Spawning { .. } => {
-                self.state = State::Stopping { pid: None, then };
-                vec![Action::Stop]
-            }
-            State::Binding { pid, .. } | State::Ready { pid, .. } | State::Draining { pid, .. } => {
-                self.state = State::Stopping { pid: Some(*pid), then };
-                vec![Action::Stop]
-            }
+    /// What has just been started is given up. What was ready before goes on: whoever writes it may be at it.
+    fn overdue(&mut self) -> Vec<Action> {
+        let State::Binding { pid, seen, turn, .. } = &mut self.state else { return Vec::new() };
+        let (pid, name, within, seen) = (*pid, &self.name, self.rules.readiness.within(), seen.explain(&self.name));
+        if *turn != Turn::Boot {
+            *turn = Turn::Overdue;
+            let cause = format!(
+                "{name} was ready and has not been so again for {within:?}: {seen}; it is left alone, since it may be \
+                 waiting for a change of its files (`tambat restart` starts it anew)"
+            );
+            return vec![Action::Tell(News::Trouble(cause.into()))];
+        }
+        let cause: Cause = format!("{name} was not ready within {within:?}: {seen}").into();
+        let told = Action::Tell(News::Trouble(cause.clone()));
+        let then = Then::Fail { cause, code: CODE_NOT_READY };
+        self.state = State::Stopping { pid: Some(pid), then, killed: false };
+        vec![told, Action::Stop]
+    }
+
+    fn stop(&mut self, then: Then) -> Vec<Action> {
+        // Who is to be forgotten is not kept by being told to stop once more.
+        let then = if then == Then::Stay && self.is_leaving() { Then::Leave } else { then };
+        let pid = match &mut self.state {
+            State::Spawning { .. } => None,
+            State::Binding { pid, .. } | State::Ready { pid, .. } | State::Draining { pid, .. } => Some(*pid),
             State::Stopping { then: planned, .. } => {
                 *planned = then;
-                Vec::new()
+                return Vec::new();
             }
-            State::Gone => Vec::new(),
+            State::Gone => return Vec::new(),
             State::Backoff { .. } | State::Failed { .. } | State::Ended { .. } | State::Stopped => {
                 self.state = if then == Then::Leave { State::Gone } else { State::Stopped };
-                Vec::new()
+                return Vec::new();
             }
-        }
+        };
+        self.state = State::Stopping { pid, then, killed: false };
+        vec![Action::Stop]
     }
 
     fn on_retire(&mut self, now: Moment) -> Vec<Action> {
         match &self.state {
             State::Ready { pid, endpoints, .. } if !endpoints.is_empty() => {
-                self.state = State::Draining { pid: *pid, until: now + self.rules.drain };
+                self.state = State::Draining { pid: *pid, since: now, until: now + self.rules.drain };
                 Vec::new()
             }
             State::Draining { .. } => Vec::new(),
-            _ => self.on_stop(Then::Leave),
+            _ => self.stop(Then::Leave),
         }
     }
 
     fn on_restart(&mut self, now: Moment) -> Vec<Action> {
         self.failures.clear();
-        if self.is_alive() { self.on_stop(Then::Start) } else { self.on_start(now) }
+        if self.is_alive() { self.stop(Then::Start) } else { self.on_start(now) }
     }
 
     fn on_kill(&mut self) -> Vec<Action> {
-        let mut actions = self.on_stop(Then::Stay);
-        actions.retain(|a| *a != Action::Stop);
-        if matches!(self.state, State::Stopping { .. }) {
-            actions.push(Action::Kill);
+        self.stop(Then::Stay);
+        match &mut self.state {
+            State::Stopping { killed, .. } => {
+                *killed = true;
+                vec![Action::Kill]
+            }
+            _ => Vec::new(),
         }
-        actions
     }
 
     fn spawn(&mut self, now: Moment) -> Vec<Action> {
+        self.advised = Advised::default();
         self.state = State::Spawning { since: now };
         vec![Action::Spawn]
     }
@@ -421,7 +397,7 @@ impl Instance {
             Restart::OnFailure => code != 0,
             Restart::Never => false,
         };
-        if again || (self.rules.replaces && code != 0) {
+        if again || self.rules.replaces {
             return self.fail(&cause, code, now);
         }
         self.state = State::Ended { cause: cause.clone(), code };
@@ -433,23 +409,25 @@ impl Instance {
             self.failures.pop_front();
         }
         self.failures.push_back(now);
-        let count = self.failures.len();
-        if self.rules.replaces || count >= FAILURES_MAX || self.rules.restart == Restart::Never {
+        let times = self.failures.len();
+        let cause = cause.clone();
+        if self.rules.replaces {
             self.state = State::Failed { cause: cause.clone(), code };
-            let times = if self.rules.replaces { 1 } else { count };
-            return vec![Action::Tell(News::Failed { cause: cause.clone(), times })];
+            return vec![Action::Tell(News::NotReplaced { cause })];
         }
-        let doubled = BACKOFF_FIRST.saturating_mul(1 << (count - 1).min(16)).min(BACKOFF_MAX);
-        self.state = State::Backoff { until: now + doubled, cause: cause.clone() };
-        vec![Action::Tell(News::Again { cause: cause.clone(), pause: doubled })]
+        if times >= FAILURES_MAX || self.rules.restart == Restart::Never {
+            self.state = State::Failed { cause: cause.clone(), code };
+            return vec![Action::Tell(News::Failed { cause, times })];
+        }
+        let pause = BACKOFF_FIRST * (1 << (times - 1));
+        self.state = State::Backoff { until: now + pause, cause: cause.clone(), code };
+        vec![Action::Tell(News::Again { cause, pause })]
     }
 
     fn is_worker(&self) -> bool {
         self.rules.readiness == Readiness::AtOnce
     }
-
-    /// It has taken the place of the one it replaces.
-    pub(crate) fn settle(&mut self) {
-        self.rules.replaces = false;
-    }
 }
+
+#[cfg(test)]
+mod tests;

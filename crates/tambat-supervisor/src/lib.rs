@@ -4,6 +4,7 @@
 //! socket, a process or a clock. The driver behind [`Supervisor`] turns their actions into spawns, signals, timers and
 //! probes, and publishes the [`tambat_model::World`]. What is absent: routes, terminals, files, the control API.
 
+mod ask;
 mod child_output;
 mod command;
 mod driver;
@@ -16,6 +17,8 @@ mod news;
 mod ports;
 mod run;
 mod sight;
+#[cfg(test)]
+mod simulation;
 mod watcher;
 
 use tambat_os::Spawner;

@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_line_without_end_is_bounded_and_whole() {
         let long = "\u{20ac}".repeat(100_000);
-        let out = lines(&[long.as_bytes(), b"\nx"]);
+        let mut out = lines(&[long.as_bytes(), b"\nx"]);
         assert!(out.iter().all(|l| l.len() <= LINE_LENGTH_MAX_BYTES));
         assert_eq!(out.pop().unwrap(), "x");
         assert_eq!(out.concat(), long);

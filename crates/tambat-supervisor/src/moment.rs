@@ -9,7 +9,7 @@ pub(crate) struct Moment(Duration);
 
 impl Moment {
     /// So long after the beginning.
-    pub(crate) fn after(duration: Duration) -> Self {
+    pub(crate) const fn after(duration: Duration) -> Self {
         Self(duration)
     }
 

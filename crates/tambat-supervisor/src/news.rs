@@ -49,8 +49,13 @@ pub enum News {
     Failed {
         /// Why.
         cause: Cause,
-        /// How often in a row.
+        /// How often within a minute.
         times: usize,
+    },
+    /// It was to replace one that runs, and failed.
+    NotReplaced {
+        /// Why.
+        cause: Cause,
     },
 }
 
@@ -74,9 +79,10 @@ impl fmt::Display for News {
             }
             Self::StopEnded(exit) => f.write_str(&exit.phrase()),
             Self::Again { cause, pause } => write!(f, "{cause}; started again in {:.2} s", pause.as_secs_f64()),
+            Self::NotReplaced { cause } => write!(f, "{cause}; the one that it was to replace goes on"),
             Self::Failed { cause, times: 1 } => write!(f, "{cause}; not started again"),
             Self::Failed { cause, times } => {
-                write!(f, "{cause}; it failed {times} times in a row and is not started again: `tambat restart` tries anew")
+                write!(f, "{cause}; it failed {times} times within a minute and is not started again: `tambat restart` tries anew")
             }
         }
     }
@@ -86,7 +92,11 @@ impl News {
     /// Is something wrong?
     pub fn is_trouble(&self) -> bool {
         match self {
-            Self::Trouble(_) | Self::Again { .. } | Self::Failed { .. } | Self::OwnerUnreadable => true,
+            Self::Trouble(_)
+            | Self::Again { .. }
+            | Self::Failed { .. }
+            | Self::NotReplaced { .. }
+            | Self::OwnerUnreadable => true,
             Self::StopEnded(exit) => exit.killed,
             _ => false,
         }

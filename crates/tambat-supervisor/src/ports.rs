@@ -1,5 +1,7 @@
 //! Instance ports: the next free one of the private range.
 
+use std::net::{Ipv4Addr, TcpListener};
+
 use tambat_model::{INSTANCE_PORT_FIRST, INSTANCE_PORT_LAST, InstancePort};
 
 /// How many numbers there are.
@@ -20,18 +22,32 @@ impl PortPool {
         Self { next: seed.wrapping_mul(STRIDE) % RANGE }
     }
 
-    /// The next port that is free on 0.0.0.0, 127.0.0.1 and [::] and that no instance of ours was told.
-    pub(crate) fn next(&mut self, in_use: impl Fn(u16) -> bool) -> Option<InstancePort> {
+    /// The next port that is free on 0.0.0.0, 127.0.0.1 and [::] and that no instance of ours was told; or why there is
+    /// none.
+    pub(crate) fn next(&mut self, in_use: impl Fn(u16) -> bool) -> Result<InstancePort, String> {
+        let mut asked = false;
         for _ in 0..RANGE {
-            let offset = u16::try_from(self.next).ok()?;
+            let port = INSTANCE_PORT_FIRST + u16::try_from(self.next).unwrap_or(0);
             self.next = (self.next + 1) % RANGE;
-            let port = INSTANCE_PORT_FIRST + offset;
-            if !in_use(port) && tambat_os::ports::is_free(port) {
-                return InstancePort::try_from(port).ok();
+            if in_use(port) {
+                continue;
+            }
+            if tambat_os::ports::is_free(port) {
+                return InstancePort::try_from(port).map_err(|error| error.to_string());
+            }
+            if !asked {
+                asked = true;
+                any_port().map_err(|error| format!("cannot look for a free port: {error}"))?;
             }
         }
-        None
+        let range = format!("{INSTANCE_PORT_FIRST} to {INSTANCE_PORT_LAST}");
+        Err(format!("cannot find a free port from {range}: stop something that listens there"))
     }
+}
+
+/// A process without files left finds no port free, whoever has them: this tells the one from the other.
+fn any_port() -> std::io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
 }
 
 #[cfg(test)]

@@ -7,17 +7,25 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tambat_model::InstanceName;
-use tambat_os::{ChildOutput, ExitReport, ExitStatus, Order, Pid, Report, ReportReader, WinSize};
+use tambat_os::{ChildOutput, ExitReport, ExitStatus, Keeper, Order, Pid, Report, ReportReader, WinSize};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc::{Sender, UnboundedSender};
+use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::child_output::{ChildStream, LineReader};
 use crate::exit::{Exit, How, LAST_LINES};
 use crate::group::SlotId;
 
 /// When nothing of an instance is left, its output must end at once; somebody outside its tree may hold it open.
-const OUTPUT_END_LIMIT: Duration = Duration::from_millis(500);
+const OUTPUT_END_LIMIT: Duration = Duration::from_millis(400);
+
+/// The news of an end waits so long for what was written before it.
+const NEWS_DELAY_MAX: Duration = Duration::from_millis(500);
+
+/// Whatever an instance wrote before its end is in its pipe, which holds no more than this (`pipe(7)`, pipe-max-size).
+const OUTPUT_REST_MAX_BYTES: usize = 1024 * 1024;
 
 /// Which stream a line came from. On a pty the two are one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +59,7 @@ pub(crate) enum RunEvent {
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) id: u32,
-    socket: Arc<UnixStream>,
+    orders: UnboundedSender<Order>,
     pty: Option<Arc<ChildStream>>,
     reader: JoinHandle<()>,
 }
@@ -62,37 +70,38 @@ impl Run {
         id: u32,
         slot: SlotId,
         instance: &InstanceName,
-        keeper: tambat_os::Keeper,
+        keeper: Keeper,
         lines: &Sender<OutputLine>,
         events: UnboundedSender<(SlotId, u32, RunEvent)>,
     ) -> std::io::Result<Self> {
         let socket = Arc::new(UnixStream::from_std(keeper.socket)?);
+        let (end, ended) = watch::channel(None);
         let last = Arc::new(Mutex::new(VecDeque::with_capacity(LAST_LINES)));
-        let read = |fd: OwnedFd, stream| -> std::io::Result<(Arc<ChildStream>, JoinHandle<()>)> {
-            let fd = Arc::new(ChildStream::new(fd)?);
+        let open = |fd: OwnedFd, stream| -> std::io::Result<(Arc<ChildStream>, Line)> {
             let line = Line { instance: instance.clone(), stream, lines: lines.clone(), last: Arc::clone(&last) };
-            Ok((Arc::clone(&fd), tokio::spawn(read_output(fd, line))))
+            Ok((Arc::new(ChildStream::new(fd)?), line))
         };
-        let (pty, outputs) = match keeper.output {
-            ChildOutput::Pty(master) => {
-                let (fd, task) = read(master, Stream::Out)?;
-                (Some(fd), vec![task])
-            }
+        let (outputs, is_pty) = match keeper.output {
+            ChildOutput::Pty(master) => (vec![open(master, Stream::Out)?], true),
             ChildOutput::Pipes { stdout, stderr } => {
-                (None, vec![read(stdout, Stream::Out)?.1, read(stderr, Stream::Err)?.1])
+                (vec![open(stdout, Stream::Out)?, open(stderr, Stream::Err)?], false)
             }
         };
-        let reader = tokio::spawn(read_reports(Arc::clone(&socket), outputs, last, move |event| {
+        let pty = outputs.first().filter(|_| is_pty).map(|(fd, _)| Arc::clone(fd));
+        let read = |(fd, line)| tokio::spawn(read_output(fd, line, ended.clone()));
+        let outputs = outputs.into_iter().map(read).collect();
+        let (orders, given) = unbounded_channel();
+        tokio::spawn(write_orders(Arc::clone(&socket), given));
+        let reader = tokio::spawn(read_reports(socket, outputs, end, last, move |event| {
             // The driver may have ended: then nobody needs to know.
             let _ = events.send((slot, id, event));
         }));
-        Ok(Self { id, socket, pty, reader })
+        Ok(Self { id, orders, pty, reader })
     }
 
-    /// Sends an order to the keeper. An order is a few bytes to a process that always reads: where they do not fit,
-    /// the keeper is gone, and its end is on its way here.
-    pub(crate) fn order(&self, order: &Order) {
-        let _ = self.socket.try_write(&order.encode());
+    /// Sends an order to the keeper. If that is gone, its end is on its way here.
+    pub(crate) fn order(&self, order: Order) {
+        let _ = self.orders.send(order);
     }
 
     /// The terminal has another size now.
@@ -106,6 +115,22 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         self.reader.abort();
+    }
+}
+
+/// In a task of its own, since a socket that has just been opened is not known to be writable yet, and an order that is
+/// lost would leave its instance running for ever.
+async fn write_orders(socket: Arc<UnixStream>, mut orders: UnboundedReceiver<Order>) {
+    while let Some(order) = orders.recv().await {
+        let bytes = order.encode();
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            match socket.writable().await.and_then(|()| socket.try_write(rest)) {
+                Ok(written) => rest = &rest[written..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
     }
 }
 
@@ -129,23 +154,49 @@ impl Line {
     }
 }
 
-async fn read_output(output: Arc<ChildStream>, line: Line) {
+/// Until the end of the output; or, once nothing of the instance is left, until there is nothing more in it.
+async fn read_output(output: Arc<ChildStream>, line: Line, mut ended: watch::Receiver<Option<Instant>>) {
     let mut reader = LineReader::default();
-    while let Some(lines) = output.next(&mut reader).await {
+    let mut rest = OUTPUT_REST_MAX_BYTES;
+    loop {
+        let next = tokio::select! {
+            biased;
+            next = output.next(&mut reader) => next,
+            () = quiet(&mut ended) => break,
+        };
+        let Some(lines) = next else { break };
+        if ended.borrow().is_some() {
+            let read = lines.iter().map(|text| text.len() + 1).sum();
+            let Some(less) = rest.checked_sub(read) else { break };
+            rest = less;
+        }
         for text in lines {
             line.send(text).await;
         }
+    }
+    if let Some(text) = reader.rest() {
+        line.send(text).await;
+    }
+}
+
+/// The instance has been gone for [`OUTPUT_END_LIMIT`].
+async fn quiet(ended: &mut watch::Receiver<Option<Instant>>) {
+    let at = ended.wait_for(Option::is_some).await.ok().and_then(|at| *at);
+    match at {
+        Some(at) => sleep_until(at + OUTPUT_END_LIMIT).await,
+        // Nobody is going to say so any more: the driver has let go of this run, and with it goes the instance.
+        None => std::future::pending().await,
     }
 }
 
 async fn read_reports(
     socket: Arc<UnixStream>,
-    outputs: Vec<JoinHandle<()>>,
+    mut outputs: Vec<JoinHandle<()>>,
+    end: watch::Sender<Option<Instant>>,
     last: Arc<Mutex<VecDeque<String>>>,
     tell: impl Fn(RunEvent),
 ) {
     let mut reader = ReportReader::default();
-    let mut outputs = outputs;
     let exit = 'reports: loop {
         let mut bytes = [0; 1024];
         let read = match socket.readable().await.and_then(|()| socket.try_read(&mut bytes)) {
@@ -166,14 +217,16 @@ async fn read_reports(
             }
         }
     };
+    let now = Instant::now();
+    end.send_replace(Some(now));
     let finish = async {
         for output in &mut outputs {
             let _ = output.await;
         }
     };
-    if tokio::time::timeout(OUTPUT_END_LIMIT, finish).await.is_err() {
-        outputs.iter().for_each(JoinHandle::abort);
-    }
+    // What was written comes before the news of the end, unless whoever shows it has stopped taking lines. Those that
+    // are left then follow; nothing is lost, and nobody waits for a terminal to learn that an instance has ended.
+    let _ = timeout_at(now + NEWS_DELAY_MAX, finish).await;
     let last_lines = last.lock().map(|mut lines| lines.drain(..).collect()).unwrap_or_default();
     tell(RunEvent::Ended(describe(exit, last_lines)));
 }

@@ -12,6 +12,8 @@ pub(crate) enum Sight {
         /// Program and port of each listener that no variable told it.
         elsewhere: Vec<Elsewhere>,
     },
+    /// It cannot be seen who listens: why.
+    Unseen(String),
     /// Somebody else listens there.
     Stranger(Stranger),
     /// It listens, and its answer says "not yet".
@@ -48,6 +50,9 @@ pub(crate) struct Stranger {
 }
 
 impl Sight {
+    /// What is seen before anything is.
+    pub(crate) const NOTHING: Self = Self::Nobody { elsewhere: Vec::new() };
+
     /// In words: what was seen, and what to do.
     pub(crate) fn explain(&self, name: &InstanceName) -> String {
         match self {
@@ -66,6 +71,7 @@ impl Sight {
                 text.push_str(hint);
                 text
             }
+            Self::Unseen(error) => format!("tambat cannot see who listens on its PORT: {error}"),
             Self::Stranger(Stranger { port, who: Some((program, pid)) }) => format!(
                 "on {name}'s PORT {port} listens {program} (pid {pid}), which {name} did not start; \
                  if that is meant (a container), say owner = \"any\""
@@ -73,7 +79,7 @@ impl Sight {
             Self::Stranger(Stranger { port, who: None }) => {
                 format!("on {name}'s PORT {port} listens a process of another user, which {name} did not start")
             }
-            Self::NotYet(answer) => format!("it listens on its PORT and says that it is not ready: {answer}"),
+            Self::NotYet(answer) => format!("it listens on its PORT and is not ready: {answer}"),
             Self::Wrong(answer) => format!("it listens on its PORT and gives a wrong answer: {answer}"),
             Self::Ready { .. } => "it is ready".to_owned(),
         }
@@ -81,7 +87,11 @@ impl Sight {
 
     /// Is it worth telling before the time is up?
     pub(crate) fn is_telling(&self) -> bool {
-        matches!(self, Self::Nobody { elsewhere } if !elsewhere.is_empty()) || matches!(self, Self::Wrong(_))
+        match self {
+            Self::Nobody { elsewhere } => !elsewhere.is_empty(),
+            Self::Unseen(_) | Self::Wrong(_) => true,
+            Self::Stranger(_) | Self::NotYet(_) | Self::Ready { .. } => false,
+        }
     }
 }
 

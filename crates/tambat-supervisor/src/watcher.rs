@@ -7,41 +7,48 @@ use std::time::Duration;
 use tambat_model::{Endpoint, PortName};
 use tambat_os::{Listening, Owner, Pid};
 use tambat_wire::{Judgement, Probe};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
+use crate::ask::ask;
 use crate::group::SlotId;
 use crate::instance::Pace;
 use crate::sight::{Elsewhere, Sight, Stranger};
 
-/// How often ports are looked at just after a start: the user waits for them.
-const BOOT_INTERVAL: Duration = Duration::from_millis(5);
-
-/// For so long; then the interval grows by half each time.
-const BOOT_EAGER: Duration = Duration::from_secs(2);
-
-/// To this.
-const INTERVAL_MAX: Duration = Duration::from_millis(250);
-
-/// How often the port of a reloader is looked at.
-const RELOAD_INTERVAL: Duration = Duration::from_millis(20);
-
-/// A worker is looked at for so long after its start, and after each connection that waits for it.
-const WORKER_PATIENCE: Duration = Duration::from_secs(10);
+/// A worker is looked at for so long after its start, and after each connection that began to wait for it: as long as
+/// that may wait.
+const WORKER_PATIENCE: Duration = Duration::from_mins(1);
 
 /// After a wrong or a "not yet" answer, the next question comes no sooner.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(50);
 
-/// From when on an instance is told that it listens elsewhere: some open a port of their own before the main one.
-const ELSEWHERE_AFTER: Duration = Duration::from_secs(1);
+/// From when on an instance is told that it listens elsewhere: some open a port of their own before the main one. And
+/// no more often: the files of all its processes have to be read for it.
+const ELSEWHERE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// One question to an app may take so long: a first page may have to be compiled.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// While the machine does not say who listens, it is asked so often.
+const UNSEEN_INTERVAL: Duration = Duration::from_millis(250);
 
-/// An answer is read up to this size; what it says stands at its beginning.
-const ANSWER_LENGTH_MAX_BYTES: usize = 64 * 1024;
+/// How often ports are looked at: at first so often, after a while ever more seldom.
+struct Rhythm {
+    first: Duration,
+    eager_for: Duration,
+    max: Duration,
+}
+
+impl Pace {
+    fn rhythm(self) -> Rhythm {
+        let ms = Duration::from_millis;
+        match self {
+            // The user waits for it.
+            Self::Boot => Rhythm { first: ms(5), eager_for: ms(2_000), max: ms(250) },
+            // Its connections wait for it; and it may be left alone for the night.
+            Self::Reload => Rhythm { first: ms(20), eager_for: ms(10_000), max: ms(250) },
+            // It need not bind anything, and most do not.
+            Self::Worker => Rhythm { first: ms(250), eager_for: ms(10_000), max: ms(1_000) },
+        }
+    }
+}
 
 /// One port to be looked at.
 #[derive(Debug, Clone)]
@@ -51,10 +58,15 @@ pub(crate) struct WatchedPort {
     pub(crate) probe: Probe,
 }
 
+/// Which watch: never used twice, so that what an earlier one saw is told from what this one sees.
+pub(crate) type WatchId = u64;
+
 /// What the watcher is told.
 #[derive(Debug)]
 pub(crate) enum Watch {
-    Begin { slot: SlotId, run: u32, keeper: Pid, ports: Vec<WatchedPort>, any_owner: bool, pace: Pace },
+    /// Look at these ports. With the id of a watch that goes on: be as eager again as at its beginning.
+    Begin { slot: SlotId, id: WatchId, keeper: Pid, ports: Vec<WatchedPort>, any_owner: bool, pace: Pace },
+    /// Look no more.
     End { slot: SlotId },
 }
 
@@ -62,12 +74,12 @@ pub(crate) enum Watch {
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) slot: SlotId,
-    pub(crate) run: u32,
+    pub(crate) id: WatchId,
     pub(crate) sight: Sight,
 }
 
 struct Watched {
-    run: u32,
+    id: WatchId,
     keeper: Pid,
     ports: Vec<WatchedPort>,
     any_owner: bool,
@@ -75,7 +87,10 @@ struct Watched {
     since: Instant,
     interval: Duration,
     due: Instant,
+    elsewhere_due: Instant,
     asking: Option<tokio::task::JoinHandle<()>>,
+    /// A stranger was seen at the last look.
+    strange: bool,
     last: Option<Sight>,
 }
 
@@ -94,10 +109,10 @@ pub(crate) async fn run(mut watches: UnboundedReceiver<Watch>, seen: UnboundedSe
         tokio::select! {
             watch = watches.recv() => match watch {
                 None => return,
-                Some(watch) => take(&mut watched, watch),
+                Some(watch) => take(&mut watched, watch, Instant::now()),
             },
             Some(answer) = answered.recv() => {
-                if let Some(one) = watched.get_mut(&answer.slot).filter(|w| w.run == answer.run) {
+                if let Some(one) = watched.get_mut(&answer.slot).filter(|w| w.id == answer.id) {
                     one.asking = None;
                     one.due = Instant::now() + one.interval.max(ANSWER_INTERVAL);
                     one.tell(answer.slot, answer.sight, &seen);
@@ -108,28 +123,30 @@ pub(crate) async fn run(mut watches: UnboundedReceiver<Watch>, seen: UnboundedSe
     }
 }
 
-fn take(watched: &mut HashMap<SlotId, Watched>, watch: Watch) {
+fn take(watched: &mut HashMap<SlotId, Watched>, watch: Watch, now: Instant) {
     match watch {
         Watch::End { slot } => {
             watched.remove(&slot);
         }
-        Watch::Begin { slot, run, keeper, ports, any_owner, pace } => {
-            let now = Instant::now();
-            let interval = match pace {
-                Pace::Boot => BOOT_INTERVAL,
-                Pace::Reload => RELOAD_INTERVAL,
-                Pace::Worker => INTERVAL_MAX,
-            };
+        Watch::Begin { slot, id, keeper, ports, any_owner, pace } => {
+            let first = pace.rhythm().first;
+            if let Some(one) = watched.get_mut(&slot).filter(|one| one.id == id) {
+                // Not later than it would have been: whoever asks again and again is not to put it off.
+                (one.since, one.interval, one.due) = (now, first, one.due.min(now + ANSWER_INTERVAL));
+                return;
+            }
             let one = Watched {
-                run,
+                id,
                 keeper,
                 ports,
                 any_owner,
                 pace,
-                interval,
                 since: now,
-                due: now + interval,
+                interval: first,
+                due: now + first.min(ANSWER_INTERVAL),
+                elsewhere_due: now + ELSEWHERE_INTERVAL,
                 asking: None,
+                strange: false,
                 last: None,
             };
             watched.insert(slot, one);
@@ -137,31 +154,54 @@ fn take(watched: &mut HashMap<SlotId, Watched>, watch: Watch) {
     }
 }
 
-/// One look at the machine's listeners serves all instances that are due.
+/// One look at the machine's listeners serves all instances that are due, or nearly so: those that have been watched
+/// for long are looked at together.
 fn look(watched: &mut HashMap<SlotId, Watched>, answers: &UnboundedSender<Seen>, seen: &UnboundedSender<Seen>) {
     let now = Instant::now();
-    let Ok(listening) = tambat_os::listening() else {
-        watched.values_mut().for_each(|w| w.due = now + INTERVAL_MAX);
-        return;
-    };
     watched.retain(|_, w| w.pace != Pace::Worker || now - w.since < WORKER_PATIENCE);
-    for (slot, one) in watched.iter_mut().filter(|(_, w)| w.asking.is_none() && w.due <= now) {
+    let listening = tambat_os::listening();
+    for (slot, one) in watched.iter_mut().filter(|(_, w)| w.asking.is_none() && w.due <= now + w.interval / 2) {
         one.slow_down(now);
-        let all_bound = one.ports.iter().all(|p| listening.iter().any(|l| l.addr.port() == p.port));
-        if all_bound {
-            one.verify(*slot, &listening, answers, seen);
-        } else if now - one.since >= ELSEWHERE_AFTER {
-            one.tell(*slot, Sight::Nobody { elsewhere: one.elsewhere() }, seen);
+        match &listening {
+            Ok(listening) => one.look(*slot, listening, now, answers, seen),
+            Err(error) => one.unseen(*slot, error, seen),
         }
     }
 }
 
 impl Watched {
     fn slow_down(&mut self, now: Instant) {
-        if self.pace == Pace::Boot && now - self.since > BOOT_EAGER {
-            self.interval = (self.interval * 3 / 2).min(INTERVAL_MAX);
+        let Rhythm { eager_for, max, .. } = self.pace.rhythm();
+        if now - self.since > eager_for {
+            self.interval = (self.interval * 3 / 2).min(max);
         }
         self.due = now + self.interval;
+    }
+
+    fn look(
+        &mut self,
+        slot: SlotId,
+        listening: &[Listening],
+        now: Instant,
+        answers: &UnboundedSender<Seen>,
+        seen: &UnboundedSender<Seen>,
+    ) {
+        let all_bound = self.ports.iter().all(|p| listening.iter().any(|l| l.addr.port() == p.port));
+        if all_bound {
+            self.verify(slot, listening, answers, seen);
+            return;
+        }
+        self.strange = false;
+        if now >= self.elsewhere_due {
+            self.elsewhere_due = now + ELSEWHERE_INTERVAL;
+            let elsewhere = self.elsewhere();
+            self.tell(slot, Sight::Nobody { elsewhere }, seen);
+        }
+    }
+
+    fn unseen(&mut self, slot: SlotId, error: &std::io::Error, seen: &UnboundedSender<Seen>) {
+        self.due += UNSEEN_INTERVAL;
+        self.tell(slot, Sight::Unseen(error.to_string()), seen);
     }
 
     /// Every port is bound: by whom? Only an instance of ours is asked anything.
@@ -176,47 +216,45 @@ impl Watched {
         let mut unreadable = false;
         for port in &self.ports {
             let addrs = match self.owner_of(port.port, listening) {
-                Some(Owner::Ours { addrs, .. }) => addrs,
-                Some(Owner::Unreadable { addrs, .. }) => {
+                Ok(Some(Owner::Ours { addrs, .. })) => addrs,
+                Ok(Some(Owner::Unreadable { addrs, .. })) => {
                     unreadable = true;
                     addrs
                 }
-                Some(Owner::Stranger(who)) => {
+                Ok(Some(Owner::Stranger(who))) => {
                     let who = who.map(|info| (info.name, info.pid.get()));
-                    self.tell(slot, Sight::Stranger(Stranger { port: port.port, who }), seen);
+                    let sight = Sight::Stranger(Stranger { port: port.port, who });
+                    // A listener that ends between two looks at the machine belongs to nobody for a moment.
+                    if std::mem::replace(&mut self.strange, true) {
+                        self.tell(slot, sight, seen);
+                    }
                     return;
                 }
-                None => return,
+                Ok(None) => return,
+                Err(error) => return self.unseen(slot, &error, seen),
             };
             let Some(addr) = dial_address(&addrs, port.port) else { return };
             endpoints.push(Endpoint { port: port.name.clone(), addr });
         }
-        let questions: Vec<(SocketAddr, Probe)> =
-            endpoints.iter().zip(&self.ports).map(|(e, p)| (e.addr, p.probe.clone())).collect();
-        let (answers, run) = (answers.clone(), self.run);
+        self.strange = false;
+        if matches!(self.last, None | Some(Sight::Nobody { .. })) {
+            self.tell(slot, Sight::NotYet("it has not answered yet".to_owned()), seen);
+        }
+        let probes: Vec<Probe> = self.ports.iter().map(|p| p.probe.clone()).collect();
+        let (answers, id) = (answers.clone(), self.id);
         self.asking = Some(tokio::spawn(async move {
-            let mut sight = Sight::Ready { endpoints, unreadable };
-            for (addr, probe) in questions {
-                match ask(addr, &probe).await {
-                    Judgement::Ready => {}
-                    Judgement::Incomplete => {
-                        sight = Sight::NotYet("it closed the connection without an answer".to_owned())
-                    }
-                    Judgement::NotYet(answer) => sight = Sight::NotYet(answer),
-                    Judgement::Wrong(answer) => sight = Sight::Wrong(answer),
-                }
-            }
+            let sight = ask_all(endpoints, &probes, unreadable).await;
             // The watcher may have ended: then nobody needs the answer.
-            let _ = answers.send(Seen { slot, run, sight });
+            let _ = answers.send(Seen { slot, id, sight });
         }));
     }
 
-    fn owner_of(&self, port: u16, listening: &[Listening]) -> Option<Owner> {
+    fn owner_of(&self, port: u16, listening: &[Listening]) -> std::io::Result<Option<Owner>> {
         if self.any_owner {
             let addrs = listening.iter().map(|l| l.addr).filter(|a| a.port() == port).collect();
-            return Some(Owner::Ours { pid: self.keeper, addrs });
+            return Ok(Some(Owner::Ours { pid: self.keeper, addrs }));
         }
-        tambat_os::owner(port, self.keeper).ok().flatten()
+        tambat_os::owner(port, self.keeper)
     }
 
     fn elsewhere(&self) -> Vec<Elsewhere> {
@@ -236,7 +274,7 @@ impl Watched {
     fn tell(&mut self, slot: SlotId, sight: Sight, seen: &UnboundedSender<Seen>) {
         if self.last.as_ref() != Some(&sight) {
             self.last = Some(sight.clone());
-            let _ = seen.send(Seen { slot, run: self.run, sight });
+            let _ = seen.send(Seen { slot, id: self.id, sight });
         }
     }
 }
@@ -247,6 +285,20 @@ impl Drop for Watched {
             asking.abort();
         }
     }
+}
+
+/// Asks each endpoint; of several that are not ready, the last one's answer is told.
+async fn ask_all(endpoints: Vec<Endpoint>, probes: &[Probe], unreadable: bool) -> Sight {
+    let mut answered = None;
+    for (endpoint, probe) in endpoints.iter().zip(probes) {
+        match ask(endpoint.addr, probe).await {
+            Judgement::Ready => {}
+            Judgement::Incomplete => answered = Some(Sight::NotYet("it answered in part".to_owned())),
+            Judgement::NotYet(answer) => answered = Some(Sight::NotYet(answer)),
+            Judgement::Wrong(answer) => answered = Some(Sight::Wrong(answer)),
+        }
+    }
+    answered.unwrap_or(Sight::Ready { endpoints, unreadable })
 }
 
 /// Where a listener on these addresses is dialled from this machine: loopback where it can be, IPv4 first.
@@ -262,44 +314,5 @@ fn dial_address(addrs: &[SocketAddr], port: u16) -> Option<SocketAddr> {
     addrs.first().copied()
 }
 
-/// Asks one port once. Whatever keeps it from answering is "not yet": it may be about to end, or to begin.
-async fn ask(addr: SocketAddr, probe: &Probe) -> Judgement {
-    match timeout(ANSWER_LIMIT, converse(addr, probe)).await {
-        Ok(Ok(judgement)) => judgement,
-        Ok(Err(error)) => Judgement::NotYet(error.to_string()),
-        Err(_) => Judgement::NotYet(format!("no answer within {ANSWER_LIMIT:?}")),
-    }
-}
-
-async fn converse(addr: SocketAddr, probe: &Probe) -> std::io::Result<Judgement> {
-    let mut stream = TcpStream::connect(addr).await?;
-    stream.write_all(&probe.request()).await?;
-    let mut answer = Vec::new();
-    loop {
-        match probe.judge(&answer, false) {
-            Judgement::Incomplete => {}
-            judged => return Ok(judged),
-        }
-        let full = answer.len() >= ANSWER_LENGTH_MAX_BYTES;
-        if full || stream.read_buf(&mut answer).await? == 0 {
-            return Ok(probe.judge(&answer, true));
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_listener_is_dialled_where_it_is() {
-        let dial = |addrs: &[&str]| {
-            let addrs: Vec<SocketAddr> = addrs.iter().map(|a| a.parse().unwrap()).collect();
-            dial_address(&addrs, 9).unwrap().to_string()
-        };
-        assert_eq!(dial(&["0.0.0.0:9"]), "127.0.0.1:9");
-        assert_eq!(dial(&["[::]:9"]), "[::1]:9");
-        assert_eq!(dial(&["[::1]:9", "127.0.0.1:9"]), "127.0.0.1:9");
-        assert_eq!(dial(&["192.0.2.1:9"]), "192.0.2.1:9");
-    }
-}
+mod tests;
