@@ -84,3 +84,71 @@ impl Exit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exit(how: How) -> Exit {
+        Exit { how, left_behind: Vec::new(), killed: false, last_lines: Vec::new() }
+    }
+
+    fn signal(number: u8, name: &str) -> How {
+        How::Signal(number, name.to_owned())
+    }
+
+    #[test]
+    fn the_code_is_the_shells() {
+        let code = |how| exit(how).code();
+        assert_eq!((code(How::Code(3)), code(signal(15, "TERM")), code(signal(255, "?"))), (3, 143, 255));
+        assert_eq!(code(How::Unknown), 1);
+    }
+
+    #[test]
+    fn how_it_ended_in_words() {
+        let last_lines = || vec!["Traceback".to_owned(), "  KeyError: 'X'  ".to_owned(), " ".to_owned()];
+        let left_behind = vec![("redis-server".to_owned(), 8), ("sh".to_owned(), 9)];
+        let all = [
+            exit(How::Code(0)),
+            exit(How::Code(1)),
+            exit(How::Code(126)),
+            exit(How::Code(127)),
+            exit(signal(15, "TERM")),
+            exit(signal(9, "KILL")),
+            exit(How::Unknown),
+            Exit { last_lines: last_lines(), ..exit(How::Code(1)) },
+            Exit { last_lines: last_lines(), ..exit(How::Code(127)) },
+            Exit { last_lines: last_lines(), ..exit(How::Code(0)) },
+            Exit { left_behind: left_behind.clone(), ..exit(How::Code(0)) },
+            Exit { left_behind, last_lines: last_lines(), ..exit(How::Code(1)) },
+        ];
+        let name = InstanceName { process: "web".parse().unwrap(), number: 1.try_into().unwrap() };
+        let both = |exit: &Exit| format!("{}\n{}\n", exit.explain(&name, true), exit.explain(&name, false));
+        insta::assert_snapshot!(all.iter().map(both).collect::<String>(), @"
+        web.1 exited with code 0
+        web.1 exited with code 0 before it was ready; a port-bound process stays in the foreground and serves
+        web.1 exited with code 1
+        web.1 exited with code 1 before it was ready
+        web.1 exited with code 126; 126 is the shell's code for a file that may not be executed: chmod +x it
+        web.1 exited with code 126 before it was ready; 126 is the shell's code for a file that may not be executed: chmod +x it
+        web.1 exited with code 127; 127 is the shell's code for a command that was not found: is it installed, is it on PATH?
+        web.1 exited with code 127 before it was ready; 127 is the shell's code for a command that was not found: is it installed, is it on PATH?
+        web.1 was ended by SIGTERM
+        web.1 was ended by SIGTERM before it was ready
+        web.1 was ended by SIGKILL; somebody killed it; if nobody did, look for an out-of-memory kill in dmesg
+        web.1 was ended by SIGKILL before it was ready; somebody killed it; if nobody did, look for an out-of-memory kill in dmesg
+        web.1 was ended together with its keeper
+        web.1 was ended together with its keeper before it was ready
+        web.1 exited with code 1; its last line: KeyError: 'X'
+        web.1 exited with code 1 before it was ready; its last line: KeyError: 'X'
+        web.1 exited with code 127; 127 is the shell's code for a command that was not found: is it installed, is it on PATH?; its last line: KeyError: 'X'
+        web.1 exited with code 127 before it was ready; 127 is the shell's code for a command that was not found: is it installed, is it on PATH?; its last line: KeyError: 'X'
+        web.1 exited with code 0
+        web.1 exited with code 0 before it was ready; a port-bound process stays in the foreground and serves
+        web.1 exited with code 0 and left redis-server, pid 8; sh, pid 9 behind, which has been stopped: it went to the background; keep it in the foreground (redis-server: --daemonize no, nginx: -g 'daemon off;')
+        web.1 exited with code 0 before it was ready and left redis-server, pid 8; sh, pid 9 behind, which has been stopped: it went to the background; keep it in the foreground (redis-server: --daemonize no, nginx: -g 'daemon off;')
+        web.1 exited with code 1 and left redis-server, pid 8; sh, pid 9 behind, which has been stopped: it went to the background; keep it in the foreground (redis-server: --daemonize no, nginx: -g 'daemon off;'); its last line: KeyError: 'X'
+        web.1 exited with code 1 before it was ready and left redis-server, pid 8; sh, pid 9 behind, which has been stopped: it went to the background; keep it in the foreground (redis-server: --daemonize no, nginx: -g 'daemon off;'); its last line: KeyError: 'X'
+        ");
+    }
+}

@@ -102,3 +102,49 @@ impl News {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::How;
+
+    #[test]
+    fn every_sentence_a_user_is_told() {
+        let cause = || -> Cause { "web.1 exited with code 1".into() };
+        let exit = |how, killed| Exit { how, left_behind: Vec::new(), killed, last_lines: Vec::new() };
+        let at = |port| Elsewhere { program: "node".to_owned(), pid: 7, port };
+        let all = [
+            News::Started { pid: 7 },
+            News::Ready { after: Duration::from_millis(1_234) },
+            News::ReadyAgain,
+            News::Trouble(cause()),
+            News::OwnerUnreadable,
+            News::WorkerBound,
+            News::WorkerBoundElsewhere { elsewhere: vec![at(3000), at(3001)] },
+            News::StopEnded(exit(How::Code(0), false)),
+            News::StopEnded(exit(How::Signal(9, "KILL".to_owned()), true)),
+            News::Ended(cause()),
+            News::Again { cause: cause(), pause: Duration::from_millis(250) },
+            News::Failed { cause: cause(), times: 1 },
+            News::Failed { cause: cause(), times: 5 },
+            News::NotReplaced { cause: cause() },
+        ];
+        let lines = all.iter().map(|news| format!("{}{news}\n", if news.is_trouble() { "! " } else { "  " }));
+        insta::assert_snapshot!(lines.collect::<String>(), @r#"
+          started with pid 7
+          ready after 1.23 s
+          ready again
+        ! web.1 exited with code 1
+        ! cannot see who listens on its PORT (a setuid program, or another user's): taken for this instance, since the port was free just before
+          has bound its PORT; say `protocol = "…"` in tambat.toml so that it is waited for
+          listens on 3000, 3001, which no variable told it; if it serves there, let it bind PORT
+          exited with code 0
+        ! did not stop within its grace and was killed; raise stop.grace, or let it end on its stop signal
+          web.1 exited with code 1
+        ! web.1 exited with code 1; started again in 0.25 s
+        ! web.1 exited with code 1; not started again
+        ! web.1 exited with code 1; it failed 5 times within a minute and is not started again: `tambat restart` tries anew
+        ! web.1 exited with code 1; the one that it was to replace goes on
+        "#);
+    }
+}

@@ -63,4 +63,24 @@ mod tests {
         assert!(first >= INSTANCE_PORT_LAST - 1 && second >= INSTANCE_PORT_FIRST);
         assert!(third > INSTANCE_PORT_FIRST && third != second);
     }
+
+    #[test]
+    fn a_port_that_is_taken_is_passed_over() {
+        let mut pool = PortPool::new(std::process::id());
+        let (taken, _listener) = loop {
+            let port = pool.next(|_| false).unwrap().get();
+            // Somebody else may have taken it meanwhile.
+            if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+                break (port, listener);
+            }
+        };
+        pool.next = u32::from(taken - INSTANCE_PORT_FIRST);
+        assert_ne!(pool.next(|_| false).unwrap().get(), taken);
+    }
+
+    #[test]
+    fn when_all_are_told_the_range_is_named() {
+        let error = PortPool::new(1).next(|_| true).unwrap_err();
+        assert_eq!(error, "cannot find a free port from 20000 to 29999: stop something that listens there");
+    }
 }

@@ -244,3 +244,6 @@ fn describe(report: Option<ExitReport>, last_lines: Vec<String>) -> Exit {
     let left_behind = report.left_behind.into_iter().map(|info| (info.name, info.pid.get())).collect();
     Exit { how, left_behind, killed: report.killed, last_lines }
 }
+
+#[cfg(test)]
+mod tests;

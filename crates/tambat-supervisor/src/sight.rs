@@ -76,9 +76,11 @@ impl Sight {
                 "on {name}'s PORT {port} listens {program} (pid {pid}), which {name} did not start; \
                  if that is meant (a container), say owner = \"any\""
             ),
-            Self::Stranger(Stranger { port, who: None }) => {
-                format!("on {name}'s PORT {port} listens a process of another user, which {name} did not start")
-            }
+            // A container's port is held by another user's process, mostly.
+            Self::Stranger(Stranger { port, who: None }) => format!(
+                "on {name}'s PORT {port} listens a process of another user, which {name} did not start; \
+                 if that is meant (a container), say owner = \"any\""
+            ),
             Self::NotYet(answer) => format!("it listens on its PORT and is not ready: {answer}"),
             Self::Wrong(answer) => format!("it listens on its PORT and gives a wrong answer: {answer}"),
             Self::Ready { .. } => "it is ready".to_owned(),
@@ -116,5 +118,90 @@ fn hint(program: &str) -> &'static str {
         p if p.starts_with("postgres") => "for PostgreSQL: postgres -p $PORT",
         p if p.starts_with("php") => "for PHP: php -S 127.0.0.1:$PORT",
         _ => "make it bind the number in the variable PORT, or pass $PORT on its command line",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explain(sight: &Sight) -> String {
+        sight.explain(&InstanceName { process: "web".parse().unwrap(), number: 1.try_into().unwrap() })
+    }
+
+    fn elsewhere(program: &str, port: u16) -> Elsewhere {
+        Elsewhere { program: program.to_owned(), pid: 7, port }
+    }
+
+    #[test]
+    fn what_was_seen_in_words() {
+        let two = vec![elsewhere("app", 3000), elsewhere("app", 3001)];
+        let endpoint = Endpoint { port: None, addr: "127.0.0.1:20000".parse().unwrap() };
+        let all = [
+            Sight::NOTHING,
+            Sight::Nobody { elsewhere: two },
+            Sight::Unseen("Too many open files (os error 24)".to_owned()),
+            Sight::Stranger(Stranger { port: 20_000, who: Some(("nginx".to_owned(), 99)) }),
+            Sight::Stranger(Stranger { port: 20_000, who: None }),
+            Sight::NotYet("it answers 503 Service Unavailable".to_owned()),
+            Sight::Wrong("it answered \"SSH-2.0\"".to_owned()),
+            Sight::Ready { endpoints: vec![endpoint], unreadable: false },
+        ];
+        let lines = all.iter().map(|sight| {
+            let told = if sight.is_telling() { "at once" } else { "at the end" };
+            format!("{told}: {}\n", explain(sight))
+        });
+        insta::assert_snapshot!(lines.collect::<String>(), @r#"
+        at the end: nothing listens on its PORT, nor on any other port; it must bind the number in the variable PORT
+        at once: web.1 listens on 3000 (app, pid 7), 3001 (app, pid 7), not on its PORT: it ignores PORT; make it bind the number in the variable PORT, or pass $PORT on its command line
+        at once: tambat cannot see who listens on its PORT: Too many open files (os error 24)
+        at the end: on web.1's PORT 20000 listens nginx (pid 99), which web.1 did not start; if that is meant (a container), say owner = "any"
+        at the end: on web.1's PORT 20000 listens a process of another user, which web.1 did not start; if that is meant (a container), say owner = "any"
+        at the end: it listens on its PORT and is not ready: it answers 503 Service Unavailable
+        at once: it listens on its PORT and gives a wrong answer: it answered "SSH-2.0"
+        at the end: it is ready
+        "#);
+    }
+
+    #[test]
+    fn the_line_to_change_by_program() {
+        let programs = [
+            "node",
+            "next-server",
+            "MainThread",
+            "python3",
+            "uvicorn",
+            "gunicorn: maste",
+            "flask",
+            "ruby",
+            "puma 6.4",
+            "thin",
+            "java",
+            "redis-server",
+            "postgres",
+            "php",
+            "a.out",
+        ];
+        let lines = programs.iter().map(|program| {
+            let text = explain(&Sight::Nobody { elsewhere: vec![elsewhere(program, 3000)] });
+            format!("{}\n", text.trim_start_matches("web.1 listens on 3000 "))
+        });
+        insta::assert_snapshot!(lines.collect::<String>(), @r#"
+        (node, pid 7), not on its PORT: it ignores PORT; in Node: server.listen(process.env.PORT); for Vite: vite --port $PORT --strictPort
+        (next-server, pid 7), not on its PORT: it ignores PORT; in Node: server.listen(process.env.PORT); for Vite: vite --port $PORT --strictPort
+        (MainThread, pid 7), not on its PORT: it ignores PORT; in Node: server.listen(process.env.PORT); for Vite: vite --port $PORT --strictPort
+        (python3, pid 7), not on its PORT: it ignores PORT; in Python: port=int(os.environ["PORT"]), or --port $PORT (gunicorn: -b 127.0.0.1:$PORT)
+        (uvicorn, pid 7), not on its PORT: it ignores PORT; in Python: port=int(os.environ["PORT"]), or --port $PORT (gunicorn: -b 127.0.0.1:$PORT)
+        (gunicorn: maste, pid 7), not on its PORT: it ignores PORT; in Python: port=int(os.environ["PORT"]), or --port $PORT (gunicorn: -b 127.0.0.1:$PORT)
+        (flask, pid 7), not on its PORT: it ignores PORT; in Python: port=int(os.environ["PORT"]), or --port $PORT (gunicorn: -b 127.0.0.1:$PORT)
+        (ruby, pid 7), not on its PORT: it ignores PORT; in Ruby: -p $PORT
+        (puma 6.4, pid 7), not on its PORT: it ignores PORT; in Ruby: -p $PORT
+        (thin, pid 7), not on its PORT: it ignores PORT; in Ruby: -p $PORT
+        (java, pid 7), not on its PORT: it ignores PORT; on the JVM: Integer.parseInt(System.getenv("PORT")), or -Dserver.port=$PORT for Spring
+        (redis-server, pid 7), not on its PORT: it ignores PORT; for Redis: redis-server --port $PORT
+        (postgres, pid 7), not on its PORT: it ignores PORT; for PostgreSQL: postgres -p $PORT
+        (php, pid 7), not on its PORT: it ignores PORT; for PHP: php -S 127.0.0.1:$PORT
+        (a.out, pid 7), not on its PORT: it ignores PORT; make it bind the number in the variable PORT, or pass $PORT on its command line
+        "#);
     }
 }

@@ -13,7 +13,7 @@ use crate::moment::Moment;
 use crate::sight::{Sight, Stranger};
 
 /// What the user, the machine or the program does next. `usize` picks among the runs there are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     Scale(u16),
     Stop,
@@ -294,7 +294,7 @@ fn steps() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 160, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_promises_hold(
