@@ -202,6 +202,7 @@ mod tests {
         let endpoint = |(name, number): &(Option<&str>, u16)| Endpoint {
             port: name.map(|name| name.parse::<PortName>().unwrap()),
             addr: ([127, 0, 0, 1], *number).into(),
+            exposed: None,
         };
         let endpoints = ports.iter().map(endpoint).collect();
         Phase::Ready { pid: 1, endpoints, load: Arc::default(), after: Duration::ZERO }

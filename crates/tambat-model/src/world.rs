@@ -140,6 +140,8 @@ pub struct Endpoint {
     pub port: Option<PortName>,
     /// The address the router dials: the one a listener of the instance was seen on.
     pub addr: SocketAddr,
+    /// An address it listens on that other machines may reach, past the router.
+    pub exposed: Option<SocketAddr>,
 }
 
 /// How many connections an instance is serving. Shared by the router, which counts, and the supervisor, which waits

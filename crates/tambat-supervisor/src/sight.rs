@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn what_was_seen_in_words() {
         let two = vec![elsewhere("app", 3000), elsewhere("app", 3001)];
-        let endpoint = Endpoint { port: None, addr: "127.0.0.1:20000".parse().unwrap() };
+        let endpoint = Endpoint { port: None, addr: "127.0.0.1:20000".parse().unwrap(), exposed: None };
         let all = [
             Sight::NOTHING,
             Sight::Nobody { elsewhere: two },

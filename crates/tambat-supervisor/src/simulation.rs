@@ -247,7 +247,7 @@ fn sight(look: Look) -> Sight {
         Look::Wrong => Sight::Wrong("SSH".to_owned()),
         Look::Stranger => Sight::Stranger(Stranger { port: 20_000, who: None }),
         Look::Ready => {
-            let endpoint = Endpoint { port: None, addr: "127.0.0.1:20000".parse().unwrap() };
+            let endpoint = Endpoint { port: None, addr: "127.0.0.1:20000".parse().unwrap(), exposed: None };
             Sight::Ready { endpoints: vec![endpoint], unreadable: false }
         }
     }

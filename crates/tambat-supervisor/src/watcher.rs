@@ -234,7 +234,8 @@ impl Watched {
                 Err(error) => return self.unseen(slot, &error, seen),
             };
             let Some(addr) = dial_address(&addrs, port.port) else { return };
-            endpoints.push(Endpoint { port: port.name.clone(), addr });
+            let exposed = addrs.iter().copied().find(|a| !a.ip().is_loopback());
+            endpoints.push(Endpoint { port: port.name.clone(), addr, exposed });
         }
         self.strange = false;
         if matches!(self.last, None | Some(Sight::Nobody { .. })) {

@@ -45,7 +45,7 @@ impl Story {
     }
 
     fn answers(&mut self, nth: u64) -> Vec<String> {
-        let endpoints = vec![Endpoint { port: None, addr: "127.0.0.1:20000".parse().unwrap() }];
+        let endpoints = vec![Endpoint { port: None, addr: "127.0.0.1:20000".parse().unwrap(), exposed: None }];
         self.on(nth, &Event::Seen(Sight::Ready { endpoints, unreadable: false }))
     }
 

@@ -33,7 +33,7 @@ fn in_state(rules: Rules, state: State) -> Instance {
 }
 
 fn endpoints() -> Vec<Endpoint> {
-    vec![Endpoint { port: None, addr: "127.0.0.1:20000".parse().unwrap() }]
+    vec![Endpoint { port: None, addr: "127.0.0.1:20000".parse().unwrap(), exposed: None }]
 }
 
 fn answered() -> Event {

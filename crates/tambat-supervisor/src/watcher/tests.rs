@@ -60,7 +60,7 @@ async fn who_listens_and_answers_is_ready_and_is_looked_at_no_more_once_that_is_
     let mut scene = Scene::begin(begin(1, port, true, Pace::Boot));
     assert_eq!(scene.next().await, (1, Sight::NotYet("it has not answered yet".to_owned())));
     let addr = (Ipv4Addr::LOCALHOST, port).into();
-    let ready = Sight::Ready { endpoints: vec![Endpoint { port: None, addr }], unreadable: false };
+    let ready = Sight::Ready { endpoints: vec![Endpoint { port: None, addr, exposed: None }], unreadable: false };
     assert_eq!(scene.next().await, (1, ready));
     scene.watches.send(Watch::End { slot: SLOT }).unwrap();
     drop(scene.watches);

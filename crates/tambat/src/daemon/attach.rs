@@ -1,5 +1,6 @@
 //! Swaps a provider for a remote URL and back: tested first, remembered, only its consumers restarted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tambat_model::{Plan, ProcessName, Provider, ResourceUrl, closest};
@@ -22,7 +23,7 @@ pub(crate) enum Refusal {
 }
 
 /// Attaches a remote URL in the place of a provider.
-pub(crate) async fn attach(app: &App, name: &str, url: &str) -> Result<String, Refusal> {
+pub(crate) async fn attach(app: &Arc<App>, name: &str, url: &str) -> Result<String, Refusal> {
     let name = resolve(&app.plan, name)?;
     let url: ResourceUrl =
         url.parse().map_err(|error| Refusal::Usage(format!("cannot attach a URL to {name}: {error}")))?;
@@ -30,11 +31,13 @@ pub(crate) async fn attach(app: &App, name: &str, url: &str) -> Result<String, R
     let replaced_before: Vec<ProcessName> = app.wiring().replaced(&app.plan).cloned().collect();
     app.rewire(|wiring| drop(wiring.attached.insert(name.clone(), url.clone())));
     let kept = remember(app);
+    let old = pids_of_consumers(app, &name);
     let restarted = restart_consumers(app, &name);
     let wiring = app.wiring();
     let stopped: Vec<&ProcessName> = wiring.replaced(&app.plan).filter(|p| !replaced_before.contains(p)).collect();
-    for process in &stopped {
-        app.command(Command::Stop((*process).clone()));
+    if !stopped.is_empty() {
+        let stopped = stopped.iter().map(|p| (*p).clone()).collect();
+        tokio::spawn(stop_when_unused(Arc::clone(app), name.clone(), old, stopped));
     }
     let stops = if stopped.is_empty() {
         String::new()
@@ -44,6 +47,28 @@ pub(crate) async fn attach(app: &App, name: &str, url: &str) -> Result<String, R
     let done = format!("{name} is now {url}; restarted: {restarted}{stops}{kept}");
     app.sayer.say(done.clone());
     Ok(done)
+}
+
+/// A consumer that is replaced still serves with what it was told at first: the local provider stops after it.
+async fn stop_when_unused(app: Arc<App>, name: String, old: Vec<i32>, stopped: Vec<ProcessName>) {
+    let mut world = app.world.clone();
+    let gone = world.wait_for(|world| {
+        let views = world.processes.values().flat_map(|view| &view.instances);
+        !views.filter_map(|instance| instance.phase.pid()).any(|pid| old.contains(&pid))
+    });
+    // No consumer may keep it for ever, and the supervisor may have ended.
+    let limit = app.plan.consumers_of(&name).map(|c| c.ready.within() + c.stop.grace).max().unwrap_or_default();
+    let _ = timeout(limit, gone).await.map(|world| drop(world.ok()));
+    let replaced: Vec<ProcessName> = app.wiring().replaced(&app.plan).cloned().collect();
+    for process in stopped.into_iter().filter(|process| replaced.contains(process)) {
+        app.command(Command::Stop(process));
+    }
+}
+
+fn pids_of_consumers(app: &App, name: &str) -> Vec<i32> {
+    let world = app.world.borrow();
+    let views = app.plan.consumers_of(name).filter_map(|consumer| world.processes.get(&consumer.name));
+    views.flat_map(|view| &view.instances).filter_map(|instance| instance.phase.pid()).collect()
 }
 
 /// Takes the provider back.
@@ -94,7 +119,7 @@ fn resolve(plan: &Plan, name: &str) -> Result<String, Refusal> {
 
 /// Says how it went without ever saying the URL's password.
 async fn reach(name: &str, url: &ResourceUrl) -> Result<(), String> {
-    let not = |cause: String| format!("cannot attach {url} to {name}: {cause}; nothing was changed");
+    let not = |cause: String| format!("cannot attach {url} in place of {name}: {cause}; nothing was changed");
     let Some(port) = url.port() else {
         return Err(not(format!("it has no port, and {} has no usual one; write HOST:PORT", url.scheme())));
     };

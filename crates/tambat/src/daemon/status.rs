@@ -1,6 +1,5 @@
 //! What is there, put into the API's words.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use tambat_api::{AppStatus, HandleStatus, InstanceStatus, PortStatus, ProcessStatus, ResourceStatus};
@@ -166,8 +165,8 @@ fn instance(view: &InstanceView) -> InstanceStatus {
         Phase::Binding { port, .. } => (port.map(|p| format!("PORT {p}")), false, 0, None),
         Phase::Ready { endpoints, load, after, .. } => {
             let first = endpoints.first().map(|e| e.addr);
-            let exposed = first.is_some_and(|a| !is_loopback(a.ip()));
-            (first.map(|a| a.to_string()), exposed, load.in_flight() as u64, Some(*after))
+            let exposed = endpoints.iter().find_map(|e| e.exposed);
+            (exposed.or(first).map(|a| a.to_string()), exposed.is_some(), load.in_flight() as u64, Some(*after))
         }
         _ => (None, false, 0, None),
     };
@@ -182,10 +181,6 @@ fn instance(view: &InstanceView) -> InstanceStatus {
         cause: cause_of(&view.phase).map(|c| c.to_string()),
         ready_after_ms: after.and_then(|a| u64::try_from(a.as_millis()).ok()),
     }
-}
-
-fn is_loopback(ip: IpAddr) -> bool {
-    ip.is_loopback()
 }
 
 #[cfg(test)]
