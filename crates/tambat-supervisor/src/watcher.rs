@@ -26,12 +26,17 @@ const ANSWER_INTERVAL: Duration = Duration::from_millis(50);
 /// no more often: the files of all its processes have to be read for it.
 const ELSEWHERE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A stranger is one who is still there after this.
+const STRANGER_INTERVAL: Duration = Duration::from_millis(10);
+
 /// While the machine does not say who listens, it is asked so often.
 const UNSEEN_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often ports are looked at: at first so often, after a while ever more seldom.
+/// How often ports are looked at: at first so often, then still eagerly, after a while ever more seldom.
 struct Rhythm {
     first: Duration,
+    first_for: Duration,
+    eager: Duration,
     eager_for: Duration,
     max: Duration,
 }
@@ -40,12 +45,29 @@ impl Pace {
     fn rhythm(self) -> Rhythm {
         let ms = Duration::from_millis;
         match self {
-            // The user waits for it.
-            Self::Boot => Rhythm { first: ms(5), eager_for: ms(2_000), max: ms(250) },
+            // The user waits for it: what boots in milliseconds is not to be kept waiting for as many again.
+            Self::Boot => Rhythm { first: ms(1), first_for: ms(100), eager: ms(5), eager_for: ms(2_000), max: ms(250) },
             // Its connections wait for it; and it may be left alone for the night.
-            Self::Reload => Rhythm { first: ms(20), eager_for: ms(10_000), max: ms(250) },
+            Self::Reload => Rhythm::even(ms(20), ms(10_000), ms(250)),
             // It need not bind anything, and most do not.
-            Self::Worker => Rhythm { first: ms(250), eager_for: ms(10_000), max: ms(1_000) },
+            Self::Worker => Rhythm::even(ms(250), ms(10_000), ms(1_000)),
+        }
+    }
+}
+
+impl Rhythm {
+    fn even(eager: Duration, eager_for: Duration, max: Duration) -> Self {
+        Self { first: eager, first_for: Duration::ZERO, eager, eager_for, max }
+    }
+
+    /// How long until the next look, at this age of the watch and after this long since the last one.
+    fn next(&self, age: Duration, last: Duration) -> Duration {
+        if age < self.first_for {
+            self.first
+        } else if age <= self.eager_for {
+            self.eager
+        } else {
+            (last * 3 / 2).min(self.max)
         }
     }
 }
@@ -171,10 +193,7 @@ fn look(watched: &mut HashMap<SlotId, Watched>, answers: &UnboundedSender<Seen>,
 
 impl Watched {
     fn slow_down(&mut self, now: Instant) {
-        let Rhythm { eager_for, max, .. } = self.pace.rhythm();
-        if now - self.since > eager_for {
-            self.interval = (self.interval * 3 / 2).min(max);
-        }
+        self.interval = self.pace.rhythm().next(now - self.since, self.interval);
         self.due = now + self.interval;
     }
 
@@ -227,6 +246,8 @@ impl Watched {
                     // A listener that ends between two looks at the machine belongs to nobody for a moment.
                     if std::mem::replace(&mut self.strange, true) {
                         self.tell(slot, sight, seen);
+                    } else {
+                        self.due = self.due.max(Instant::now() + STRANGER_INTERVAL);
                     }
                     return;
                 }

@@ -43,6 +43,16 @@ fn listener() -> (TcpListener, u16) {
 }
 
 #[test]
+fn a_boot_is_watched_closely_and_then_ever_less() {
+    let (rhythm, ms) = (Pace::Boot.rhythm(), Duration::from_millis);
+    let next = |age, last| rhythm.next(ms(age), ms(last)).as_millis();
+    assert_eq!((next(0, 1), next(99, 1), next(100, 1), next(2_000, 5)), (1, 1, 5, 5));
+    assert_eq!((next(2_001, 100), next(60_000, 200), next(60_000, 250)), (150, 250, 250));
+    let reload = Pace::Reload.rhythm();
+    assert_eq!((reload.first, reload.next(ms(0), ms(20))), (ms(20), ms(20)));
+}
+
+#[test]
 fn a_listener_is_dialled_where_it_is() {
     let dial = |addrs: &[&str]| {
         let addrs: Vec<SocketAddr> = addrs.iter().map(|a| a.parse().unwrap()).collect();
