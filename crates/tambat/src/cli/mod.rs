@@ -51,7 +51,7 @@ enum Verb {
     Open(ProcessArgs),
     /// Print the environment a process gets
     Env(EnvArgs),
-    /// Show what would run, on which ports, with which handles; start nothing
+    /// Show what would run, where, and its handles; start nothing
     Plan(PlanArgs),
     /// Put a remote URL in the place of a provider
     Attach(AttachArgs),
@@ -95,7 +95,7 @@ pub(crate) struct PortArgs {
     /// Where service ports begin; 0: the kernel chooses each [default: 5000]
     #[arg(short, long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
-    /// A busy port is an error, instead of a move to the next free block of 100
+    /// A busy port is an error, not a reason to move up by 100
     #[arg(long)]
     pub(crate) strict_port: bool,
 }
@@ -106,7 +106,7 @@ pub(crate) struct StartArgs {
     /// Only these, with what they use; with =N: so many instances
     #[arg(value_name = "PROCESS[=N]")]
     pub(crate) processes: Vec<String>,
-    /// Run this one command as the process `web`, with no file at all
+    /// Run this command as `web`, with no file at all
     #[arg(last = true, value_name = "CMD", conflicts_with = "processes")]
     pub(crate) command: Vec<String>,
     #[command(flatten)]
@@ -131,7 +131,7 @@ pub(crate) struct StartArgs {
     /// End with the first process that ends, with its code
     #[arg(long)]
     pub(crate) exit_on_end: bool,
-    /// How lines are written: text, or json, one object a line
+    /// How lines are written: text or json
     #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
     /// Leave out the time of day

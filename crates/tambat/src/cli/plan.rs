@@ -165,7 +165,9 @@ fn show(report: &Report) -> String {
     report.processes.iter().for_each(|process| text.push_str(&show_process(process)));
     for cycle in &report.cycles {
         let round = cycle.iter().chain(cycle.first()).map(String::as_str).collect::<Vec<_>>().join(" → ");
-        text.push_str(&format!("\nnote: these use each other, which is fine (whoever is early waits): {round}\n"));
+        text.push_str(&format!(
+            "\nnote: these use each other, which is fine (whoever is early waits):\n      {round}\n"
+        ));
     }
     for note in &report.notes {
         text.push_str(&format!("\nnote: {note}\n"));
@@ -193,7 +195,7 @@ fn show_process(process: &PlannedProcess) -> String {
         text.push_str("    data    one instance at a time: it is stateful\n");
     }
     for handle in &process.uses {
-        let url = handle.url.as_deref().unwrap_or("(known once it is started)");
+        let url = handle.url.as_deref().unwrap_or("(chosen at the start)");
         text.push_str(&format!("    gets    {}={url}, from {}\n", handle.variable, handle.provider));
     }
     text

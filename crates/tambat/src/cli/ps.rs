@@ -98,5 +98,7 @@ fn handles(status: &AppStatus) -> Vec<Vec<String>> {
 
 fn causes(status: &AppStatus) -> Vec<(&str, &str)> {
     let of_instances = status.processes.iter().flat_map(|p| &p.instances);
-    of_instances.filter_map(|i| Some((i.name.as_str(), i.cause.as_deref()?))).collect()
+    let told = of_instances.filter_map(|i| Some((i.name.as_str(), i.cause.as_deref()?)));
+    // A cause begins with the name, most often.
+    told.map(|(name, cause)| (name, cause.strip_prefix(name).map_or(cause, str::trim_start))).collect()
 }

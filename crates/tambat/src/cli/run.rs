@@ -13,11 +13,14 @@ use crate::failure::Failure;
 use crate::layers::{self, Layers};
 use crate::output;
 
-/// `tambat run [--as PROCESS] CMD`: becomes the command, in the app's directory and environment, without a `PORT`. Handles
-/// come from the running app; without one they are missing, and that is said.
+/// `tambat run [--as PROCESS] CMD`: becomes the command, in this directory and the app's environment, without a `PORT`.
+/// Handles come from the running app; without one they are missing, and that is said.
 pub(crate) fn run(dir: &Path, args: &RunArgs) -> Result<ExitCode, Failure> {
-    let loaded = tambat_manifest::load(dir, args.source.procfile.as_deref())?;
-    let layers = layers::read(dir, &args.source.env_files, &args.source.env)?;
+    let home = if args.source.procfile.is_some() { dir } else { app_home(dir) };
+    let loaded = tambat_manifest::load(home, args.source.procfile.as_deref())?;
+    // Files that are named are named from here, the others lie beside the manifest.
+    let beside = if args.source.env_files.is_empty() { home } else { dir };
+    let layers = layers::read(beside, &args.source.env_files, &args.source.env)?;
     let process = process(&loaded.plan, args.process.as_deref())?;
     let environment = environment(dir, &loaded.plan, process, &layers);
     let mut command = Command::new(&args.command[0]);
@@ -28,6 +31,12 @@ pub(crate) fn run(dir: &Path, args: &RunArgs) -> Result<ExitCode, Failure> {
     let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
     output::say(&format!("tambat: cannot run {}: {error}", args.command[0]));
     Ok(ExitCode::from(code))
+}
+
+/// The directory of the app that this one belongs to: the nearest one, upwards, with a file that says so.
+fn app_home(dir: &Path) -> &Path {
+    let has_app = |dir: &&Path| ["tambat.toml", "Procfile"].iter().any(|file| dir.join(file).is_file());
+    dir.ancestors().find(has_app).unwrap_or(dir)
 }
 
 fn process<'a>(plan: &'a Plan, named: Option<&str>) -> Result<&'a ProcessPlan, Failure> {

@@ -60,5 +60,6 @@ fn is_waited_for(process: &ProcessStatus, names: &[String]) -> bool {
 
 fn sentence(process: &ProcessStatus) -> String {
     let cause = process.cause.as_deref().map(|c| format!(": {c}")).unwrap_or_default();
-    format!("{} is {}{cause}", process.name, process.state)
+    let verb = if matches!(process.state.as_str(), "failed" | "ended") { "has" } else { "is" };
+    format!("{} {verb} {}{cause}", process.name, process.state)
 }

@@ -125,6 +125,9 @@ async fn reach(name: &str, url: &ResourceUrl) -> Result<(), String> {
     };
     match timeout(CONNECT_LIMIT, TcpStream::connect((url.host(), port))).await {
         Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            Err(not(format!("nobody listens at {}:{port}", url.host())))
+        }
         Ok(Err(error)) => Err(not(format!("{}:{port} cannot be reached: {error}", url.host()))),
         Err(_) => Err(not(format!("{}:{port} does not accept within {} s", url.host(), CONNECT_LIMIT.as_secs()))),
     }

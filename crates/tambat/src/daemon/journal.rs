@@ -145,7 +145,10 @@ impl Writer {
             tambat_supervisor::News::Ready { .. } => (self.annotate)(&source, READY).unwrap_or_default(),
             _ => String::new(),
         };
-        self.write(record(source, "system", format!("{}{port}{place}", told.news))).await;
+        // Its name stands before the line already.
+        let news = told.news.to_string();
+        let news = news.strip_prefix(&format!("{source} ")).unwrap_or(&news);
+        self.write(record(source, "system", format!("{news}{port}{place}"))).await;
     }
 
     async fn write(&mut self, record: LogRecord) {

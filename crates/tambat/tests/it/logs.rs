@@ -1,0 +1,89 @@
+//! `tambat logs`: while the app runs and afterwards.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::support::{AppDir, Running};
+
+const TALKERS: &str = "web: tambat-fixture say one two; exec tambat-fixture serve\n\
+                       worker: tambat-fixture stderr oops; exec tambat-fixture park\n";
+
+fn talkers(args: &[&str]) -> (AppDir, Running) {
+    let app = AppDir::procfile(TALKERS);
+    let running = app.start(args);
+    running.ready(&["web"]);
+    running.line("oops");
+    (app, running)
+}
+
+/// The lines without time, name and bar.
+fn texts(stdout: &str) -> Vec<&str> {
+    stdout.lines().map(|line| line.split_once("| ").unwrap().1).collect()
+}
+
+#[test]
+fn of_all_of_one_process_of_one_instance_and_the_last_ones() {
+    let (app, mut running) = talkers(&["web=2", "worker"]);
+    running.lines("| two", 2);
+    let all = app.tambat(&["logs"]).must_be(0).stdout;
+    assert!(all.contains("| one") && all.contains("| oops") && all.contains("tambat"), "{all}");
+    let web = app.tambat(&["logs", "web"]).must_be(0).stdout;
+    assert_eq!(texts(&web).iter().filter(|text| **text == "one").count(), 2);
+    assert!(!web.contains("oops"), "{web}");
+    let second = app.tambat(&["logs", "web.2"]).must_be(0).stdout;
+    assert_eq!(texts(&second).iter().filter(|text| **text == "one").count(), 1);
+    assert!(second.lines().all(|line| line.contains(" web.2 ")), "{second}");
+    assert_eq!(app.tambat(&["logs", "-n", "1"]).must_be(0).stdout.lines().count(), 1);
+    assert_eq!(app.tambat(&["logs", "-n", "0"]).must_be(0).stdout, "");
+    let unknown = app.tambat(&["logs", "nobody"]).must_be(2);
+    assert!(unknown.stderr.contains("there is no process `nobody`"), "{}", unknown.stderr);
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn as_json() {
+    let (app, mut running) = talkers(&[]);
+    let said = app.tambat(&["logs", "--json", "worker"]).must_be(0).stdout;
+    let records: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let oops = records.iter().find(|record| record["text"] == "oops").unwrap();
+    assert_eq!((&oops["source"], &oops["stream"]), (&"worker.1".into(), &"err".into()));
+    assert!(oops["at_ms"].as_u64().unwrap() > 1_600_000_000_000);
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn followed_until_the_app_ends() {
+    let (app, mut running) = talkers(&[]);
+    let mut follower = app.command(&["logs", "-f", "-n", "0", "web"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines().map(Result::unwrap);
+    // A restart says something; when the follower has begun is not known, so it is done until it has been heard.
+    app.tambat(&["restart", "web"]).must_be(0);
+    let heard = lines.find(|line| line.contains("| two")).unwrap();
+    assert!(heard.contains(" web.1 "), "{heard}");
+    assert_eq!(running.stop(), 0);
+    let rest: Vec<String> = lines.collect();
+    assert!(rest.iter().all(|line| line.contains(" web.1 ")), "{rest:?}");
+    assert!(follower.wait().unwrap().success());
+}
+
+#[test]
+fn of_the_last_run_when_it_does_not_run_any_more() {
+    let (app, mut running) = talkers(&[]);
+    assert_eq!(running.stop(), 0);
+    let said = app.tambat(&["logs"]).must_be(0);
+    assert!(said.stderr.contains("it does not run; these are the lines of its last run"), "{}", said.stderr);
+    assert!(said.stdout.contains("| oops") && said.stdout.contains("SIGINT: stopping"), "{}", said.stdout);
+    let web = app.tambat(&["logs", "web", "-n", "100"]).must_be(0).stdout;
+    assert!(web.contains("| one") && !web.contains("oops"), "{web}");
+    app.tambat(&["logs", "-f"]).must_be(1);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure_of_the_app() {
+    let (app, mut running) = talkers(&[]);
+    assert_eq!(app.shell("tambat logs | head -n 1").must_be(0).stdout.lines().count(), 1);
+    running.get("web", "/");
+    assert_eq!(running.stop(), 0);
+}
