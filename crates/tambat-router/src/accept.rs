@@ -55,12 +55,17 @@ impl Acceptor<'_> {
     async fn run(&mut self) -> io::Error {
         loop {
             for _ in 0..BATCH {
+                let max = self.shared.settings.connections_max;
+                if self.port.all_open() >= max {
+                    self.pause(&format!("{max} connections are open, which is as many as there may be")).await;
+                    continue;
+                }
                 // It may be served on another thread, whose runtime then watches it.
                 match self.listener.accept().await.and_then(|(client, _)| client.into_std()) {
                     Ok(client) => self.shared.deal(client, self.port.opened()),
                     Err(error) => match trouble(&error) {
                         Trouble::Passing => {}
-                        Trouble::Exhausted => self.pause(&error).await,
+                        Trouble::Exhausted => self.pause(&error.to_string()).await,
                         Trouble::Fatal => return error,
                     },
                 }
@@ -69,12 +74,12 @@ impl Acceptor<'_> {
         }
     }
 
-    async fn pause(&mut self, error: &io::Error) {
+    async fn pause(&mut self, cause: &str) {
         self.port.accept_pauses.fetch_add(1, Ordering::Relaxed);
         let every = Duration::from_secs(PAUSE_REPORT_EVERY_S);
         if self.reported.is_none_or(|at| at.elapsed() >= every) {
             self.reported = Some(Instant::now());
-            let report = RouterReport::AcceptPaused { port: self.port.number, cause: error.to_string() };
+            let report = RouterReport::AcceptPaused { port: self.port.number, cause: cause.to_owned() };
             self.shared.reports.send(report);
         }
         tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;

@@ -21,7 +21,7 @@ pub struct CountersSnapshot {
     pub bytes_in: u64,
     /// Bytes received from targets.
     pub bytes_out: u64,
-    /// How often accepting was put off for want of file descriptors or memory.
+    /// How often accepting was put off for want of file descriptors or memory, or of room.
     pub accept_pauses: u64,
 }
 
@@ -38,10 +38,12 @@ pub(crate) struct PortState {
     connections: AtomicU64,
     open: AtomicUsize,
     waiting: AtomicUsize,
+    /// Open at all ports together.
+    all_open: Arc<AtomicUsize>,
 }
 
 impl PortState {
-    pub(crate) fn new(number: ServicePort) -> Self {
+    pub(crate) fn new(number: ServicePort, all_open: Arc<AtomicUsize>) -> Self {
         Self {
             number,
             cursor: AtomicUsize::new(0),
@@ -52,6 +54,7 @@ impl PortState {
             connections: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            all_open,
         }
     }
 
@@ -67,10 +70,16 @@ impl PortState {
         }
     }
 
+    /// How many connections are open at all ports together.
+    pub(crate) fn all_open(&self) -> usize {
+        self.all_open.load(Ordering::Relaxed)
+    }
+
     /// A connection was accepted; it is open until the guard is dropped.
     pub(crate) fn opened(self: &Arc<Self>) -> Open {
         self.connections.fetch_add(1, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
+        self.all_open.fetch_add(1, Ordering::Relaxed);
         Open(Arc::clone(self))
     }
 
@@ -94,6 +103,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.all_open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -113,15 +123,21 @@ mod tests {
 
     #[test]
     fn what_waits_and_what_is_open_is_counted_and_bounded() {
-        let port = Arc::new(PortState::new(ServicePort::try_from(5_000_u16).unwrap()));
+        let all = Arc::new(AtomicUsize::new(0));
+        let new = |number: u16| Arc::new(PortState::new(ServicePort::try_from(number).unwrap(), Arc::clone(&all)));
+        let (port, other) = (new(5_000), new(5_100));
+        let elsewhere = other.opened();
         let open = port.opened();
         let first = port.waits(1);
         assert!(first.is_some() && port.waits(1).is_none());
         let now = port.snapshot();
         assert_eq!((now.connections, now.open, now.waiting), (1, 1, 1));
+        assert_eq!((port.all_open(), other.all_open()), (2, 2));
         drop((open, first));
         let now = port.snapshot();
-        assert_eq!((now.connections, now.open, now.waiting), (1, 0, 0));
+        assert_eq!((now.connections, now.open, now.waiting, port.all_open()), (1, 0, 0, 1));
+        drop(elsewhere);
+        assert_eq!(port.all_open(), 0);
         assert!(port.waits(1).is_some());
     }
 }

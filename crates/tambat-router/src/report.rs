@@ -23,8 +23,8 @@ pub enum RouterReport {
         /// The service port.
         port: ServicePort,
     },
-    /// Accepting connections was put off for a moment, for want of file descriptors or memory; those that stand go
-    /// on. Said once a minute at most for each service port.
+    /// Accepting connections was put off for a moment, for want of file descriptors or memory, or because as many are
+    /// open as there may be; those that stand go on. Said once a minute at most for each service port.
     AcceptPaused {
         /// The service port.
         port: ServicePort,

@@ -31,6 +31,8 @@ pub struct Listener {
 pub struct Router {
     shared: Arc<Shared>,
     ports: Mutex<BTreeMap<ServicePort, Arc<PortState>>>,
+    /// How many connections are open.
+    open: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -54,6 +56,7 @@ impl Router {
         let mut router = Self {
             shared: Arc::new(shared),
             ports: Mutex::new(BTreeMap::new()),
+            open: Arc::default(),
             threads: Vec::with_capacity(idle.len()),
         };
         for (number, worker) in idle.into_iter().enumerate() {
@@ -76,7 +79,7 @@ impl Router {
         }
         let port = {
             let mut ports = self.ports();
-            let fresh = || Arc::new(PortState::new(listener.port));
+            let fresh = || Arc::new(PortState::new(listener.port, Arc::clone(&self.open)));
             Arc::clone(ports.entry(listener.port).or_insert_with(fresh))
         };
         for socket in listener.sockets {

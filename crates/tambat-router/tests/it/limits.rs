@@ -8,9 +8,9 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 use tambat_model::Protocol;
-use tambat_router::RouterReport;
+use tambat_router::{RouterReport, RouterSettings};
 
-use crate::rig::{Backend, Rig, eventually, pass, says, stream};
+use crate::rig::{Backend, Rig, eventually, pass, says, serve, stream};
 
 /// Tells the test that it is the child of itself, whose file descriptors are its own.
 const CHILD: &str = "TAMBAT_ROUTER_TEST_CHILD";
@@ -75,4 +75,22 @@ fn run_out_of_file_descriptors() {
     let late = TcpStream::from(late);
     says(&late, &backend.accept(), "at last");
     assert_eq!(rig.counters().connections, 2);
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_to_be_accepted() {
+    let settings = RouterSettings { connections_max: 2, ..RouterSettings::default() };
+    let mut rig = Rig::with(Protocol::Tcp, None, settings);
+    let backend = Backend::new("web.1");
+    rig.publish(serve(&[&backend]));
+    let (first, second) = (stream(&rig, &backend), stream(&rig, &backend));
+    let late = rig.client();
+    let RouterReport::AcceptPaused { cause, .. } = rig.report() else { panic!("accepting must pause") };
+    assert!(cause.contains("2 connections are open"), "{cause}");
+    assert_eq!(rig.counters().open, 2);
+    says(&first.0, &first.1, "those there go on");
+    drop(second);
+    let target = backend.accept();
+    says(&late, &target, "and there is room again");
+    assert_eq!(rig.counters().connections, 3);
 }

@@ -17,9 +17,6 @@ use crate::failure::Failure;
 use crate::sockets::Sockets;
 use crate::{layers, output};
 
-/// A child's terminal is never narrower than this, however long the names are.
-const COLUMNS_MIN: u16 = 40;
-
 /// `tambat start [PROCESS[=N]...]` and `tambat start -- CMD`.
 pub(crate) fn run(dir: &Path, args: &StartArgs, spawner: Option<Spawner>) -> Result<ExitCode, Failure> {
     let spawner = spawner.ok_or_else(|| Failure::new("cannot start: there is no spawner"))?;
@@ -37,8 +34,6 @@ pub(crate) fn run(dir: &Path, args: &StartArgs, spawner: Option<Spawner>) -> Res
     }
     let sockets = sockets()?;
     let lock = lock(&sockets, &plan)?;
-    // What is wrong with limits shows where they are reached.
-    let _ = tambat_os::limits::raise_nofile();
     let state = StateDir::of(plan.dir()).ok().filter(|state| match state.create() {
         Ok(()) => true,
         Err(error) => {
@@ -152,7 +147,7 @@ fn look(args: &StartArgs, plan: &Plan, formation: &BTreeMap<ProcessName, u16>) -
 /// Children get a terminal when we have one: narrower by what stands before their lines.
 fn terminal(look: &Look) -> Option<WinSize> {
     let size = tambat_os::terminal::size(std::io::stdout()).filter(|_| look.tty)?;
-    Some(WinSize { rows: size.rows, cols: size.cols.saturating_sub(look.prefix_width()).max(COLUMNS_MIN) })
+    Some(look.of_child(size))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod attach;
 mod build;
 mod foreign;
 mod journal;
+mod limits;
 mod logstore;
 mod routes;
 mod service;
@@ -20,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::sockets::Sockets;
 use tambat_model::{Plan, ProcessName, Wiring, World};
 use tambat_os::{Lock, Signal, Spawner, WinSize};
-use tambat_router::{Router, RouterSettings};
+use tambat_router::Router;
 use tambat_supervisor::{Command, Outcome, Outlets, Setup, Supervisor};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -77,6 +78,8 @@ pub(crate) struct App {
     pub(crate) router: Router,
     /// To the user.
     pub(crate) sayer: Sayer,
+    /// How lines look.
+    pub(crate) look: Look,
     /// What is remembered.
     pub(crate) state: Option<StateDir>,
     /// The addresses of each service port.
@@ -179,7 +182,9 @@ fn assemble(start: Start, spawner: Spawner) -> Result<Parts, Failure> {
     for replaced in wiring.replaced(&plan) {
         formation.insert(replaced.clone(), 0);
     }
-    let router = Router::start(start.bound.listeners, table, report_out, RouterSettings::default())
+    let instances = formation.values().map(|count| usize::from(*count)).sum();
+    let settings = limits::router_settings(instances, start.bound.listeners.iter().map(|l| l.sockets.len()).sum());
+    let router = Router::start(start.bound.listeners, table, report_out, settings)
         .map_err(|error| Failure::new(format!("cannot start the router: {error}")))?;
     let setup = Setup {
         plan: Arc::clone(&plan),
@@ -199,6 +204,7 @@ fn assemble(start: Start, spawner: Spawner) -> Result<Parts, Failure> {
         commands: supervisor.commands(),
         router,
         sayer: sayer.clone(),
+        look: start.look.clone(),
         state: start.state,
         addresses,
         sockets: start.sockets,
@@ -269,7 +275,7 @@ async fn run_to_the_end(
                 Incoming::Forward(signal) => app.command(Command::Signal(signal)),
                 Incoming::Resize => {
                     if let Some(size) = tambat_os::terminal::size(std::io::stdout()) {
-                        app.command(Command::Resize(size));
+                        app.command(Command::Resize(app.look.of_child(size)));
                     }
                 }
             },

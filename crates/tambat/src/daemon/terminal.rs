@@ -3,11 +3,15 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use tambat_api::LogRecord;
+use tambat_os::WinSize;
 
 use crate::cli::LogFormat;
 
 /// No name column is narrower: foreman's width.
 const NAME_WIDTH_MIN: usize = 6;
+
+/// A child's terminal is never narrower than this, however long the names are.
+const CHILD_COLUMNS_MIN: u16 = 40;
 
 /// foreman's colours, in its order: cyan, yellow, green, magenta, red, blue.
 const COLORS: [u8; 6] = [36, 33, 32, 35, 31, 34];
@@ -41,9 +45,14 @@ impl Look {
     }
 
     /// How many columns stand before the text: a child's terminal is so much narrower.
-    pub(crate) fn prefix_width(&self) -> u16 {
+    fn prefix_width(&self) -> u16 {
         let time = if self.timestamp { "HH:MM:SS ".len() } else { 0 };
         u16::try_from(time + self.width + " | ".len()).unwrap_or(u16::MAX)
+    }
+
+    /// The terminal of a child beside our prefix: narrower by what stands before its lines.
+    pub(crate) fn of_child(&self, ours: WinSize) -> WinSize {
+        WinSize { rows: ours.rows, cols: ours.cols.saturating_sub(self.prefix_width()).max(CHILD_COLUMNS_MIN) }
     }
 
     /// The line, with its line end.
