@@ -22,8 +22,9 @@ const WORKER_PATIENCE: Duration = Duration::from_mins(1);
 /// After a wrong or a "not yet" answer, the next question comes no sooner.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(50);
 
-/// From when on an instance is told that it listens elsewhere: some open a port of their own before the main one. And
-/// no more often: the files of all its processes have to be read for it.
+/// From when on an instance is told that it listens elsewhere: some open a port of their own before the main one. With
+/// half of a shorter limit, so that it is known when the limit is over. And no more often: the files of all its
+/// processes have to be read for it.
 const ELSEWHERE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A stranger is one who is still there after this.
@@ -86,8 +87,17 @@ pub(crate) type WatchId = u64;
 /// What the watcher is told.
 #[derive(Debug)]
 pub(crate) enum Watch {
-    /// Look at these ports. With the id of a watch that goes on: be as eager again as at its beginning.
-    Begin { slot: SlotId, id: WatchId, keeper: Pid, ports: Vec<WatchedPort>, any_owner: bool, pace: Pace },
+    /// Look at these ports, which should be ready within this time. With the id of a watch that goes on: be as eager
+    /// again as at its beginning.
+    Begin {
+        slot: SlotId,
+        id: WatchId,
+        keeper: Pid,
+        ports: Vec<WatchedPort>,
+        any_owner: bool,
+        pace: Pace,
+        within: Duration,
+    },
     /// Look no more.
     End { slot: SlotId },
 }
@@ -150,7 +160,7 @@ fn take(watched: &mut HashMap<SlotId, Watched>, watch: Watch, now: Instant) {
         Watch::End { slot } => {
             watched.remove(&slot);
         }
-        Watch::Begin { slot, id, keeper, ports, any_owner, pace } => {
+        Watch::Begin { slot, id, keeper, ports, any_owner, pace, within } => {
             let first = pace.rhythm().first;
             if let Some(one) = watched.get_mut(&slot).filter(|one| one.id == id) {
                 // Not later than it would have been: whoever asks again and again is not to put it off.
@@ -166,7 +176,7 @@ fn take(watched: &mut HashMap<SlotId, Watched>, watch: Watch, now: Instant) {
                 since: now,
                 interval: first,
                 due: now + first.min(ANSWER_INTERVAL),
-                elsewhere_due: now + ELSEWHERE_INTERVAL,
+                elsewhere_due: now + ELSEWHERE_INTERVAL.min(within / 2),
                 asking: None,
                 strange: false,
                 last: None,

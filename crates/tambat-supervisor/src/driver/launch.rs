@@ -71,7 +71,8 @@ pub(super) fn watch(group: &Group, slot: SlotId, live: &Live, pace: Pace, id: Wa
         })
         .collect();
     let any_owner = group.plan().any_owner;
-    (!ports.is_empty()).then_some(Watch::Begin { slot, id, keeper, ports, any_owner, pace })
+    let within = group.plan().ready.within();
+    (!ports.is_empty()).then_some(Watch::Begin { slot, id, keeper, ports, any_owner, pace, within })
 }
 
 /// The path that the manifest names is the first port's.

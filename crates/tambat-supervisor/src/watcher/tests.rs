@@ -11,7 +11,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 fn begin(id: WatchId, port: u16, any_owner: bool, pace: Pace) -> Watch {
     let ports = vec![WatchedPort { name: None, port, probe: Probe::Accept }];
     // Nothing is a descendant of this process here, so what it listens on itself is a stranger's.
-    Watch::Begin { slot: SLOT, id, keeper: Pid::own(), ports, any_owner, pace }
+    Watch::Begin { slot: SLOT, id, keeper: Pid::own(), ports, any_owner, pace, within: Duration::from_mins(1) }
 }
 
 /// A watcher at work.
@@ -138,10 +138,10 @@ async fn one_look_serves_all_that_are_nearly_due() {
     let (sights, _seen) = unbounded_channel();
     let mut watched = HashMap::new();
     for nth in 0..50 {
-        let Watch::Begin { id, keeper, any_owner, pace, .. } = begin(1, 1, true, Pace::Worker) else { return };
+        let Watch::Begin { id, keeper, any_owner, pace, within, .. } = begin(1, 1, true, Pace::Worker) else { return };
         let slot = SlotId { process: 0, nth };
         let ports = vec![WatchedPort { name: None, port: 1, probe: Probe::Accept }];
-        take(&mut watched, Watch::Begin { slot, id, keeper, ports, any_owner, pace }, Instant::now());
+        take(&mut watched, Watch::Begin { slot, id, keeper, ports, any_owner, pace, within }, Instant::now());
         tokio::time::advance(Duration::from_millis(2)).await;
     }
     look(&mut watched, &answers, &sights);
