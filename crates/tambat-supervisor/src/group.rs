@@ -146,8 +146,7 @@ impl Group {
     pub(crate) fn restart(&mut self, now: Moment) -> Vec<Todo> {
         self.desired = self.desired.max(1);
         self.waived = false;
-        let present = self.slots.iter().filter(|(_, i)| !i.is_leaving());
-        let numbers: BTreeSet<NonZeroU16> = present.map(|(_, i)| i.name().number).collect();
+        let numbers: BTreeSet<NonZeroU16> = self.slots.iter().map(|(_, i)| i.name().number).collect();
         let mut todo: Vec<Todo> = numbers.into_iter().flat_map(|number| self.restart_one(number, now)).collect();
         todo.extend(self.start(now));
         todo
