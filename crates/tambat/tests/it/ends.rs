@@ -25,7 +25,7 @@ fn a_server_that_ends_with_0_at_once_is_told_to_stay() {
 fn five_failures_make_it_failed_and_tambat_ends_with_its_code() {
     let app = AppDir::procfile("web: tambat-fixture stderr 'no database'; exit 1\n");
     let mut running = app.start(&[]);
-    let line = running.err_line("it failed 5 times in a row");
+    let line = running.err_line("it failed 5 times within a minute");
     assert!(line.contains("exited with code 1") && line.contains("no database"), "{line}");
     assert!(line.contains("tambat restart"), "{line}");
     assert_eq!(running.ended(), 1);
@@ -40,7 +40,7 @@ fn a_failed_process_leaves_the_others_running_and_answers_at_once_with_the_cause
     running.up();
     let port = app.port("web");
     let waiting = thread::spawn(move || try_get(port, "/").unwrap());
-    running.err_line("it failed 5 times in a row");
+    running.err_line("it failed 5 times within a minute");
     // The one that has waited, and one that comes later.
     for response in [waiting.join().unwrap(), try_get(port, "/").unwrap()] {
         assert_eq!(response.status, 503, "{response:?}");

@@ -44,7 +44,9 @@ fn release_is_not_started_and_that_is_said() {
 
 #[test]
 fn crlf_is_no_part_of_a_command() {
-    let app = AppDir::procfile("# made on another system\r\nweb: tambat-fixture serve\r\n\r\nsay: tambat-fixture say done\r\n");
+    let app = AppDir::procfile(
+        "# made on another system\r\nweb: tambat-fixture serve\r\n\r\nsay: tambat-fixture say done\r\n",
+    );
     let mut running = app.start(&[]);
     running.ready(&["web"]);
     assert!(running.out_line("say.1 ").ends_with("| done"));

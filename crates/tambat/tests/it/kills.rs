@@ -70,7 +70,9 @@ fn kill_9_of_tambat_leaves_nothing() {
 
 #[test]
 fn kill_9_of_tambat_while_it_boots_leaves_nothing() {
-    let app = AppDir::procfile("web: tambat-fixture serve --boot 60000\njob: (setsid tambat-fixture park &); tambat-fixture park\n");
+    let app = AppDir::procfile(
+        "web: tambat-fixture serve --boot 60000\njob: (setsid tambat-fixture park &); tambat-fixture park\n",
+    );
     let mut running = app.start(&[]);
     running.lines("started with pid", 2);
     running.kill_9();

@@ -132,8 +132,7 @@ fn strict_port_makes_a_busy_port_an_error() {
 fn an_explicit_port_that_is_busy_is_an_error() {
     let base = Base::find();
     let _holder = hold(base.0);
-    let app =
-        AppDir::manifest(&format!("[processes.web]\ncommand = \"tambat-fixture serve\"\nport = {}\n", base.0));
+    let app = AppDir::manifest(&format!("[processes.web]\ncommand = \"tambat-fixture serve\"\nport = {}\n", base.0));
     let output = app.tambat(&["start"]).must_be(1);
     assert!(is_named(&output.stderr, base.0), "{}", output.stderr);
     assert!(output.stderr.contains("tambat.toml asks for"), "{}", output.stderr);

@@ -74,8 +74,8 @@ fn usr1_and_usr2_are_handed_on() {
 #[test]
 fn another_stop_signal_is_used_where_the_manifest_says_one() {
     let app = AppDir::manifest(
-        "[processes.job]\ncommand = \"trap 'echo quitting; exit 0' QUIT; echo set; while :; do tambat-fixture park & wait; done\"\n\
-         stop = { signal = \"QUIT\" }\n",
+        "[processes.job]\ncommand = \"trap 'echo quitting; exit 0' HUP; echo set; while :; do tambat-fixture park & wait; done\"\n\
+         stop = { signal = \"HUP\" }\n",
     );
     let mut running = app.start(&[]);
     running.out_line("| set");

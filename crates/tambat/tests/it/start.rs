@@ -24,7 +24,7 @@ fn a_command_needs_no_file_at_all() {
 fn only_what_is_named_is_started_and_its_port_is_by_position() {
     let app = AppDir::procfile("web: tambat-fixture serve\nadmin: tambat-fixture serve\nclock: tambat-fixture park\n");
     let mut running = app.start(&["admin"]);
-    running.up().line("admin.1 | ready");
+    running.up().out_line("admin.1 | listening");
     assert_eq!(running.get("admin", "/").body, "admin.1");
     for other in ["web", "clock"] {
         assert_eq!(app.process(other)["state"], "stopped", "{other}");

@@ -93,16 +93,6 @@ impl AppDir {
         &self.dir
     }
 
-    /// `XDG_STATE_HOME`.
-    pub(crate) fn state_home(&self) -> PathBuf {
-        self.home.folder.path().join("state")
-    }
-
-    /// `XDG_RUNTIME_DIR`.
-    pub(crate) fn runtime_dir(&self) -> PathBuf {
-        self.home.folder.path().join("run")
-    }
-
     /// The mark of everything that was started from this home.
     pub(crate) fn mark(&self) -> &str {
         &self.home.mark

@@ -1,5 +1,6 @@
 //! Ports that a test needs by number.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 
 /// Below the private range of instance ports and the kernel's ephemeral ones: nobody takes these by chance.
@@ -11,10 +12,12 @@ const LAST: u32 = 19_000;
 pub(crate) struct Base(pub(crate) u16);
 
 impl Base {
-    /// Finds one, beginning at a place of this process's own.
+    /// Finds one, beginning at a place of this test's own: tests are processes here, threads there.
     pub(crate) fn find() -> Self {
         let steps = (LAST - FIRST) / 5;
-        let seed = std::process::id().wrapping_mul(0x9E37_79B9) >> 8;
+        let mut hasher = DefaultHasher::new();
+        (std::process::id(), std::thread::current().name()).hash(&mut hasher);
+        let seed = u32::try_from(hasher.finish() % u64::from(steps)).unwrap();
         (0..steps)
             .map(|step| u16::try_from(FIRST + (seed + step) % steps * 5).unwrap())
             .find(|base| [0, 100, 200].iter().all(|block| (0..5).all(|port| is_free(base + block + port))))

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -76,7 +76,7 @@ impl Running {
 
     /// Waits for the first line: from then on the service ports are held, and the verbs find it.
     pub(crate) fn up(&self) -> &Self {
-        self.line("tambat ps, logs, stop");
+        self.line(&format!(", in {}", self.app.path().display()));
         self
     }
 
@@ -185,6 +185,7 @@ impl Running {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "what it said is what one wants to see of a test that failed")]
 impl Drop for Running {
     fn drop(&mut self) {
         if self.status.is_none() {
@@ -192,7 +193,7 @@ impl Drop for Running {
             let _ = self.child.wait();
         }
         if thread::panicking() {
-            println!("{}", self.said.tail());
+            eprintln!("{}", self.said.tail());
         }
         let deadline = Instant::now() + CLEANUP_LIMIT;
         while !self.processes().is_empty() && Instant::now() < deadline {
@@ -247,14 +248,16 @@ impl Said {
     }
 
     fn tail(&self) -> String {
-        tail(&self.lines.lock().unwrap())
+        // Whoever waited in vain has panicked while holding it.
+        tail(&self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 /// The last lines, for whoever reads why a test failed.
 fn tail(lines: &[Line]) -> String {
     let last = lines.iter().skip(lines.len().saturating_sub(60));
-    last.map(|line| format!("{:?} {:.400}\n", line.stream, line.text)).collect()
+    let shown: Vec<String> = last.map(|line| format!("{:?} {:.400}", line.stream, line.text)).collect();
+    shown.join("\n")
 }
 
 /// As a shell has it.

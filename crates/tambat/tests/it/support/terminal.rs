@@ -1,14 +1,16 @@
 //! A terminal that a tambat runs in, as in a window on a screen.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::{Winsize, openpty};
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 
 use super::{AppDir, Running, fixture};
 
@@ -24,21 +26,27 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// `tambat start -p 0 ARGS` in a new terminal of this size, which is its controlling one.
     pub(crate) fn start(app: &AppDir, rows: u16, columns: u16, args: &[&str]) -> (Self, Running) {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        let pty = openpty(Some(&size), None).unwrap();
-        let name = nix::unistd::ttyname(&pty.slave).unwrap().display().to_string();
-        let copy = |fd: &OwnedFd| fd.try_clone().unwrap();
+        // Close-on-exec from the beginning: a tambat that held the other end of its own terminal would never see it closed.
+        let pty = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+        grantpt(&pty).unwrap();
+        unlockpt(&pty).unwrap();
+        let name = ptsname_r(&pty).unwrap();
+        let master = File::from(OwnedFd::from(pty));
+        let slave = OpenOptions::new().read(true).write(true).custom_flags(OFlag::O_NOCTTY.bits()).open(&name).unwrap();
+        let closed = Arc::new(AtomicBool::new(false));
+        let terminal = Self { master, name, closed: Arc::clone(&closed) };
+        terminal.resize(rows, columns);
         let mut command = app.any_command("setsid");
         command.arg("--ctty").arg(fixture::TAMBAT).args(["start", "-p", "0"]).args(args);
-        command.stdin(Stdio::from(copy(&pty.slave))).stdout(copy(&pty.slave)).stderr(copy(&pty.slave));
+        let copy = || Stdio::from(slave.try_clone().unwrap());
+        command.stdin(copy()).stdout(copy()).stderr(copy());
         if !command.get_envs().any(|(name, _)| name == "TERM") {
             command.env("TERM", "xterm-256color");
         }
-        drop(pty.slave);
-        let closed = Arc::new(AtomicBool::new(false));
-        let screen = Screen { master: File::from(copy(&pty.master)), closed: Arc::clone(&closed) };
+        drop(slave);
+        let screen = Screen { master: terminal.master.try_clone().unwrap(), closed };
         let running = Running::start_reading(app, command, screen);
-        (Self { master: File::from(pty.master), name, closed }, running)
+        (terminal, running)
     }
 
     /// Types.

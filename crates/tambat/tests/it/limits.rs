@@ -1,0 +1,102 @@
+//! Where something runs out, and what it costs to do nothing.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::support::{AppDir, LIMIT, Marked, marked, pause, until};
+
+/// So many wake-ups a second are promised at most while nothing happens.
+const WAKE_UPS_PER_S: f64 = 1.0;
+
+/// What one that is due at the edge of the time looked at adds.
+const SLACK_PER_S: f64 = 0.5;
+
+/// How long nothing happens.
+const IDLE: Duration = Duration::from_secs(3);
+
+/// Few enough that a test uses them up, more than tambat needs for itself.
+const FILES: &str = "ulimit -n 64";
+
+/// Each takes two of tambat's files: far more than there are.
+const CLIENTS: usize = 50;
+
+fn echo(port: u16) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.write_all(b"first ").unwrap();
+    stream
+}
+
+fn echoed(mut stream: TcpStream) -> String {
+    stream.write_all(b"second").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn when_descriptors_run_out_those_there_go_on_and_it_recovers() {
+    let app = AppDir::manifest("[processes.echo]\ncommand = \"tambat-fixture echo\"\nprotocol = \"tcp\"\n");
+    let mut running = app.start_after(FILES, &[]);
+    running.ready(&["echo"]);
+    let port = app.port("echo");
+    let there = echo(port);
+    until("it to be carried", || (app.process("echo")["instances"][0]["open"] == 1).then_some(()));
+    let crowd: Vec<TcpStream> = (0..CLIENTS).map(|_| echo(port)).collect();
+    let said = running.err_line("cannot take more connections");
+    assert!(said.contains(&format!("port {port}")) && said.contains("ulimit -n"), "{said}");
+    assert_eq!(echoed(there), "first second");
+    drop(crowd);
+    assert_eq!(echoed(echo(port)), "first second");
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn a_crowd_beyond_the_descriptors_is_served_in_the_end() {
+    let app = AppDir::manifest("[processes.echo]\ncommand = \"tambat-fixture echo\"\nprotocol = \"tcp\"\n");
+    let mut running = app.start_after(FILES, &[]);
+    running.ready(&["echo"]);
+    let port = app.port("echo");
+    let crowd: Vec<TcpStream> = (0..CLIENTS).map(|_| echo(port)).collect();
+    running.err_line("cannot take more connections");
+    // Each one that ends makes room for one that has been waiting to be accepted.
+    let served = crowd.into_iter().map(echoed).filter(|text| text == "first second").count();
+    assert_eq!(served, CLIENTS);
+    assert_eq!(running.stop(), 0);
+}
+
+/// Times that a process's threads went to sleep or were made to (`proc_pid_status(5)`).
+fn switches(process: &Marked) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", process.pid)).unwrap();
+    let of_thread = |status: String| -> u64 {
+        let lines = status.lines().filter(|line| line.starts_with("voluntary_ctxt_switches:"));
+        lines.map(|line| line.rsplit('\t').next().unwrap().parse::<u64>().unwrap()).sum()
+    };
+    threads.map(|thread| of_thread(std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap())).sum()
+}
+
+#[test]
+fn nothing_wakes_up_while_nothing_happens() {
+    let app = AppDir::procfile(
+        "web: tambat-fixture serve\nadmin: tambat-fixture serve\nclock: tambat-fixture park\njob: tambat-fixture stdin\n",
+    );
+    let mut running = app.start(&["-m", "web=2"]);
+    running.ready(&[]);
+    let ours = || {
+        let mut all = marked(app.mark());
+        all.retain(|process| process.name.starts_with("tambat") && process.name != "tambat-fixture");
+        all
+    };
+    assert_eq!(ours().len(), 1 + 1 + 5, "tambat, spawner, a keeper each: {:?}", ours());
+    let total = || ours().iter().map(switches).sum::<u64>();
+    // Workers are looked at for a while whether they bind their port: until then it is not idle.
+    until("it to become idle", || {
+        let (before, from) = (total(), Instant::now());
+        pause(IDLE);
+        let switches = u32::try_from(total() - before).unwrap();
+        (f64::from(switches) / from.elapsed().as_secs_f64() <= WAKE_UPS_PER_S + SLACK_PER_S).then_some(())
+    });
+    assert_eq!(running.stop(), 0);
+}
