@@ -63,11 +63,16 @@ class Redis:
         self.reader = self.writer = None
 
     async def _command(self, words):
-        # Redis closed it while nobody asked: nothing was sent on it, so this is no second try of a command.
+        # Redis closed it while nobody asked: nothing is sent on it.
         if self.reader and self.reader.at_eof():
             self.close()
-        if not self.writer:
-            await self._connect()
+        if self.writer:
+            try:
+                return await self._exchange(words)
+            except (OSError, EOFError):
+                self.close()  # Redis ended over this command, as in a restart
+        # Sent once more on a new connection, as clients do: a visit may then count twice, which beats an error here.
+        await self._connect()
         return await self._exchange(words)
 
     async def _connect(self):

@@ -9,14 +9,28 @@
 
 mod support;
 
+mod attach;
 mod balance;
+mod builds;
+mod control;
 mod ends;
 mod files;
+mod foreign;
+mod foreman;
+mod guestbook;
+mod handles;
 mod kills;
 mod limits;
+mod logs;
 mod output;
 mod ports;
+mod postgres;
+mod python;
+mod redis_example;
 mod signals;
+mod socket;
 mod start;
 mod terminal;
+mod verbs;
 mod waiting;
+mod words;

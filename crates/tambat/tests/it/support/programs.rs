@@ -1,0 +1,71 @@
+//! The real programs: Debian's packages, which `cargo xtask test` installs, and the example's own, which cargo builds.
+//! One that is missing fails the test with a sentence that says what brings it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::app_dir::{Output, finish};
+use super::{AppDir, fixture};
+
+/// The root of the repository.
+pub(crate) fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// Redis' server and its client.
+pub(crate) fn redis() {
+    needs("redis-server", &["--version"], "redis-server");
+    needs("redis-cli", &["--version"], "redis-tools");
+}
+
+/// Tornado, for Debian's own interpreter: another `python3` in PATH sees none of Debian's packages.
+pub(crate) fn tornado() {
+    needs("/usr/bin/python3", &["-c", "import tornado"], "python3-tornado");
+}
+
+/// foreman.
+pub(crate) fn foreman() {
+    needs("foreman", &["version"], "ruby-foreman");
+}
+
+/// The folder of PostgreSQL's programs. Debian keeps one a version, out of PATH.
+pub(crate) fn postgres() -> PathBuf {
+    needs("psql", &["--version"], "postgresql-client");
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> =
+        versions.map(|v| v.path().join("bin")).filter(|b| b.join("postgres").exists()).collect();
+    found.sort();
+    found.pop().unwrap_or_else(|| panic!("{}", missing("PostgreSQL's server", "postgresql")))
+}
+
+/// The example's programs, from now on beside the tambat that is tested, where an app's PATH begins.
+pub(crate) fn guestbook() {
+    for name in ["web", "entries"] {
+        let package = format!("guestbook-{name}");
+        fixture::build_if_older(&package, &repository().join("examples/guestbook").join(name));
+    }
+}
+
+fn needs(program: &str, args: &[&str], package: &str) {
+    let ran = Command::new(program).args(args).output();
+    assert!(ran.is_ok_and(|output| output.status.success()), "{}", missing(program, package));
+}
+
+fn missing(what: &str, package: &str) -> String {
+    format!("cannot run {what}: `apt-get install {package}` brings it, and so does `cargo xtask test`")
+}
+
+impl AppDir {
+    /// Runs any program of the system to its end, as if typed in the app's directory.
+    pub(crate) fn program(&self, program: &str, args: &[&str]) -> Output {
+        let mut command = self.any_command(program);
+        command.args(args);
+        finish(command, &format!("{program} {}", args.join(" ")))
+    }
+
+    /// `curl -sS ARGS`.
+    pub(crate) fn curl(&self, args: &[&str]) -> Output {
+        needs("curl", &["--version"], "curl");
+        self.program("curl", &[&["-sS", "--max-time", "30"], args].concat())
+    }
+}
