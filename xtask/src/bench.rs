@@ -1,7 +1,7 @@
 //! `cargo xtask bench start`: every figure of BENCHMARKS.md, measured here and now.
 //!
 //! All of it happens in a network namespace of its own: no port is anybody else's, and the congestion control is cubic or
-//! reno, since some others pace even on loopback. Proxies run on one core; load and backends on another.
+//! reno, since some others pace even on loopback.
 
 use std::{
     env, fs,
@@ -11,7 +11,11 @@ use std::{
     process::Command,
 };
 
-use self::{figures::Table, machine::Cores};
+use self::{
+    figures::Table,
+    machine::Cores,
+    proxies::{Place, Proxies},
+};
 use crate::{failure::Failure, run};
 
 mod boot;
@@ -72,9 +76,11 @@ pub(crate) fn inside(root: &Path) -> Result<(), Failure> {
     report.say(&machine::description(root, &bench)?);
     boot::measure(&bench, &mut report)?;
     idle::measure(&bench, &mut report)?;
-    let proxies = proxies::Proxies::start(&bench)?;
-    stream::measure(&bench, &proxies, &mut report)?;
-    redis::measure(&bench, &proxies, &mut report)?;
+    let proxies = Proxies::start(&bench, Place::Pinned(bench.cores))?;
+    stream::measure(&proxies, &mut report)?;
+    proxies.stop()?;
+    let proxies = Proxies::start(&bench, Place::Anywhere)?;
+    redis::measure(&proxies, &report)?;
     proxies.stop()?;
     report.finish()
 }

@@ -1,4 +1,4 @@
-//! tambat and HAProxy in front of the same kinds of servers: each proxy on one core, all else on another.
+//! tambat and HAProxy in front of the same kinds of servers.
 
 use std::{process::Command, time::Duration};
 
@@ -59,7 +59,7 @@ impl Backend {
     }
 
     /// The server, for a shell that has its PORT.
-    fn line(self, bench: &Bench) -> String {
+    fn line(self, bench: &Bench, place: Place) -> String {
         let server = match self {
             Self::Sink | Self::Echo => bench.role_line(self.name()),
             Self::Redis => format!(
@@ -67,7 +67,7 @@ impl Backend {
                 quoted(&bench.dir)
             ),
         };
-        format!("exec taskset -c {} {server}", bench.cores.load)
+        place.line(&server)
     }
 }
 
@@ -82,25 +82,67 @@ impl Way {
     }
 }
 
+/// One of our own loads: which, over how many connections at once, how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    pub(super) role: &'static str,
+    pub(super) connections: u32,
+    pub(super) seconds: u64,
+}
+
+/// Where it all runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Each proxy on one core, all else on another: no proxy takes time that the load would have had.
+    Pinned(Cores),
+    /// Wherever the kernel puts it, as on a developer's machine.
+    Anywhere,
+}
+
+impl Place {
+    fn proxy(self, command: Command) -> Command {
+        match self {
+            Self::Pinned(cores) => Cores::pinned(cores.proxy, &command),
+            Self::Anywhere => command,
+        }
+    }
+
+    fn load(self, command: Command) -> Command {
+        match self {
+            Self::Pinned(cores) => Cores::pinned(cores.load, &command),
+            Self::Anywhere => command,
+        }
+    }
+
+    /// The line of a server, for a shell.
+    fn line(self, server: &str) -> String {
+        match self {
+            Self::Pinned(cores) => format!("exec taskset -c {} {server}", cores.load),
+            Self::Anywhere => format!("exec {server}"),
+        }
+    }
+}
+
 /// All of it, running.
 pub(super) struct Proxies {
     tambat: Running,
     haproxy: Running,
     backends: Vec<Running>,
     own: Command,
-    load_core: u32,
+    place: Place,
 }
 
 impl Proxies {
-    pub(super) fn start(bench: &Bench) -> Result<Self, Failure> {
-        let dir = bench.app("proxies", &[("tambat.toml", &manifest(bench)), ("haproxy.cfg", &haproxy_cfg())])?;
-        let tambat = Running::start(Cores::pinned(bench.cores.proxy, &bench.tambat_start(&dir)))?;
+    pub(super) fn start(bench: &Bench, place: Place) -> Result<Self, Failure> {
+        let files = [("tambat.toml", &*manifest(bench, place)), ("haproxy.cfg", &*haproxy_cfg())];
+        let dir = bench.app("proxies", &files)?;
+        let tambat = Running::start(place.proxy(bench.tambat_start(&dir)))?;
         let mut haproxy = Command::new("haproxy");
         haproxy.arg("-db").arg("-f").arg(dir.join("haproxy.cfg"));
-        let haproxy = Running::start(Cores::pinned(bench.cores.proxy, &haproxy))?;
+        let haproxy = Running::start(place.proxy(haproxy))?;
         let backends = Backend::ALL.map(|backend| {
             let mut shell = Command::new("/bin/sh");
-            shell.args(["-c", &backend.line(bench)]).env("PORT", backend.port(Way::Direct).to_string());
+            shell.args(["-c", &backend.line(bench, place)]).env("PORT", backend.port(Way::Direct).to_string());
             Running::start(shell)
         });
         let backends = backends.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -109,11 +151,11 @@ impl Proxies {
                 first_connection(backend.port(way))?;
             }
         }
-        Ok(Self { tambat, haproxy, backends, own: bench.role("", &[]), load_core: bench.cores.load })
+        Ok(Self { tambat, haproxy, backends, own: bench.role("", &[]), place })
     }
 
     /// Runs a load to its end. What it printed, and the processor time that its proxy took meanwhile.
-    pub(super) fn under(&self, way: Way, load: &Command) -> Result<(String, Duration), Failure> {
+    pub(super) fn under(&self, way: Way, load: Command) -> Result<(String, Duration), Failure> {
         let proxy = match way {
             Way::Direct => None,
             Way::Tambat => Some(self.tambat.pid()),
@@ -121,15 +163,17 @@ impl Proxies {
         };
         let used = || proxy.map_or(Ok(Duration::ZERO), procfs::processor_time);
         let before = used()?;
-        let printed = facts(Cores::pinned(self.load_core, load))?;
+        let printed = facts(self.place.load(load))?;
         Ok((printed, used()?.saturating_sub(before)))
     }
 
-    /// One of our own loads.
-    pub(super) fn moved(&self, role: &str, to: Backend, way: Way, seconds: u64) -> Result<(Moved, Duration), Failure> {
+    /// One of our own loads; what it moved, and the processor time that its proxy took.
+    pub(super) fn moved(&self, load: Load, to: Backend, way: Way) -> Result<(Moved, Duration), Failure> {
+        let Load { role, connections, seconds } = load;
         let mut load = Command::new(self.own.get_program());
-        load.args([super::role::WORD, role, &to.port(way).to_string(), &seconds.to_string()]);
-        let (printed, used) = self.under(way, &load)?;
+        let port = to.port(way);
+        load.args([super::role::WORD, role]).args([port.to_string(), connections.to_string(), seconds.to_string()]);
+        let (printed, used) = self.under(way, load)?;
         let moved = Moved::parse(&printed)
             .ok_or_else(|| Failure::new(format!("cannot read what the load says: `{printed}`"), "run it by hand"))?;
         Ok((moved, used))
@@ -142,12 +186,12 @@ impl Proxies {
     }
 }
 
-fn manifest(bench: &Bench) -> String {
+fn manifest(bench: &Bench, place: Place) -> String {
     let process = |backend: Backend| {
         format!(
             "[processes.{}]\ncommand = {:?}\nprotocol = \"{}\"\nport = {}\n",
             backend.name(),
-            backend.line(bench),
+            backend.line(bench, place),
             backend.protocol(),
             backend.port(Way::Tambat)
         )

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::{
-    Bench, Report,
+    Report,
     figures::{Table, float, median},
     proxies::{Backend, Proxies, Way},
 };
@@ -36,7 +36,7 @@ struct Answered {
     median_ms: f64,
 }
 
-pub(super) fn measure(_bench: &Bench, proxies: &Proxies, report: &mut Report) -> Result<(), Failure> {
+pub(super) fn measure(proxies: &Proxies, report: &Report) -> Result<(), Failure> {
     let mut table = Table::new(&[
         "",
         "way",
@@ -49,7 +49,7 @@ pub(super) fn measure(_bench: &Bench, proxies: &Proxies, report: &mut Report) ->
         let mut figures = [const { (Vec::new(), Vec::new(), Vec::new()) }; WAYS.len()];
         for _ in 0..ROUNDS {
             for (way, (rates, replies, costs)) in WAYS.into_iter().zip(&mut figures) {
-                let (printed, used) = proxies.under(way, &shape.command(Backend::Redis.port(way)))?;
+                let (printed, used) = proxies.under(way, shape.command(Backend::Redis.port(way)))?;
                 let answered = parse(&printed).ok_or_else(|| {
                     Failure::new(format!("cannot read what redis-benchmark says: `{printed}`"), "run it by hand")
                 })?;

@@ -41,8 +41,8 @@ pub(crate) fn play(role: &str, args: &[&str]) -> Result<(), Failure> {
         ("app", []) => serve(answer),
         ("sink", []) => serve(swallow),
         ("echo", []) => serve(echo),
-        ("load", [port, seconds]) => with(port, seconds, load),
-        ("ping", [port, seconds]) => with(port, seconds, ping),
+        ("load", [port, connections, seconds]) => with(port, connections, seconds, load),
+        ("ping", [port, connections, seconds]) => with(port, connections, seconds, ping),
         _ => Err(io::Error::new(ErrorKind::InvalidInput, "there is no such role")),
     };
     outcome.map_err(|error| Failure::new(format!("cannot play {role}: {error}"), "run `cargo xtask bench start`"))
@@ -115,13 +115,26 @@ fn echo(mut client: TcpStream) -> io::Result<()> {
     }
 }
 
-fn with(port: &str, seconds: &str, load: fn(TcpStream, Duration) -> io::Result<Moved>) -> io::Result<()> {
-    let invalid = || io::Error::new(ErrorKind::InvalidInput, "a port and a number of seconds are wanted");
+type Load = fn(TcpStream, Duration) -> io::Result<Moved>;
+
+/// The load over so many connections at once.
+fn with(port: &str, connections: &str, seconds: &str, load: Load) -> io::Result<()> {
+    let invalid = || io::Error::new(ErrorKind::InvalidInput, "a port, a number of connections and seconds are wanted");
     let port: u16 = port.parse().map_err(|_| invalid())?;
+    let connections: usize = connections.parse().map_err(|_| invalid())?;
     let time = Duration::from_secs(seconds.parse().map_err(|_| invalid())?);
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(REPLY_LIMIT))?;
-    load(stream, time)?.print()
+    let begun = Instant::now();
+    let threads = (0..connections).map(|_| {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(REPLY_LIMIT))?;
+        Ok(thread::spawn(move || load(stream, time)))
+    });
+    let threads = threads.collect::<io::Result<Vec<_>>>()?;
+    let mut count = 0;
+    for thread in threads {
+        count += thread.join().map_err(|_| io::Error::other("a thread of it panicked"))??.count;
+    }
+    Moved { count, time: begun.elapsed() }.print()
 }
 
 fn load(mut stream: TcpStream, time: Duration) -> io::Result<Moved> {

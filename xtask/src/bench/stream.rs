@@ -5,16 +5,19 @@ use std::time::Duration;
 use super::{
     Bar, Bound, Report,
     figures::{Table, float, median, range},
-    proxies::{Backend, Proxies, Way},
+    proxies::{Backend, Load, Proxies, Way},
     role::ECHO_BYTES,
 };
 use crate::failure::Failure;
 
 const ROUNDS: usize = 9;
 
-const ROUND_SECONDS: u64 = 2;
+const STREAM: Load = Load { role: "load", connections: 1, seconds: 2 };
 
 const ECHO_ROUNDS: usize = 5;
+
+/// With one, a proxy sleeps between any two messages, and what it costs is mostly its waking up.
+const ECHO_CONNECTIONS: [u32; 2] = [1, 16];
 
 const ECHO_SECONDS: u64 = 1;
 
@@ -22,7 +25,7 @@ const RATIO_MIN: f64 = 2.0;
 
 const WAYS: [Way; 3] = [Way::Tambat, Way::Haproxy, Way::HaproxySplice];
 
-pub(super) fn measure(_bench: &super::Bench, proxies: &Proxies, report: &mut Report) -> Result<(), Failure> {
+pub(super) fn measure(proxies: &Proxies, report: &mut Report) -> Result<(), Failure> {
     stream(proxies, report)?;
     echo(proxies, report)
 }
@@ -33,7 +36,7 @@ fn stream(proxies: &Proxies, report: &mut Report) -> Result<(), Failure> {
     let mut table = Table::new(&["round", WAYS[0].name(), WAYS[1].name(), "ratio", WAYS[2].name(), "ratio"]);
     for round in 1..=ROUNDS {
         for (nth, way) in WAYS.into_iter().enumerate() {
-            let (moved, used) = proxies.moved("load", Backend::Sink, way, ROUND_SECONDS)?;
+            let (moved, used) = proxies.moved(STREAM, Backend::Sink, way)?;
             figures[nth].push(float(moved.count) / 1e9 / used.as_secs_f64());
             walls[nth].push(float(moved.count) / 1e9 / moved.time.as_secs_f64());
         }
@@ -41,8 +44,9 @@ fn stream(proxies: &Proxies, report: &mut Report) -> Result<(), Failure> {
     }
     table.row(row("median", &figures, median));
     report.say(&format!(
-        "## A TCP stream one way, messages of 64 KiB, {ROUNDS} rounds of {ROUND_SECONDS} s in turns\n\n\
-         GB per processor second of the proxy. Ratio: tambat to the column before it.\n\n{table}"
+        "## A TCP stream one way, messages of 64 KiB, {ROUNDS} rounds of {} s in turns\n\n\
+         GB per processor second of the proxy. Ratio: tambat to the column before it.\n\n{table}",
+        STREAM.seconds
     ));
     let wall = |nth: usize| format!("{} {:.2}", WAYS[nth].name(), median(&walls[nth]));
     report.say(&format!("On the clock, GB/s, medians: {}, {}, {}\n", wall(0), wall(1), wall(2)));
@@ -65,24 +69,28 @@ fn ratios(ours: &[f64], others: &[f64]) -> Vec<f64> {
 
 fn echo(proxies: &Proxies, report: &Report) -> Result<(), Failure> {
     let ways = [Way::Direct, Way::Tambat, Way::Haproxy, Way::HaproxySplice];
-    let mut figures = [const { (Vec::new(), Vec::new()) }; 4];
-    for _ in 0..ECHO_ROUNDS {
-        for (way, (costs, walls)) in ways.into_iter().zip(&mut figures) {
-            let (moved, used) = proxies.moved("ping", Backend::Echo, way, ECHO_SECONDS)?;
-            let each = |time: Duration| time.as_secs_f64() * 1e6 / float(moved.count);
-            costs.push(each(used));
-            walls.push(each(moved.time));
+    let mut table = Table::new(&["connections", "way", "processor time, µs", "least–most", "on the clock, µs"]);
+    for connections in ECHO_CONNECTIONS {
+        let load = Load { role: "ping", connections, seconds: ECHO_SECONDS };
+        let mut figures = [const { (Vec::new(), Vec::new()) }; 4];
+        for _ in 0..ECHO_ROUNDS {
+            for (way, (costs, walls)) in ways.into_iter().zip(&mut figures) {
+                let (moved, used) = proxies.moved(load, Backend::Echo, way)?;
+                let each = |time: Duration| time.as_secs_f64() * 1e6 / float(moved.count);
+                costs.push(each(used));
+                walls.push(each(moved.time) * f64::from(connections));
+            }
         }
-    }
-    let mut table = Table::new(&["", "processor time, µs", "least–most", "on the clock, µs"]);
-    for (way, (costs, walls)) in ways.into_iter().zip(&figures) {
-        let cost =
-            if way == Way::Direct { Default::default() } else { (format!("{:.1}", median(costs)), range(costs, 1)) };
-        table.row(vec![way.name().to_owned(), cost.0, cost.1, format!("{:.1}", median(walls))]);
+        for (way, (costs, walls)) in ways.into_iter().zip(&figures) {
+            let cost = format!("{:.1}", median(costs));
+            let [cost, spread] = if way == Way::Direct { Default::default() } else { [cost, range(costs, 1)] };
+            let wall = format!("{:.1}", median(walls));
+            table.row(vec![connections.to_string(), way.name().to_owned(), cost, spread, wall]);
+        }
     }
     report.say(&format!(
         "## A TCP echo, {ECHO_BYTES} bytes to and fro, {ECHO_ROUNDS} rounds of {ECHO_SECONDS} s in turns\n\n\
-         Processor time of the proxy for each round trip.\n\n{table}"
+         Processor time of the proxy for each round trip, and how long one takes.\n\n{table}"
     ));
     Ok(())
 }
