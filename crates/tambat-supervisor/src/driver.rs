@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::command::{Command, Outcome, Told};
-use crate::group::{Group, SlotId, Todo};
+use crate::group::{Group, SlotId, Todo, without_a_future};
 use crate::instance::{Action, Event, Instance, Pace, State};
 use crate::moment::Moment;
 use crate::news::News;
@@ -312,6 +312,7 @@ impl Driver {
             // Of a replacement that failed there is no instance any more: the process goes on.
             if let Some(code) = group.instance(slot).and_then(Instance::end_code) {
                 self.end = Some(Outcome::Ended { code });
+                todo.iter_mut().for_each(|todo| without_a_future(&mut todo.action));
                 todo.extend(self.groups.iter_mut().flat_map(|g| g.stop(now)));
             }
         }

@@ -268,8 +268,9 @@ fn allowed(plan: &ProcessPlan, desired: u16) -> u16 {
     if plan.stateful { desired.min(1) } else { desired }
 }
 
-/// Why an instance ended is still told when another one takes its place; that it is started again is not so.
-fn without_a_future(action: &mut Action) {
+/// Why an instance ended is still told when another one takes its place, or when everything ends with it; that it is
+/// started again is not so.
+pub(crate) fn without_a_future(action: &mut Action) {
     if let Action::Tell(News::Again { cause, .. } | News::Failed { cause, .. }) = action {
         *action = Action::Tell(News::Trouble(cause.clone()));
     }
