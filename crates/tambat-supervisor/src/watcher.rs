@@ -50,8 +50,8 @@ impl Pace {
             Self::Boot => Rhythm { first: ms(1), first_for: ms(100), eager: ms(5), eager_for: ms(2_000), max: ms(250) },
             // Its connections wait for it; and it may be left alone for the night.
             Self::Reload => Rhythm::even(ms(20), ms(10_000), ms(250)),
-            // It need not bind anything, and most do not.
-            Self::Worker => Rhythm::even(ms(250), ms(10_000), ms(1_000)),
+            // It need not bind anything, and most do not. A timer wakes us twice: once for its part of the wheel.
+            Self::Worker => Rhythm::even(ms(250), ms(10_000), ms(2_000)),
         }
     }
 }

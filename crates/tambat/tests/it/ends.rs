@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use crate::support::{AppDir, try_get};
+use crate::support::{AppDir, try_get, until};
 
 #[test]
 fn a_command_that_does_not_exist_is_explained() {
@@ -123,4 +123,33 @@ fn exit_on_end_counts_a_good_end_too() {
     let app = AppDir::procfile("web: tambat-fixture serve\njob: exit 0\n");
     let mut running = app.start(&["--exit-on-end"]);
     assert_eq!(running.ended(), 0);
+}
+
+#[test]
+fn what_has_ended_is_tried_anew_by_restart() {
+    let app = AppDir::manifest(
+        "[processes.web]\ncommand = \"test -e fixed || exit 1; exec tambat-fixture serve\"\nrestart = \"never\"\n\
+         [processes.job]\ncommand = \"tambat-fixture park\"\n",
+    );
+    let mut running = app.start(&[]);
+    running.up();
+    until("its end", || (app.process("web")["state"] == "ended").then_some(()));
+    let app = app.file("fixed", "");
+    app.tambat(&["restart", "web"]).must_be(0);
+    assert_eq!(running.get("web", "/").body, "web.1");
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn a_restart_whose_new_one_fails_leaves_the_old_one_serving() {
+    let app = AppDir::procfile("web: test ! -e broken || exit 1; exec tambat-fixture serve\n");
+    let mut running = app.start(&[]);
+    running.ready(&["web"]);
+    let before = running.get("web", "/pid").body;
+    let app = app.file("broken", "");
+    app.tambat(&["restart", "web"]).must_be(0);
+    running.err_line("exited with code 1");
+    until("one instance", || (app.process("web")["instances"].as_array().unwrap().len() == 1).then_some(()));
+    assert_eq!(running.get("web", "/pid").body, before);
+    assert_eq!(running.stop(), 0);
 }

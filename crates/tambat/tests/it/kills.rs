@@ -118,3 +118,24 @@ fn kill_9_of_an_app_is_a_failure_like_any_other() {
     assert_ne!(running.get("web", "/pid").body, pid.to_string());
     assert_eq!(running.stop(), 0);
 }
+
+#[test]
+fn what_hides_by_its_environment_is_ended_too() {
+    // Its session, its parent and its environment are others: only its ancestors tell where it comes from.
+    let app = AppDir::procfile(
+        "web: tambat-fixture serve\n\
+         job: (setsid env -i PATH=\"$PATH\" sh -c 'echo $$ > hidden; exec tambat-fixture park' &); exec tambat-fixture park\n",
+    );
+    let mut running = app.start(&[]);
+    running.ready(&["web"]);
+    let hidden = until("the hidden one", || {
+        let pid = std::fs::read_to_string(app.path().join("hidden")).ok()?;
+        let folder = std::path::PathBuf::from(format!("/proc/{}", pid.trim()));
+        let command = std::fs::read_to_string(folder.join("cmdline")).ok()?;
+        command.starts_with("tambat-fixture").then_some(folder)
+    });
+    assert!(running.processes().iter().all(|p| !hidden.ends_with(p.pid.to_string())), "no mark finds it");
+    running.kill_9();
+    running.nothing_left(Duration::from_secs(8));
+    assert!(!hidden.exists(), "{}", hidden.display());
+}

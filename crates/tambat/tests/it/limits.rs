@@ -9,7 +9,7 @@ use crate::support::{AppDir, LIMIT, Marked, marked, pause, until};
 /// So many wake-ups a second are promised at most while nothing happens.
 const WAKE_UPS_PER_S: f64 = 1.0;
 
-/// What one that is due at the edge of the time looked at adds.
+/// What a look at the edge of the time adds.
 const SLACK_PER_S: f64 = 0.5;
 
 /// How long nothing happens.
@@ -77,26 +77,47 @@ fn switches(process: &Marked) -> u64 {
     threads.map(|thread| of_thread(std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap())).sum()
 }
 
+/// tambat, its spawner and its keepers.
+fn ours(app: &AppDir) -> Vec<Marked> {
+    let mut all = marked(app.mark());
+    all.retain(|process| process.name.starts_with("tambat") && process.name != "tambat-fixture");
+    all
+}
+
+/// How often they woke up while nothing happened.
+fn wake_ups_per_s(app: &AppDir) -> f64 {
+    let total = || ours(app).iter().map(switches).sum::<u64>();
+    let (before, from) = (total(), Instant::now());
+    pause(IDLE);
+    f64::from(u32::try_from(total() - before).unwrap()) / from.elapsed().as_secs_f64()
+}
+
 #[test]
-fn nothing_wakes_up_while_nothing_happens() {
-    let app = AppDir::procfile(
-        "web: tambat-fixture serve\nadmin: tambat-fixture serve\nclock: tambat-fixture park\njob: tambat-fixture stdin\n",
+fn servers_that_are_ready_wake_nobody_up() {
+    let app = AppDir::manifest(
+        "[processes.web]\ncommand = \"tambat-fixture serve\"\ninstances = 2\n\
+         [processes.admin]\nprotocol = \"http\"\ncommand = \"tambat-fixture serve\"\n\
+         [processes.quiet]\nprotocol = \"none\"\ncommand = \"tambat-fixture park\"\n",
     );
-    let mut running = app.start(&["-m", "web=2"]);
+    let mut running = app.start(&[]);
     running.ready(&[]);
-    let ours = || {
-        let mut all = marked(app.mark());
-        all.retain(|process| process.name.starts_with("tambat") && process.name != "tambat-fixture");
-        all
-    };
-    assert_eq!(ours().len(), 1 + 1 + 5, "tambat, spawner, a keeper each: {:?}", ours());
-    let total = || ours().iter().map(switches).sum::<u64>();
-    // Workers are looked at for a while whether they bind their port: until then it is not idle.
-    until("it to become idle", || {
-        let (before, from) = (total(), Instant::now());
-        pause(IDLE);
-        let switches = u32::try_from(total() - before).unwrap();
-        (f64::from(switches) / from.elapsed().as_secs_f64() <= WAKE_UPS_PER_S + SLACK_PER_S).then_some(())
+    until("both", || {
+        let process = app.process("web");
+        let instances = process["instances"].as_array().unwrap();
+        instances.iter().all(|i| i["state"] == "ready").then_some(())
     });
+    assert_eq!(ours(&app).len(), 1 + 1 + 4, "tambat, spawner, a keeper each: {:?}", ours(&app));
+    // What the last `ps` has stirred up is over with the first look.
+    until("it to be idle", || (wake_ups_per_s(&app) <= WAKE_UPS_PER_S).then_some(()));
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn workers_that_bind_nothing_are_soon_left_alone() {
+    let app = AppDir::procfile("clock: tambat-fixture park\njob: tambat-fixture stdin\n");
+    let mut running = app.start(&[]);
+    running.out_line("reading");
+    // They are looked at for a while whether they bind their port.
+    until("it to be idle", || (wake_ups_per_s(&app) <= WAKE_UPS_PER_S + SLACK_PER_S).then_some(()));
     assert_eq!(running.stop(), 0);
 }

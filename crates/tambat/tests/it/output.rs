@@ -1,6 +1,6 @@
 //! What processes write, and how it is shown.
 
-use crate::support::{AppDir, until};
+use crate::support::{AppDir, Running, until};
 
 /// A line longer than this goes on in the next one.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
@@ -137,4 +137,34 @@ fn the_lines_of_the_last_run_can_be_read_when_it_is_over() {
     let output = app.tambat(&["logs"]).must_be(0);
     assert!(output.stdout.contains("remembered"), "{output:?}");
     assert!(output.stderr.contains("it does not run"), "{output:?}");
+}
+
+#[test]
+fn a_reader_that_has_stopped_slows_the_app_down_and_nothing_else() {
+    let app = AppDir::procfile(&format!("web: tambat-fixture serve\nloud: tambat-fixture big-line {TEN_MB}\n"));
+    // Held open and never read: a pipe has room for 64 KiB.
+    let (_unread, stdout) = std::io::pipe().unwrap();
+    let (words, stderr) = std::io::pipe().unwrap();
+    let mut command = app.command(&["start", "-p", "0"]);
+    command.stdout(stdout).stderr(stderr);
+    let mut running = Running::start_reading(&app, command, words);
+    until("it to run", || (app.tambat(&["wait", "web"]).code == 0).then_some(()));
+    assert_eq!(running.get("web", "/").body, "web.1");
+    assert_eq!(app.process("loud")["state"], "running", "it waits to be read");
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn a_reader_that_has_gone_away_ends_nothing() {
+    let app =
+        AppDir::procfile("web: tambat-fixture serve\nloud: tambat-fixture big-line 1000000; tambat-fixture park\n");
+    let (unread, stdout) = std::io::pipe().unwrap();
+    let (words, stderr) = std::io::pipe().unwrap();
+    let mut command = app.command(&["start", "-p", "0"]);
+    command.stdout(stdout).stderr(stderr);
+    let mut running = Running::start_reading(&app, command, words);
+    drop(unread);
+    until("it to run", || (app.tambat(&["wait", "web"]).code == 0).then_some(()));
+    assert_eq!(running.get("web", "/").body, "web.1");
+    assert_eq!(running.stop(), 0);
 }

@@ -68,3 +68,13 @@ fn standard_input_is_open_and_empty() {
     assert_eq!(running.stop(), 0);
     assert!(running.stdout().iter().all(|line| !line.contains("end of input")));
 }
+
+#[test]
+fn an_app_on_ipv6_alone_is_served_at_both_addresses() {
+    let app = AppDir::procfile("web: tambat-fixture serve --host ::1\n");
+    let mut running = app.start(&[]);
+    running.ready(&["web"]);
+    assert_eq!(running.get("web", "/").body, "web.1");
+    assert!(app.process("web")["instances"][0]["address"].as_str().unwrap().starts_with("[::1]:"));
+    assert_eq!(running.stop(), 0);
+}
