@@ -70,19 +70,29 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_judged_by_its_beginning_and_taken_to_its_end() {
         let (listener, addr) = listener().await;
-        let server = tokio::spawn(async move {
+        let probe = Probe::for_protocol(Protocol::Http, None, "localhost:1").unwrap();
+        let serve = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = [0; 1024];
             let read = stream.read(&mut request).await.unwrap();
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n").await.unwrap();
-            // Far more than the sockets hold: this ends only if the other side reads on.
-            stream.write_all(&vec![b'x'; 1_000_000]).await.unwrap();
-            String::from_utf8_lossy(&request[..read]).into_owned()
-        });
-        let probe = Probe::for_protocol(Protocol::Http, None, "localhost:1").unwrap();
-        assert_eq!(ask(addr, &probe).await, Judgement::Ready);
-        let request = timeout(Duration::from_secs(10), server).await.unwrap().unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n").await.unwrap();
+            (stream, String::from_utf8_lossy(&request[..read]).into_owned())
+        };
+        let (judgement, (stream, request)) = tokio::join!(ask(addr, &probe), serve);
+        assert_eq!(judgement, Judgement::Ready);
         assert!(request.starts_with("GET / HTTP/1.1\r\n"), "{request}");
+        // Nothing has run since the judgement: a connection that was closed by it is closed here already.
+        let mut stream = stream.into_std().unwrap();
+        let error = std::io::Read::read(&mut stream, &mut [0]).expect_err("it is still there");
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+        let mut stream = TcpStream::from_std(stream).unwrap();
+        stream.write_all(&[b'x'; 10_000]).await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert_eq!(
+            timeout(Duration::from_secs(10), stream.read(&mut [0])).await.unwrap().unwrap(),
+            0,
+            "and then it ends"
+        );
     }
 
     #[tokio::test]
