@@ -13,7 +13,8 @@ REDIS_SECONDS_MAX = 5  # for a connection and an answer: a restart of Redis fits
 REPLY_BYTES_MAX = 64 * 1024  # the replies here are numbers
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1"><title>Visits</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,"><title>Visits</title>
 <body style="font: 1.2rem/1.5 system-ui; max-width: 30rem; margin: 15vh auto; padding: 0 1rem; text-align: center">
 {}</body></html>
 """

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tambat_model::InstanceName;
+use tambat_model::{InstanceName, InstancePort};
 use tambat_os::{ChildOutput, ExitReport, ExitStatus, Keeper, Order, Pid, Report, ReportReader, WinSize};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -45,6 +45,8 @@ pub struct OutputLine {
     pub stream: Stream,
     /// What, without its line end.
     pub text: String,
+    /// The instance's first port: a line may come before the world knows that its writer has been started.
+    pub port: Option<InstancePort>,
 }
 
 /// What a run tells the driver.
@@ -69,7 +71,7 @@ impl Run {
     pub(crate) fn begin(
         id: u32,
         slot: SlotId,
-        instance: &InstanceName,
+        instance: (&InstanceName, Option<InstancePort>),
         keeper: Keeper,
         lines: &Sender<OutputLine>,
         events: UnboundedSender<(SlotId, u32, RunEvent)>,
@@ -77,8 +79,9 @@ impl Run {
         let socket = Arc::new(UnixStream::from_std(keeper.socket)?);
         let (end, ended) = watch::channel(None);
         let last = Arc::new(Mutex::new(VecDeque::with_capacity(LAST_LINES)));
+        let (instance, port) = instance;
         let open = |fd: OwnedFd, stream| -> std::io::Result<(Arc<ChildStream>, Line)> {
-            let line = Line { instance: instance.clone(), stream, lines: lines.clone(), last: Arc::clone(&last) };
+            let line = Line { instance: instance.clone(), port, stream, lines: lines.clone(), last: Arc::clone(&last) };
             Ok((Arc::new(ChildStream::new(fd)?), line))
         };
         let (outputs, is_pty) = match keeper.output {
@@ -136,6 +139,7 @@ async fn write_orders(socket: Arc<UnixStream>, mut orders: UnboundedReceiver<Ord
 
 struct Line {
     instance: InstanceName,
+    port: Option<InstancePort>,
     stream: Stream,
     lines: Sender<OutputLine>,
     last: Arc<Mutex<VecDeque<String>>>,
@@ -149,7 +153,7 @@ impl Line {
             }
             last.push_back(text.chars().take(400).collect());
         }
-        let line = OutputLine { instance: self.instance.clone(), stream: self.stream, text };
+        let line = OutputLine { instance: self.instance.clone(), stream: self.stream, text, port: self.port };
         let _ = self.lines.send(line).await;
     }
 }

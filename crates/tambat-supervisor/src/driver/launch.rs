@@ -44,7 +44,8 @@ impl Driver {
         let keeper = self.spawner.spawn(&spec).map_err(|error| cannot("start", &error))?;
         let id = self.next_run;
         self.next_run += 1;
-        let run = Run::begin(id, slot, name, keeper, &self.outlets.lines, self.runs.clone())
+        let first = ports.first().map(|(_, port)| *port);
+        let run = Run::begin(id, slot, (name, first), keeper, &self.outlets.lines, self.runs.clone())
             .map_err(|error| cannot("watch", &error))?;
         self.live.insert(slot, Live { run, keeper: None, ports, load: Arc::default(), watching: None });
         Ok(())

@@ -38,7 +38,7 @@ impl Scene {
         let (events_out, events) = unbounded_channel();
         let name = InstanceName { process: "web".parse().unwrap(), number: 1.try_into().unwrap() };
         let given = Keeper { socket: ours, output: ChildOutput::Pipes { stdout, stderr } };
-        let run = Run::begin(4, SLOT, &name, given, &lines_out, events_out).unwrap();
+        let run = Run::begin(4, SLOT, (&name, None), given, &lines_out, events_out).unwrap();
         Self { run, keeper: Some(keeper), stdout: their_stdout, stderr: their_stderr, lines, events }
     }
 

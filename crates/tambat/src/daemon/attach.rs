@@ -27,6 +27,7 @@ pub(crate) async fn attach(app: &Arc<App>, name: &str, url: &str) -> Result<Stri
     let name = resolve(&app.plan, name)?;
     let url: ResourceUrl =
         url.parse().map_err(|error| Refusal::Usage(format!("cannot attach a URL to {name}: {error}")))?;
+    refuse_itself(app, &name, &url)?;
     reach(&name, &url).await.map_err(Refusal::NotSo)?;
     let replaced_before: Vec<ProcessName> = app.wiring().replaced(&app.plan).cloned().collect();
     app.rewire(|wiring| drop(wiring.attached.insert(name.clone(), url.clone())));
@@ -115,6 +116,20 @@ fn resolve(plan: &Plan, name: &str) -> Result<String, Refusal> {
         .map(|m| format!("; did you mean `{m}`?"))
         .unwrap_or_default();
     Err(Refusal::Usage(format!("no process uses `{name}`: {known}{meant}")))
+}
+
+/// Its own service port can be reached, until the provider stops because that was attached in its place.
+fn refuse_itself(app: &App, name: &str, url: &ResourceUrl) -> Result<(), Refusal> {
+    let host = url.host().trim_matches(['[', ']']);
+    let is_here = host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+    let own = app.wiring().service_ports.iter().any(|(key, p)| url.port() == Some(p.get()) && key.to_string() == name);
+    if is_here && own {
+        let why = format!(
+            "cannot attach {url} in place of {name}: that is {name} itself; `tambat detach {name}` goes back to it"
+        );
+        return Err(Refusal::Usage(why));
+    }
+    Ok(())
 }
 
 /// Says how it went without ever saying the URL's password.

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tambat_api::LogRecord;
+use tambat_model::InstancePort;
 use tambat_supervisor::{OutputLine, Stream, Told};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -75,11 +76,22 @@ pub(crate) fn channel(lines: mpsc::Receiver<OutputLine>, news: mpsc::UnboundedRe
     (Sayer { records, followers }, Inlets { lines, news, said })
 }
 
-/// Stands for "it is ready" where a line of the app's own would stand.
-pub(crate) const READY: &str = "\0ready";
+/// Where it may be said under which URL people reach an instance.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Spot<'a> {
+    /// After the news that it is ready.
+    Ready,
+    /// After a line of its own that names its private port.
+    Line {
+        /// The line.
+        text: &'a str,
+        /// The port.
+        port: InstancePort,
+    },
+}
 
-/// Adds where people reach it to a line of an instance that names its private port, and to [`READY`]: source, text.
-pub(crate) type Annotate = Box<dyn Fn(&str, &str) -> Option<String> + Send>;
+/// What is added there for the instance of this name.
+pub(crate) type Annotate = Box<dyn Fn(&str, Spot<'_>) -> Option<String> + Send>;
 
 impl Journal {
     /// Begins to take lines.
@@ -120,7 +132,7 @@ impl Writer {
                 biased;
                 Some(line) = inlets.lines.recv() => self.line(line).await,
                 Some(told) = inlets.news.recv() => self.news(&told).await,
-                Some(said) = inlets.said.recv() => self.write(said).await,
+                Some(said) = inlets.said.recv() => self.write(said, "").await,
                 _ = &mut stopped => break,
             }
         }
@@ -132,7 +144,10 @@ impl Writer {
             Stream::Out => "out",
             Stream::Err => "err",
         };
-        self.write(record(line.instance.to_string(), stream, line.text)).await;
+        let record = record(line.instance.to_string(), stream, line.text);
+        let port = line.port.filter(|_| self.terminal.tty);
+        let more = port.and_then(|port| (self.annotate)(&record.source, Spot::Line { text: &record.text, port }));
+        self.write(record, &more.unwrap_or_default()).await;
     }
 
     async fn news(&mut self, told: &Told) {
@@ -142,24 +157,20 @@ impl Writer {
         };
         let source = told.instance.to_string();
         let place = match &told.news {
-            tambat_supervisor::News::Ready { .. } => (self.annotate)(&source, READY).unwrap_or_default(),
+            tambat_supervisor::News::Ready { .. } => (self.annotate)(&source, Spot::Ready).unwrap_or_default(),
             _ => String::new(),
         };
         // Its name stands before the line already.
         let news = told.news.to_string();
         let news = news.strip_prefix(&format!("{source} ")).unwrap_or(&news);
-        self.write(record(source, "system", format!("{news}{port}{place}"))).await;
+        self.write(record(source, "system", format!("{news}{port}{place}")), "").await;
     }
 
-    async fn write(&mut self, record: LogRecord) {
+    /// `more` is for the terminal alone.
+    async fn write(&mut self, record: LogRecord, more: &str) {
         self.keep(&record);
         let mut shown = record.clone();
-        if self.terminal.tty
-            && record.stream != "system"
-            && let Some(more) = (self.annotate)(&record.source, &record.text)
-        {
-            shown.text.push_str(&more);
-        }
+        shown.text.push_str(more);
         // Without a follower there is nobody to send to.
         let _ = self.followers.send(Arc::new(record));
         self.terminal.write(shown).await;

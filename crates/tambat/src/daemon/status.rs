@@ -8,7 +8,8 @@ use tambat_model::{
     public_url, redact, url_at,
 };
 
-use super::{App, journal};
+use super::App;
+use super::journal::{self, Spot};
 
 /// The whole app. Passwords in the templates of its URLs are hidden unless another app asks, to write its handles.
 pub(crate) fn of(app: &App, reveal: bool) -> AppStatus {
@@ -51,18 +52,15 @@ pub(crate) fn headlines(app: &App) -> Vec<String> {
 
 /// Adds the service port's URL to a line that names an instance's private port, and to the news that it is ready.
 pub(crate) fn annotate(app: &Arc<App>) -> journal::Annotate {
-    let (plan, world, wiring) = (Arc::clone(&app.plan), app.world.clone(), app.wiring());
-    Box::new(move |source, text| {
+    let (plan, wiring) = (Arc::clone(&app.plan), app.wiring());
+    Box::new(move |source, spot| {
         let (process, _) = source.split_once('.')?;
         let process = plan.processes().iter().find(|p| p.name.as_str() == process && p.role == Role::Exporter)?;
         let url = public_url(&wiring, process)?;
-        if text == journal::READY {
-            return Some(format!(" at {url}"));
+        match spot {
+            Spot::Ready => Some(format!(" at {url}")),
+            Spot::Line { text, port } => names_port(text, &port.to_string()).then(|| format!(" \u{2192} {url}")),
         }
-        let world = world.borrow();
-        let view = world.processes.get(&process.name)?.instances.iter().rev().find(|i| i.name.to_string() == source)?;
-        let port = private_port(&view.phase)?.to_string();
-        names_port(text, &port).then(|| format!(" \u{2192} {url}"))
     })
 }
 
@@ -73,14 +71,6 @@ fn names_port(text: &str, port: &str) -> bool {
         let after = text[at + port.len()..].chars().next().is_none_or(|c| !c.is_ascii_digit());
         before && after
     })
-}
-
-fn private_port(phase: &Phase) -> Option<u16> {
-    match phase {
-        Phase::Binding { port, .. } => *port,
-        Phase::Ready { endpoints, .. } => endpoints.first().map(|e| e.addr.port()),
-        _ => None,
-    }
 }
 
 fn process(app: &App, wiring: &Wiring, plan: &ProcessPlan, view: &ProcessView, reveal: bool) -> ProcessStatus {

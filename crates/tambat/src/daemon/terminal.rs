@@ -86,7 +86,8 @@ fn reset_after(text: &str) -> &'static str {
 }
 
 /// Keeps colours (SGR, ECMA-48 §8.3.117); takes out what would move the cursor, clear the screen, set the title or ring.
-/// After a lone carriage return the line begins anew, as it would on the child's own terminal.
+/// After a lone carriage return the line begins anew, as it would on the child's own terminal. Blanks at the end are left
+/// out: in a narrow window they would be a line of their own.
 fn without_control(text: &str) -> String {
     let text = text.rsplit('\r').find(|part| !part.is_empty()).unwrap_or_default();
     let mut out = String::with_capacity(text.len());
@@ -99,6 +100,7 @@ fn without_control(text: &str) -> String {
             c => out.push(c),
         }
     }
+    out.truncate(out.trim_end().len());
     out
 }
 
@@ -176,6 +178,7 @@ mod tests {
         );
         assert_eq!(clean, "\u{1b}[31mred\u{1b}[0m ok\txlink");
         assert_eq!(without_control("10 %\r20 %\r"), "20 %");
+        assert_eq!(without_control("  _._  \t "), "  _._");
     }
 
     #[test]

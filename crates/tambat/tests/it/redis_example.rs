@@ -158,6 +158,19 @@ fn another_redis_with_a_password_is_attached_and_detached() {
 }
 
 #[test]
+fn the_cache_is_not_attached_in_its_own_place() {
+    let app = visits();
+    let mut running = app.start(&[]);
+    running.ready(&[]);
+    for host in ["127.0.0.1", "localhost", "[::1]"] {
+        let refused = app.tambat(&["attach", "cache", &format!("redis://{host}:{}", app.port("cache"))]).must_be(2);
+        assert!(refused.stderr.contains("that is cache itself"), "{refused:?}");
+    }
+    assert_eq!(count(&running.get("web", "/")), 1);
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
 fn redis_cli_finds_a_redis_at_the_service_port() {
     let sets: Vec<String> = (0..1_000).map(|n| format!("*3\r\n$3\r\nSET\r\n$4\r\nk{n:03}\r\n$1\r\nx\r\n")).collect();
     let app = alone("--appendonly no").file("big", "0123456789".repeat(BIG_BYTES / 10)).file("pipeline", sets.concat());
