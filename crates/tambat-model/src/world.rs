@@ -29,6 +29,13 @@ pub struct ProcessView {
     pub instances: Vec<InstanceView>,
 }
 
+impl ProcessView {
+    /// Does its user want it to run? Also if it failed; not if it was stopped, or has come to its end.
+    pub fn is_wanted(&self) -> bool {
+        self.instances.iter().any(|i| !matches!(i.phase, Phase::Stopped | Phase::Ended { .. }))
+    }
+}
+
 /// Are a process's connections let through to its instances?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Gate {

@@ -43,7 +43,7 @@ pub(crate) async fn attach(app: &Arc<App>, name: &str, url: &str) -> Result<Stri
     let stops = if stopped.is_empty() {
         String::new()
     } else {
-        format!("; {} stops, since nobody uses it", list(stopped.iter()))
+        format!("; {} stops, since nobody uses it", list(stopped.iter().copied()))
     };
     let done = format!("{name} is now {url}; restarted: {restarted}{stops}{kept}");
     app.sayer.say(done.clone());
@@ -89,7 +89,7 @@ pub(crate) fn detach(app: &App, name: &str) -> Result<String, Refusal> {
         app.command(Command::Scale((*process).clone(), count));
     }
     let restarted = restart_consumers(app, &name);
-    let starts = if back.is_empty() { String::new() } else { format!("; {} starts again", list(back.iter())) };
+    let starts = if back.is_empty() { String::new() } else { format!("; {} starts again", list(back.iter().copied())) };
     let done = format!("{name} is back{starts}; restarted: {restarted}{kept}");
     app.sayer.say(done.clone());
     Ok(done)
@@ -160,15 +160,10 @@ fn remember(app: &App) -> String {
 }
 
 fn restart_consumers(app: &App, name: &str) -> String {
-    let world = app.world.borrow().clone();
-    let runs = |p: &ProcessName| world.processes.get(p).is_some_and(|view| !view.instances.is_empty());
-    let consumers: Vec<&ProcessName> = app.plan.consumers_of(name).map(|p| &p.name).filter(|p| runs(p)).collect();
-    for consumer in &consumers {
-        app.command(Command::Restart((*consumer).clone()));
-    }
-    if consumers.is_empty() { "nothing".to_owned() } else { list(consumers.iter()) }
+    let consumers = app.restart_consumers(name);
+    if consumers.is_empty() { "nothing".to_owned() } else { list(&consumers) }
 }
 
-fn list<'a>(names: impl Iterator<Item = &'a &'a ProcessName>) -> String {
-    names.map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
+fn list<'a>(names: impl IntoIterator<Item = &'a ProcessName>) -> String {
+    names.into_iter().map(ProcessName::as_str).collect::<Vec<_>>().join(", ")
 }

@@ -131,13 +131,11 @@ fn learn(app: &App, provider: &Provider, port: &PortStatus) -> bool {
 
 fn restart_consumers(app: &App, provider: &Provider) {
     let name = provider.to_string();
-    let attached = app.wiring().attached.contains_key(&name);
-    for consumer in app.plan.consumers_of(&name).filter(|_| !attached) {
-        let running = app.world.borrow().processes.get(&consumer.name).is_some_and(|view| !view.instances.is_empty());
-        if running {
-            app.sayer.say(format!("{} is restarted: its handle to {name} has changed", consumer.name));
-            app.command(Command::Restart(consumer.name.clone()));
-        }
+    if app.wiring().attached.contains_key(&name) {
+        return;
+    }
+    for consumer in app.restart_consumers(&name) {
+        app.sayer.say(format!("{consumer} is restarted: its handle to {name} has changed"));
     }
 }
 

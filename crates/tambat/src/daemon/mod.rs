@@ -108,6 +108,16 @@ impl App {
         self.rewired.send_modify(|count| *count += 1);
     }
 
+    /// Starts anew who has a handle to this provider, as `uses` names it; returns who that is. Who was stopped stays so.
+    pub(crate) fn restart_consumers(&self, provider: &str) -> Vec<ProcessName> {
+        let world = self.world.borrow().clone();
+        let wanted = |name: &ProcessName| world.processes.get(name).is_some_and(tambat_model::ProcessView::is_wanted);
+        let consumers: Vec<ProcessName> =
+            self.plan.consumers_of(provider).map(|p| p.name.clone()).filter(|name| wanted(name)).collect();
+        consumers.iter().for_each(|name| self.command(Command::Restart(name.clone())));
+        consumers
+    }
+
     /// Tells the supervisor; one that has ended needs no telling.
     pub(crate) fn command(&self, command: Command) {
         let _ = self.commands.send(command);
