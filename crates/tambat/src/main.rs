@@ -10,6 +10,7 @@ mod layers;
 mod output;
 mod sockets;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use tambat_os::Spawner;
@@ -18,7 +19,8 @@ use tambat_os::Spawner;
 const STARTING_VERBS: [&str; 2] = ["start", "up"];
 
 fn main() -> ExitCode {
-    let starts = std::env::args_os().skip(1).any(|arg| STARTING_VERBS.iter().any(|verb| arg == *verb));
+    let verb = verb(std::env::args_os().skip(1));
+    let starts = verb.is_some_and(|verb| STARTING_VERBS.iter().any(|starting| verb == *starting));
     let spawner = if starts { Spawner::fork().map(Some) } else { Ok(None) };
     let result = match spawner {
         Ok(spawner) => cli::run(spawner),
@@ -27,4 +29,34 @@ fn main() -> ExitCode {
         ))),
     };
     result.unwrap_or_else(failure::Failure::report)
+}
+
+/// The first word that is not `-d DIR`: clap parses properly, but only after the spawner has been forked.
+fn verb(mut args: impl Iterator<Item = OsString>) -> Option<OsString> {
+    loop {
+        let arg = args.next()?;
+        if arg == "-d" || arg == "--dir" {
+            args.next();
+        } else if !arg.as_encoded_bytes().starts_with(b"-") {
+            return Some(arg);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verb_is_the_first_word_that_is_no_option() {
+        let of = |line: &str| verb(line.split(' ').map(OsString::from)).map(|verb| verb.into_string().unwrap());
+        for line in
+            ["start web", "-d start start", "--dir=x start", "-dx start", "--dir x start -- npm run", "-d . up start"]
+        {
+            assert!(["start", "up"].contains(&of(line).unwrap().as_str()), "{line}");
+        }
+        for line in ["run npm start", "-d start run x", "logs start", "--version", "--dir"] {
+            assert!(of(line).is_none_or(|verb| verb != "start"), "{line}");
+        }
+    }
 }

@@ -14,6 +14,9 @@ use crate::output;
 /// `tambat stop` waits for the end of everything: the longest grace a manifest may ask for is an hour.
 const STOP_LIMIT: Duration = Duration::from_hours(1);
 
+/// When nothing of the app is left, tambat has its last lines to write and its ports to let go.
+const LETTING_GO_LIMIT: Duration = Duration::from_secs(10);
+
 /// `tambat restart [PROCESS]`.
 pub(crate) fn restart(dir: &Path, process: Option<&str>) -> Result<ExitCode, Failure> {
     one(dir, process, "restart")
@@ -73,6 +76,10 @@ async fn stop_all(dir: &Path) -> Result<ExitCode, Failure> {
     let ended = async { while let Some(Ok(_)) = lines.next::<AppStatus>().await {} };
     match tokio::time::timeout(STOP_LIMIT, ended).await {
         Ok(()) => {
+            // The connection ends before tambat itself does, and with it what it holds: its ports.
+            if let Some(pid) = tambat_os::Pid::new(running.status.pid) {
+                tambat_os::signals::wait_for_end(pid, LETTING_GO_LIMIT);
+            }
             output::say(&format!("{} has stopped", running.status.app));
             Ok(ExitCode::SUCCESS)
         }

@@ -147,15 +147,25 @@ fn run_becomes_the_command() {
     assert!(said.stderr.contains("cannot run no-such-command"), "{}", said.stderr);
     app.tambat(&["run", "./Procfile"]).must_be(126);
     // A signal to tambat is a signal to the command: they are one process.
-    let mut child = app.command(&["run", "tambat-fixture", "park"]).spawn().unwrap();
+    let mut child = app.command(&["run", "sh", "-c", "exec tambat-fixture park", "start"]).spawn().unwrap();
     let pid = i32::try_from(child.id()).unwrap();
     until("the command to be there", || {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
         (name.trim() == "tambat-fixture").then_some(())
     });
+    assert_eq!(children(pid), Vec::<String>::new());
     kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
     let status = child.wait().unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
+}
+
+/// Everything whose parent this is, ended or not: a command must not find children that it has not started.
+fn children(pid: i32) -> Vec<String> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let stats = entries.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+    // proc_pid_stat(5): the parent is the second field after the name, which stands in brackets.
+    let of_pid = |stat: &String| stat.rsplit_once(") ").unwrap().1.split(' ').nth(1) == Some(&pid.to_string());
+    stats.filter(of_pid).collect()
 }
 
 #[test]
