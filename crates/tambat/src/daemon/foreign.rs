@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use tambat_api::{AppStatus, Client, PortStatus};
 use tambat_model::{ForeignService, ForeignUrl, Plan, Protocol, Provider, ServicePort, UrlTemplate};
-use tambat_supervisor::Command;
 use tokio::sync::{mpsc, watch};
 
 use super::App;
