@@ -32,5 +32,10 @@ pub(crate) fn try_get(port: u16, path: &str) -> io::Result<Response> {
     let broken = || io::Error::other(format!("not a whole answer: {text:?}"));
     let (head, body) = text.split_once("\r\n\r\n").ok_or_else(broken)?;
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(broken)?;
+    let length =
+        head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+    if length.is_some_and(|length: usize| body.len() < length) {
+        return Err(broken());
+    }
     Ok(Response { status, head: head.to_owned(), body: body.to_owned() })
 }
