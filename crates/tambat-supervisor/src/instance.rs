@@ -104,7 +104,8 @@ impl Instance {
 
     /// Is it on its way out, to be forgotten?
     pub(crate) fn is_leaving(&self) -> bool {
-        matches!(self.state, State::Draining { .. } | State::Stopping { then: Then::Leave, .. } | State::Gone)
+        use State::{Draining, Gone, Stopping};
+        matches!(self.state, Draining { then: Then::Leave, .. } | Stopping { then: Then::Leave, .. } | Gone)
     }
 
     /// Did its user stop it, and may want it back?
@@ -262,9 +263,11 @@ impl Instance {
                 actions.extend(self.after_stop(then, now));
                 actions
             }
-            State::Draining { .. } => {
-                self.state = State::Gone;
-                vec![Action::Tell(News::StopEnded(exit))]
+            State::Draining { then, .. } => {
+                let then = then.clone();
+                let mut actions = vec![Action::Tell(News::StopEnded(exit))];
+                actions.extend(self.after_stop(then, now));
+                actions
             }
             State::Spawning { .. } | State::Binding { turn: Turn::Boot, .. } => self.ended_by_itself(&exit, false, now),
             State::Ready { .. } | State::Binding { .. } => self.ended_by_itself(&exit, true, now),
@@ -285,8 +288,8 @@ impl Instance {
     }
 
     fn on_drained(&mut self, now: Moment) -> Vec<Action> {
-        match self.state {
-            State::Draining { since, .. } if now - since >= DRAIN_SETTLE => self.stop(Then::Leave),
+        match &self.state {
+            State::Draining { since, then, .. } if now - *since >= DRAIN_SETTLE => self.stop(then.clone()),
             _ => Vec::new(),
         }
     }
@@ -297,7 +300,10 @@ impl Instance {
         }
         match &mut self.state {
             State::Binding { .. } => self.overdue(),
-            State::Draining { .. } => self.stop(Then::Leave),
+            State::Draining { then, .. } => {
+                let then = then.clone();
+                self.stop(then)
+            }
             State::Backoff { .. } => {
                 self.restarts = self.restarts.saturating_add(1);
                 self.spawn(now)
@@ -346,19 +352,27 @@ impl Instance {
     }
 
     fn on_retire(&mut self, now: Moment) -> Vec<Action> {
-        match &self.state {
-            State::Ready { pid, endpoints, .. } if !endpoints.is_empty() => {
-                self.state = State::Draining { pid: *pid, since: now, until: now + self.rules.drain };
-                Vec::new()
-            }
-            State::Draining { .. } => Vec::new(),
-            _ => self.stop(Then::Leave),
-        }
+        self.drain(Then::Leave, now)
     }
 
     fn on_restart(&mut self, now: Moment) -> Vec<Action> {
         self.failures.clear();
-        if self.is_alive() { self.stop(Then::Start) } else { self.on_start(now) }
+        if self.is_alive() { self.drain(Then::Start, now) } else { self.on_start(now) }
+    }
+
+    /// Connections are finished first, where there can be any.
+    fn drain(&mut self, then: Then, now: Moment) -> Vec<Action> {
+        match &mut self.state {
+            State::Ready { pid, endpoints, .. } if !endpoints.is_empty() => {
+                self.state = State::Draining { pid: *pid, since: now, until: now + self.rules.drain, then };
+                Vec::new()
+            }
+            State::Draining { then: planned, .. } => {
+                *planned = then;
+                Vec::new()
+            }
+            _ => self.stop(then),
+        }
     }
 
     fn on_kill(&mut self) -> Vec<Action> {

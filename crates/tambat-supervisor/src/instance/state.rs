@@ -16,8 +16,8 @@ pub(crate) enum State {
     Binding { pid: i32, since: Moment, seen: Sight, turn: Turn },
     /// It runs and is ready. A worker has no endpoints until it binds its port.
     Ready { pid: i32, endpoints: Vec<Endpoint>, after: std::time::Duration },
-    /// It takes no new connection.
-    Draining { pid: i32, since: Moment, until: Moment },
+    /// It takes no new connection; when those it has have ended it is stopped, and what then.
+    Draining { pid: i32, since: Moment, until: Moment, then: Then },
     /// It was told to stop, and what then. `killed`: by force, which it had no chance to obey.
     Stopping { pid: Option<i32>, then: Then, killed: bool },
     /// It is started again at this moment.

@@ -103,7 +103,7 @@ fn states() -> Vec<State> {
         binding(Turn::Reload),
         binding(Turn::Overdue),
         ready(endpoints()),
-        State::Draining { pid: PID, since: EARLIER, until: NOW },
+        State::Draining { pid: PID, since: EARLIER, until: NOW, then: Then::Leave },
         stopping(Then::Stay),
         stopping(Then::Leave),
         stopping(Then::Start),
@@ -127,7 +127,7 @@ fn describe(state: &State) -> String {
             format!("BINDING {turn:?} ({})", text.split([' ', '(']).next().unwrap())
         }
         State::Ready { endpoints, after, .. } => format!("READY at {} after {after:?}", endpoints.len()),
-        State::Draining { until, .. } => format!("DRAINING for {}", after(*until)),
+        State::Draining { until, then, .. } => format!("DRAINING for {}, then {then:?}", after(*until)),
         State::Stopping { pid, then, killed } => {
             let then = match then {
                 Then::Fail { cause, code } => format!("Fail {code} {cause:.40}"),
@@ -245,17 +245,17 @@ fn what_follows_from_each_event_in_each_state() {
         exited killed: BACKOFF for 250ms (137); tell Again
         refused: BINDING Reload
         stop: STOPPING, then Stay; stop
-        retire: DRAINING for 2s
-        restart: STOPPING, then Start; stop
+        retire: DRAINING for 2s, then Leave
+        restart: DRAINING for 2s, then Start
         kill: STOPPING by force, then Stay; kill
-    DRAINING for 0ns
+    DRAINING for 0ns, then Leave
         exited 0: GONE; tell StopEnded
         exited 1: GONE; tell StopEnded
         exited killed: GONE; tell StopEnded killed
         drained: STOPPING, then Leave; stop
         elapsed: STOPPING, then Leave; stop
         stop: STOPPING, then Leave; stop
-        restart: STOPPING, then Start; stop
+        restart: DRAINING for 0ns, then Start
         kill: STOPPING by force, then Leave; kill
     STOPPING, then Stay
         start: STOPPING, then Start
@@ -354,8 +354,8 @@ fn what_follows_in_the_life_of_a_worker() {
         exited killed: BACKOFF for 250ms (137); tell Again
         refused: READY at 0 after 1s
         stop: STOPPING, then Stay; stop
-        retire: DRAINING for 2s
-        restart: STOPPING, then Start; stop
+        retire: DRAINING for 2s, then Leave
+        restart: DRAINING for 2s, then Start
         kill: STOPPING by force, then Stay; kill
     ");
 }
