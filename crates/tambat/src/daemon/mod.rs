@@ -36,8 +36,8 @@ pub(crate) use service::{Bound, bind, unseen_template, wanted_base};
 pub(crate) use state::StateDir;
 pub(crate) use terminal::Look;
 
-/// So many lines of the app may wait for the journal; then whoever writes waits.
-const OUTPUT_LINES_MAX: usize = 256;
+/// So many lines of the app may wait for the journal; then whoever writes waits. A line has 64 KiB at most: 2 MiB.
+const OUTPUT_LINES_MAX: usize = 32;
 
 /// Everything that a start needs, decided and held.
 #[derive(Debug)]
@@ -266,10 +266,7 @@ async fn run_to_the_end(
             outcome = supervisor.outcome() => {
                 return Ok(match outcome {
                     Outcome::Stopped => ExitCode::SUCCESS,
-                    Outcome::Ended { code } => {
-                        app.sayer.say(format!("every process has ended; the first code that is not 0: {code}").replace("; the first code that is not 0: 0", ""));
-                        ExitCode::from(code)
-                    }
+                    Outcome::Ended { code } => ended(app, code).await,
                 });
             }
             event = signals.next() => match event {
@@ -291,6 +288,14 @@ async fn run_to_the_end(
             },
         }
     }
+}
+
+/// Every process has come to its end.
+async fn ended(app: &App, code: u8) -> ExitCode {
+    let which = if code == 0 { String::new() } else { format!("; the first code that is not 0: {code}") };
+    app.sayer.say(format!("every process has ended{which}"));
+    routes::last_words(app).await;
+    ExitCode::from(code)
 }
 
 /// A signal that arrived.

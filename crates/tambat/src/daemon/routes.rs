@@ -1,6 +1,7 @@
 //! From world to route table, and from the router back to the supervisor.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tambat_model::{ForeignService, RouteTable, ServicePort, foreign_route, route_table};
 use tambat_router::RouterReport;
@@ -8,6 +9,12 @@ use tambat_supervisor::Command;
 use tokio::sync::{mpsc, watch};
 
 use super::{App, foreign};
+
+/// A client that has asked gets its answer in milliseconds.
+const LAST_WORDS_MAX: Duration = Duration::from_millis(500);
+
+/// The router does not say when a connection has ended; this is looked at once in the life of an app.
+const LAST_WORDS_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Publishes a new table after every change of the world, the wiring or other apps.
 pub(crate) async fn publish(
@@ -39,6 +46,16 @@ pub(crate) async fn publish(
             changed = foreign.changed() => if changed.is_err() { return },
             changed = rewired.changed() => if changed.is_err() { return },
         }
+    }
+}
+
+/// Waits until those who waited have been told why nobody serves them any more, but not for one that does not listen.
+pub(crate) async fn last_words(app: &App) {
+    let ports: Vec<ServicePort> = app.wiring().service_ports.iter().map(|(_, port)| port).collect();
+    let is_open = || ports.iter().filter_map(|port| app.router.counters(*port)).any(|counters| counters.open > 0);
+    let limit = tokio::time::Instant::now() + LAST_WORDS_MAX;
+    while is_open() && tokio::time::Instant::now() < limit {
+        tokio::time::sleep(LAST_WORDS_INTERVAL).await;
     }
 }
 
