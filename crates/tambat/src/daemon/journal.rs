@@ -108,11 +108,13 @@ impl Journal {
         Self { task: tokio::spawn(writer.run(inlets, stopped)), stop: Some(stop) }
     }
 
-    /// Takes what is still on its way and ends.
+    /// Takes what is still on its way and ends; what a reader that has stopped does not take is left out.
     pub(crate) async fn finish(mut self) {
         drop(self.stop.take());
-        if let Ok(terminal) = self.task.await {
-            terminal.finish();
+        match tokio::time::timeout(FLUSH_LIMIT, &mut self.task).await {
+            Ok(Ok(terminal)) => terminal.finish(),
+            // Its reader has stopped: what it has not taken by now it is not going to take.
+            Ok(Err(_)) | Err(_) => self.task.abort(),
         }
     }
 }

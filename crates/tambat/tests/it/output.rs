@@ -141,8 +141,9 @@ fn the_lines_of_the_last_run_can_be_read_when_it_is_over() {
 
 #[test]
 fn a_reader_that_has_stopped_slows_the_app_down_and_nothing_else() {
-    let app = AppDir::procfile(&format!("web: tambat-fixture serve\nloud: tambat-fixture big-line {TEN_MB}\n"));
-    // Held open and never read: a pipe has room for 64 KiB.
+    let far_more = 20 * TEN_MB;
+    let app = AppDir::procfile(&format!("web: tambat-fixture serve\nloud: tambat-fixture big-line {far_more}\n"));
+    // Held open and never read: the pipe has room for 64 KiB, and so many lines may wait for it.
     let (_unread, stdout) = std::io::pipe().unwrap();
     let (words, stderr) = std::io::pipe().unwrap();
     let mut command = app.command(&["start", "-p", "0"]);
@@ -151,6 +152,7 @@ fn a_reader_that_has_stopped_slows_the_app_down_and_nothing_else() {
     until("it to run", || (app.tambat(&["wait", "web"]).code == 0).then_some(()));
     assert_eq!(running.get("web", "/").body, "web.1");
     assert_eq!(app.process("loud")["state"], "running", "it waits to be read");
+    assert!(memory_peak_kib(running.pid()) * 1024 < far_more / 2);
     assert_eq!(running.stop(), 0);
 }
 
