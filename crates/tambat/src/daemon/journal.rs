@@ -16,8 +16,8 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::logstore::LogStore;
 use super::terminal::Look;
 
-/// So many lines may wait for the terminal; then whoever writes waits.
-const TERMINAL_LINES_MAX: usize = 256;
+/// So many lines may wait for the terminal; then whoever writes waits. A line has 64 KiB at most: 2 MiB.
+const TERMINAL_LINES_MAX: usize = 32;
 
 /// So many lines a follower may lag behind before it misses some, and is told so.
 const FOLLOWER_LINES_MAX: usize = 4096;
