@@ -2,16 +2,17 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
+use crate::Pid;
 use crate::context::cannot;
 
-/// Held while it lives; the kernel lets it go when the process ends in any way. Nothing is written to the file, and
-/// it is never removed: removing a lock file lets two hold "the" lock.
+/// Held while it lives; the kernel lets it go when the process ends in any way. The file holds no more than
+/// [`Lock::leave_note`] writes, and it is never removed: removing a lock file lets two hold "the" lock.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -29,12 +30,28 @@ impl Lock {
             .open(path)
             .map_err(|e| cannot(what(), e))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(e)) => Err(cannot(what(), e)),
         }
     }
+
+    /// Leaves a note for whoever holds the lock next: which process may outlive this one for a while.
+    pub fn leave_note(&self, pid: Pid) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.write_all_at(pid.to_string().as_bytes(), 0)
+    }
+
+    /// The note that the last holder left; the process may have ended long ago, and its number be another's.
+    pub fn note(&self) -> Option<Pid> {
+        let mut text = [0; NOTE_BYTES_MAX];
+        let read = self.file.read_at(&mut text, 0).ok()?;
+        Pid::new(std::str::from_utf8(&text[..read]).ok()?.trim().parse().ok()?)
+    }
 }
+
+/// A pid has ten digits at most.
+const NOTE_BYTES_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -47,6 +64,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.lock");
         let first = Lock::try_exclusive(&path).unwrap().expect("nobody holds it");
+        assert_eq!(first.note(), None);
+        first.leave_note(Pid::new(1_234_567).unwrap()).unwrap();
+        first.leave_note(Pid::own()).unwrap();
+        assert_eq!(first.note(), Some(Pid::own()));
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert!(Lock::try_exclusive(&path).unwrap().is_none());
         drop(first);

@@ -64,6 +64,15 @@ pub enum ChildOutput {
 /// tambat has ended.
 const FAREWELL_MAX: Duration = Duration::from_millis(200);
 
+/// What a spawner is called in process lists.
+const NAME: &std::ffi::CStr = c"tambat-spawn";
+
+/// Is this process a spawner that has not ended? It lives for as long as anything that it started does.
+pub fn is_spawner(pid: Pid) -> bool {
+    crate::signals::is_alive(pid)
+        && crate::process_info(pid).is_some_and(|info| info.name.as_bytes() == NAME.to_bytes())
+}
+
 impl Spawner {
     /// Forks the spawner. Must be called before any thread exists (else an error) and before limits are raised, for
     /// every command inherits the spawner's. The spawner lets go of all files, of the terminal and of the current
@@ -182,7 +191,7 @@ fn serve(control: OwnedFd, null: &File) -> u8 {
     // Where SIGCHLD is ignored, children end without a word. Keepers inherit this.
     sys::reset_signal_actions();
     let _ = prctl::set_child_subreaper(true);
-    let _ = prctl::set_name(c"tambat-spawn");
+    let _ = prctl::set_name(NAME);
     match Service::new(control).and_then(Service::run) {
         Ok(()) => 0,
         Err(_) => 1,

@@ -2,6 +2,8 @@
 
 use std::os::fd::AsFd;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
 use crate::sys;
 
 /// A terminal's size in character cells.
@@ -18,6 +20,13 @@ pub fn size(fd: impl AsFd) -> Option<WinSize> {
     sys::window_size(fd.as_fd()).ok().filter(|size| size.rows > 0 && size.cols > 0)
 }
 
+/// Has whoever reads this pipe or socket gone away? A writer that has nothing to write does not learn it otherwise.
+pub fn reader_has_gone(fd: impl AsFd) -> bool {
+    let mut asked = [PollFd::new(fd.as_fd(), PollFlags::empty())];
+    let answered = poll(&mut asked, PollTimeout::ZERO).is_ok();
+    answered && asked[0].revents().is_some_and(|events| events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP))
+}
+
 /// Leaves the terminal: begins a session of its own, so that no hang-up and no Ctrl-C reaches this process. Fails for a
 /// process that leads its group.
 pub fn leave() -> std::io::Result<()> {
@@ -27,6 +36,14 @@ pub fn leave() -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reader_that_goes_is_seen_by_who_does_not_write() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        assert!(!reader_has_gone(&writer));
+        drop(reader);
+        assert!(reader_has_gone(&writer));
+    }
 
     #[test]
     fn only_a_terminal_has_a_size() {

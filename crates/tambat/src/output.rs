@@ -41,7 +41,12 @@ fn wrap(line: &str, columns: usize) -> String {
 
 /// A fact.
 pub(crate) fn print(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    let _ = try_print(text);
+}
+
+/// A fact, for those who have more of them and stop when nobody reads any more.
+pub(crate) fn try_print(text: &str) -> std::io::Result<()> {
+    writeln!(std::io::stdout().lock(), "{text}")
 }
 
 /// A fact as JSON.

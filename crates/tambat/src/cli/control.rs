@@ -46,8 +46,14 @@ pub(crate) fn scale(dir: &Path, counts: &[String]) -> Result<ExitCode, Failure> 
     let pairs: Vec<(&str, u16)> = pairs.collect::<Result<_, _>>()?;
     block_on(async {
         let running = Running::find(dir).await?;
-        for (name, _) in &pairs {
+        for (name, count) in &pairs {
             running.process_or_default(Some(name))?;
+            let stateful = running.status.processes.iter().any(|p| p.name == *name && p.stateful);
+            if stateful && *count > 1 {
+                return Err(Failure::usage(format!(
+                    "cannot scale {name} to {count}: it is stateful, and two instances on its data would destroy it"
+                )));
+            }
         }
         for (name, instances) in pairs {
             let path = running.path(&format!("processes/{name}/scale"));
@@ -77,8 +83,13 @@ async fn stop_all(dir: &Path) -> Result<ExitCode, Failure> {
     match tokio::time::timeout(STOP_LIMIT, ended).await {
         Ok(()) => {
             // The connection ends before tambat itself does, and with it what it holds: its ports.
-            if let Some(pid) = tambat_os::Pid::new(running.status.pid) {
-                tambat_os::signals::wait_for_end(pid, LETTING_GO_LIMIT);
+            let pid = running.status.pid;
+            let ended = |pid| tambat_os::signals::wait_for_end(pid, LETTING_GO_LIMIT);
+            if !tambat_os::Pid::new(pid).is_none_or(ended) {
+                return Err(Failure::timed_out(format!(
+                    "nothing of {} runs, but tambat (pid {pid}) has not ended",
+                    running.status.app
+                )));
             }
             output::say(&format!("{} has stopped", running.status.app));
             Ok(ExitCode::SUCCESS)

@@ -16,13 +16,15 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// The app of this directory or the nearest one above it. Fails loudly when it does not run.
+    /// The app of this directory or the nearest one above it. Fails loudly when it does not run: where an app is
+    /// written down, none further up is meant.
     pub(crate) async fn find(dir: &Path) -> Result<Self, Failure> {
         let sockets = sockets()?;
         for ancestor in dir.ancestors() {
             let client = Client::new(sockets.socket(ancestor));
             match client.status().await {
                 Ok(status) => return Ok(Self { client, status }),
+                Err(ClientError::NotRunning) if is_app(ancestor) => return Err(not_running(ancestor)),
                 Err(ClientError::NotRunning) => {}
                 Err(other) => return Err(other.into()),
             }
@@ -66,6 +68,11 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 /// Where this user's control sockets are.
 pub(crate) fn sockets() -> Result<Sockets, Failure> {
     Sockets::open(std::env::var_os("XDG_RUNTIME_DIR").as_deref()).map_err(|error| Failure::new(error.to_string()))
+}
+
+/// Is an app written down in this very directory?
+fn is_app(dir: &Path) -> bool {
+    [tambat_manifest::MANIFEST, tambat_manifest::PROCFILE].iter().any(|file| dir.join(file).is_file())
 }
 
 fn not_running(dir: &Path) -> Failure {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tambat_api::Client;
 use tambat_manifest::Diagnostic;
@@ -16,6 +17,9 @@ use crate::daemon::{self, Look, Start, StateDir};
 use crate::failure::Failure;
 use crate::sockets::Sockets;
 use crate::{layers, output};
+
+/// What a killed tambat has left ends within its grace; nobody waits longer than this for it.
+const LAST_RUN_LIMIT: Duration = Duration::from_mins(1);
 
 /// `tambat start [PROCESS[=N]...]` and `tambat start -- CMD`.
 pub(crate) fn run(dir: &Path, args: &StartArgs, spawner: Option<Spawner>) -> Result<ExitCode, Failure> {
@@ -34,16 +38,8 @@ pub(crate) fn run(dir: &Path, args: &StartArgs, spawner: Option<Spawner>) -> Res
     }
     let sockets = sockets()?;
     let lock = lock(&sockets, &plan)?;
-    let state = StateDir::of(plan.dir()).ok().filter(|state| match state.create() {
-        Ok(()) => true,
-        Err(error) => {
-            output::say(&format!(
-                "tambat: cannot use {}: {error}; logs and attachments are not kept",
-                state.path().display()
-            ));
-            false
-        }
-    });
+    await_last_run(&lock, &plan, &spawner)?;
+    let state = state(&plan);
     let bound = daemon::bind(&plan, &args.ports, layers.port.as_ref(), &args.host, state.as_ref())?;
     let look = look(args, &plan, &formation);
     let start = Start {
@@ -60,6 +56,16 @@ pub(crate) fn run(dir: &Path, args: &StartArgs, spawner: Option<Spawner>) -> Res
         look,
     };
     daemon::run(start, spawner)
+}
+
+/// Where the app's logs and attachments are kept. An app runs without such a place, too.
+fn state(plan: &Plan) -> Option<StateDir> {
+    let made = StateDir::of(plan.dir()).and_then(|state| match state.create() {
+        Ok(()) => Ok(state),
+        Err(error) => Err(std::io::Error::new(error.kind(), format!("{}: {error}", state.path().display()))),
+    });
+    let said = |error: &std::io::Error| output::say(&format!("tambat: logs and attachments are not kept: {error}"));
+    made.inspect_err(said).ok()
 }
 
 /// What is worth saying, and keeps nothing from starting.
@@ -119,13 +125,32 @@ fn lock(sockets: &Sockets, plan: &Plan) -> Result<Lock, Failure> {
                     status.processes.iter().flat_map(|p| &p.ports).map(|p| p.url.as_str()).next().unwrap_or("no port");
                 format!("as pid {}, at {url}", status.pid)
             }
-            Err(_) => "and is just starting or stopping".to_owned(),
+            Err(_) => {
+                return Failure::new(format!("{} is just starting or stopping: try again in a moment", plan.name()));
+            }
         };
         Failure::new(format!(
             "{} already runs {who}: `tambat ps` shows it, `tambat stop` stops it, `tambat restart` restarts a process",
             plan.name()
         ))
     })
+}
+
+/// Two instances on one data directory destroy it: what a killed tambat has left is given the time to end.
+fn await_last_run(lock: &Lock, plan: &Plan, spawner: &Spawner) -> Result<(), Failure> {
+    if let Some(last) = lock.note().filter(|last| *last != spawner.pid() && tambat_os::spawner::is_spawner(*last)) {
+        output::say(&format!("tambat: the last run of {} is still stopping (pid {last}): waiting for it", plan.name()));
+        if !tambat_os::signals::wait_for_end(last, LAST_RUN_LIMIT) {
+            let limit = LAST_RUN_LIMIT.as_secs();
+            return Err(Failure::timed_out(format!(
+                "cannot start {}: its last run has not ended within {limit} s (pid {last}): end it, or try again later",
+                plan.name()
+            )));
+        }
+    }
+    // A note that cannot be left costs the next run this caution and nothing else.
+    let _ = lock.leave_note(spawner.pid());
+    Ok(())
 }
 
 fn look(args: &StartArgs, plan: &Plan, formation: &BTreeMap<ProcessName, u16>) -> Look {

@@ -14,7 +14,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tambat_api::{Attach, Done, EnvironmentReport, ErrorBody, LogRecord, Scale, VariableReport};
-use tambat_model::{Gate, ProcessName, redact};
+use tambat_model::{Gate, INSTANCES_MAX, ProcessName, redact};
 use tambat_supervisor::Command;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, oneshot};
@@ -173,6 +173,10 @@ async fn of_process(
         }
         (&Method::POST, "scale") => {
             let Scale { instances } = body(request).await?;
+            if instances > INSTANCES_MAX {
+                let why = format!("cannot scale {name} to {instances}: {INSTANCES_MAX} instances are the most");
+                return Err(Trouble::new(StatusCode::BAD_REQUEST, why));
+            }
             if instances > 1 && app.plan.process(&name).is_some_and(|p| p.stateful) {
                 let why = format!(
                     "cannot scale {name} to {instances}: it is stateful, and two instances on its data would destroy it"

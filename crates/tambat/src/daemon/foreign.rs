@@ -20,6 +20,9 @@ const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
 /// The same, while a connection waits for it.
 const SEARCH_INTERVAL_WANTED: Duration = Duration::from_millis(50);
 
+/// A running tambat answers at once; one that hangs must not keep us from the others.
+const ASK_LIMIT: Duration = Duration::from_millis(300);
+
 /// At the start, other apps get this long to say how their handles are written.
 const SETTLE_LIMIT: Duration = Duration::from_millis(500);
 
@@ -155,7 +158,8 @@ async fn find(app: &App, provider: &Provider) -> Found {
     let mut found = Found::NotRunning;
     for socket in app.sockets.all() {
         let client = Client::new(socket);
-        let Ok(status) = client.get::<AppStatus>("/apps?reveal=true").await else { continue };
+        let asked = tokio::time::timeout(ASK_LIMIT, client.get::<AppStatus>("/apps?reveal=true")).await;
+        let Ok(Ok(status)) = asked else { continue };
         if status.app != name.as_str() {
             continue;
         }

@@ -36,6 +36,8 @@ enum Unbound {
 
 /// Where service ports should begin: `-p`, else `PORT` of `.env`, else of the shell, else 5000.
 pub(crate) fn wanted_base(args: &PortArgs, port: Option<&Layer>) -> Result<Base, Failure> {
+    // `PORT=` says nothing.
+    let port = port.filter(|layer| !layer.value.trim().is_empty());
     let number = match (args.port, port) {
         (Some(0), _) => return Ok(Base::Kernel),
         (Some(port), _) => port,

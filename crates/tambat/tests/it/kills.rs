@@ -139,3 +139,19 @@ fn what_hides_by_its_environment_is_ended_too() {
     running.nothing_left(Duration::from_secs(8));
     assert!(!hidden.exists(), "{}", hidden.display());
 }
+
+/// Two instances on one data directory destroy it: what a killed tambat has left is waited for.
+#[test]
+fn a_start_after_a_kill_waits_for_what_is_left_of_the_last_run() {
+    let app = AppDir::manifest(
+        "[processes.web]\ncommand = \"trap '' TERM; exec tambat-fixture serve --alone data.lock\"\nstop = { grace = \"700ms\" }\n",
+    );
+    let mut first = app.start(&[]);
+    first.ready(&["web"]);
+    first.kill_9();
+    let mut second = app.start(&[]);
+    second.err_line("the last run of shop is still stopping");
+    second.ready(&["web"]);
+    assert_eq!(second.stop(), 0);
+    assert!(second.stderr().iter().chain(&second.stdout()).all(|line| !line.contains("two at once")));
+}

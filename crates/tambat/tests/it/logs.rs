@@ -84,6 +84,16 @@ fn of_the_last_run_when_it_does_not_run_any_more() {
 fn a_reader_that_goes_away_is_no_failure_of_the_app() {
     let (app, mut running) = talkers(&[]);
     assert_eq!(app.shell("tambat logs | head -n 1").must_be(0).stdout.lines().count(), 1);
+    assert_eq!(app.shell("tambat logs -f | head -n 1").must_be(0).stdout.lines().count(), 1);
     running.get("web", "/");
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn what_tambat_said_can_be_asked_for_by_its_name() {
+    let (app, mut running) = talkers(&[]);
+    let said = app.tambat(&["logs", "tambat"]).must_be(0).stdout;
+    assert!(said.contains("http://localhost:"), "{said}");
+    assert!(said.lines().all(|line| line.contains("tambat ")), "{said}");
     assert_eq!(running.stop(), 0);
 }

@@ -33,7 +33,7 @@ fn what_ignores_term_is_killed_after_its_grace() {
 
 #[test]
 fn a_second_signal_kills_at_once() {
-    let app = deaf("1h");
+    let app = deaf("60s");
     let mut running = app.start(&[]);
     running.ready(&["web"]);
     running.signal(Signal::SIGINT);

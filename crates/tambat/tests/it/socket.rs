@@ -136,6 +136,8 @@ fn a_body_that_is_too_long_or_wrong_is_refused_and_not_repeated() {
         assert_eq!(status, 400, "{answer}");
         assert!(error(&answer).contains("cannot read the request") && !answer.contains("geheim"), "{answer}");
     }
+    let (status, answer) = request(&app, "POST", scale, "{\"instances\":3000}");
+    assert_eq!((status, error(&answer).contains("1000 instances are the most")), (400, true), "{answer}");
     let long = format!("{{\"name\":\"{}\",\"url\":\"\"}}", "x".repeat(100 * 1024));
     let (status, answer) = request(&app, "POST", "/apps/shop/attachments", &long);
     assert_eq!((status, error(&answer).contains("cannot read the request")), (400, true), "{answer}");

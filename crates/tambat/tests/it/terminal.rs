@@ -64,7 +64,7 @@ fn the_apps_own_port_is_followed_by_where_people_reach_it() {
 fn control_c_reaches_tambat_alone_and_the_second_one_kills() {
     let app = AppDir::manifest(
         "[processes.web]\ncommand = \"trap 'echo got int' INT; trap '' TERM; tambat-fixture serve & while :; do wait; done\"\n\
-         stop = { grace = \"1h\" }\n",
+         stop = { grace = \"60s\" }\n",
     );
     let (mut terminal, mut running) = Terminal::start(&app, 30, 100, &[]);
     running.ready(&["web"]);

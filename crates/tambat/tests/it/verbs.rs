@@ -340,3 +340,36 @@ fn the_manual_has_every_verb_and_every_key() {
         assert!(said.stdout.contains("tambat") && said.stderr.is_empty(), "{}", said.stderr);
     }
 }
+
+#[test]
+fn a_verb_in_an_app_that_does_not_run_leaves_the_app_around_it_alone() {
+    let app = AppDir::procfile("web: exec tambat-fixture serve\n")
+        .file("inner/Procfile", "web: exec tambat-fixture serve\n")
+        .file("folder/x", "");
+    let mut running = app.start(&[]);
+    running.ready(&["web"]);
+    for verb in ["stop", "url", "ps"] {
+        let output = app.tambat_in("inner", &[verb]).must_be(1);
+        assert!(output.stderr.contains("no app runs in"), "{}", output.stderr);
+    }
+    app.tambat_in("folder", &["url"]).must_be(0);
+    assert_eq!(running.get("web", "/").body, "web.1");
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn start_in_the_background_leaves_no_file_behind_and_no_false_hope() {
+    let app = AppDir::manifest(
+        "[processes.web]\ncommand = \"tambat-fixture say no-database; exit 5\"\nrestart = \"never\"\n",
+    );
+    let said = app.tambat(&["start", "-p", "0", "--detach"]).must_be(1);
+    assert!(said.stderr.contains("(nothing of it runs any more)"), "{}", said.stderr);
+    assert!(!said.stderr.contains("goes on"), "{}", said.stderr);
+    until("the end of the spawner", || app.processes().is_empty().then_some(()));
+    let left: Vec<String> = fs::read_dir(app.state_dir())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("detached"))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+}
