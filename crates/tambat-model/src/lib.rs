@@ -20,6 +20,7 @@ mod route;
 #[cfg(test)]
 mod sample;
 mod shell;
+mod text;
 mod url;
 mod uses;
 mod world;
@@ -37,5 +38,6 @@ pub use problem::{Place, Problem, Severity, closest};
 pub use protocol::{Protocol, UnknownProtocol};
 pub use route::{Admission, ForeignService, Route, RouteTable, Target, foreign_route, route_table};
 pub use shell::shell_command;
-pub use url::{ResourceUrl, TemplateError, UrlError, UrlTemplate, redact};
+pub use text::{colours_only, plain};
+pub use url::{ResourceUrl, TemplateError, UrlError, UrlTemplate, redact, redact_all};
 pub use world::{Admitted, Cause, Endpoint, Gate, InstanceView, Load, Phase, ProcessView, World};

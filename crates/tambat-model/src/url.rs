@@ -89,8 +89,8 @@ impl fmt::Display for ResourceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.as_str();
         match self.password_range() {
-            Some(range) => f.pad(&format!("{}{REDACTED}{}", &text[..range.start], &text[range.end..])),
-            None => f.pad(text),
+            Some(range) => f.pad(&redact_all(&format!("{}{REDACTED}{}", &text[..range.start], &text[range.end..]))),
+            None => f.pad(&redact_all(text)),
         }
     }
 }
@@ -101,11 +101,98 @@ impl fmt::Debug for ResourceUrl {
     }
 }
 
-/// A value as it may be shown: where it is a URL with a password, the password is hidden.
+/// A value as it may be shown: where it is a URL, or holds some, no password is left in it. A secret is what stands
+/// after the colon of a userinfo (RFC 3986 §3.2.1), and the value of a [secret key](SECRET_KEYS) in a query.
 pub fn redact(value: &str) -> String {
     match value.parse::<ResourceUrl>() {
         Ok(url) => url.to_string(),
-        Err(_) => redact_roughly(value),
+        Err(_) => redact_all(&redact_roughly(value)),
+    }
+}
+
+/// A text such as a command as it may be shown: as [`redact`], for every URL in it. A URL ends at a blank, or at the
+/// quote that stands before it. Where it is not clear what is a password, too much is hidden.
+pub fn redact_all(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(AFTER_SCHEME) {
+        let (before, url) = rest.split_at(at + AFTER_SCHEME.len());
+        shown.push_str(before);
+        let scheme = scheme_at_end(&rest[..at]);
+        let quote = rest[..at - scheme].chars().next_back().filter(|c| matches!(c, '"' | '\'' | '`'));
+        let end = url.find(|c: char| c.is_whitespace() || Some(c) == quote).unwrap_or(url.len());
+        // In a list, the next one begins before this ends.
+        let next = url[..end].find(AFTER_SCHEME).map(|at| at - scheme_at_end(&url[..at]));
+        let (url, after) = url.split_at(next.unwrap_or(end));
+        let (url, query) = url.find('?').map_or((url, ""), |at| url.split_at(at));
+        match password_in(url, query) {
+            Some(Hidden::Within(range)) => {
+                shown.push_str(&format!("{}{REDACTED}{}", &url[..range.start], &url[range.end..]));
+                push_query(&mut shown, query);
+            }
+            Some(Hidden::IntoQuery { from, to }) => {
+                shown.push_str(&format!("{}{REDACTED}", &url[..from]));
+                push_query(&mut shown, &query[to..]);
+            }
+            None => {
+                shown.push_str(url);
+                push_query(&mut shown, query);
+            }
+        }
+        rest = after;
+    }
+    shown.push_str(rest);
+    shown
+}
+
+/// What stands between a scheme and an authority.
+const AFTER_SCHEME: &str = "://";
+
+/// Keys of a query that end so have a secret for a value (`sslpassword`, `access_token`).
+const SECRET_KEYS: [&str; 4] = ["password", "passwd", "token", "secret"];
+
+/// Where a password is, in a URL that has been cut at its `?`.
+enum Hidden {
+    /// Before the query.
+    Within(std::ops::Range<usize>),
+    /// It has a `?` in it: from here before the `?` to there after it.
+    IntoQuery { from: usize, to: usize },
+}
+
+/// How many bytes of a scheme (RFC 3986 §3.1) stand at the end.
+fn scheme_at_end(text: &str) -> usize {
+    let rest = text.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    text.len() - rest.len()
+}
+
+/// The password of a URL without its scheme. It ends at the authority's last `@`; where there is none, the password may
+/// hold a `/`, `?` or `#` that should have been encoded, unless what stands after the colon is a port.
+fn password_in(url: &str, query: &str) -> Option<Hidden> {
+    let authority = &url[..url.find(['/', '#']).unwrap_or(url.len())];
+    if let Some(at) = authority.rfind('@') {
+        return authority[..at].find(':').map(|colon| Hidden::Within(colon + 1..at));
+    }
+    let colon = if authority.starts_with('[') { authority.find("]:")? + 1 } else { authority.find(':')? };
+    let port = &authority[colon + 1..];
+    if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    match (query.rfind('@'), url.rfind('@')) {
+        (Some(to), _) => Some(Hidden::IntoQuery { from: colon + 1, to }),
+        (None, Some(at)) => Some(Hidden::Within(colon + 1..at)),
+        (None, None) => None,
+    }
+}
+
+/// Adds a query, and the fragment after it, without the values of its secret keys.
+fn push_query(shown: &mut String, query: &str) {
+    for pair in query.split_inclusive(['&', ';', '#']) {
+        let end = pair.trim_end_matches(['&', ';', '#']).len();
+        let key = pair[..end].split_once('=').map(|(key, _)| key.to_ascii_lowercase());
+        match key.filter(|key| SECRET_KEYS.iter().any(|secret| key.ends_with(secret))) {
+            Some(key) => shown.push_str(&format!("{}={REDACTED}{}", &pair[..key.len()], &pair[end..])),
+            None => shown.push_str(pair),
+        }
     }
 }
 
@@ -214,6 +301,47 @@ mod tests {
         assert_eq!(redact("postgres://u:se cret@h"), "postgres://u:***@h");
         assert_eq!(redact("postgres://u:p@ss@h"), "postgres://u:***@h");
         assert_eq!(redact("plain"), "plain");
+    }
+
+    #[test]
+    fn no_url_in_a_command_shows_its_password() {
+        for (text, shown) in [
+            ("redis-cli -u redis://:hunter4@h:1", "redis-cli -u redis://:***@h:1"),
+            ("a redis://:x@h b redis://u:y@i/0 c", "a redis://:***@h b redis://u:***@i/0 c"),
+            ("redis://:x@h,redis://:y@i", "redis://:***@h,redis://:***@i"),
+            ("A='redis://:x@h' B=\"redis://:y'z@i\" c", "A='redis://:***@h' B=\"redis://:***@i\" c"),
+            ("x postgres://u:p/s@h/d", "x postgres://u:***@h/d"),
+            ("x postgres://u:p?s@h/d?token=z", "x postgres://u:***@h/d?token=***"),
+            ("x postgres://u:p@s@h", "x postgres://u:***@h"),
+            ("x http://h/?a=1&Token=x&b=2&sslpassword=y#f", "x http://h/?a=1&Token=***&b=2&sslpassword=***#f"),
+            ("http://h/?client_secret=x;passwd=y z", "http://h/?client_secret=***;passwd=*** z"),
+        ] {
+            assert_eq!(redact_all(text), shown);
+            assert_eq!(redact_all(shown), shown, "once is enough");
+        }
+        for text in [
+            "echo me@example.com: hello",
+            "curl http://localhost:3000/@user?mail=a@b",
+            "curl http://[::1]:80/@user",
+            "psql postgres://app@{host}:{port}/shop",
+            "curl http://localhost:$PORT/ready",
+            "://",
+        ] {
+            assert_eq!(redact_all(text), text);
+        }
+        assert_eq!(redact("redis://:x@h,redis://:y@i"), "redis://:***@h,redis://:***@i");
+        assert_eq!(redact("postgres://h/d?user=u&password=x"), "postgres://h/d?user=u&password=***");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn redaction_takes_any_text_and_leaves_no_password(
+            text in "([a-z:/@?&=#\"' é\\[\\]]|://|token=){0,40}", password in "[A-Z]([A-Z@&:!]{0,6}|[A-Z/?#&:!]{0,6})Q"
+        ) {
+            let _ = (redact(&text), redact_all(&text));
+            let shown = redact_all(&format!("{text} redis://:{password}@h {text}"));
+            proptest::prop_assert!(password.contains("://") || !shown.contains('Q'), "{shown}");
+        }
     }
 
     #[test]
