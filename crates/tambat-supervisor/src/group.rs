@@ -119,13 +119,14 @@ impl Group {
         if self.waived { Vec::new() } else { self.start(now) }
     }
 
-    /// Makes it so many: new ones are started, those too many are retired.
+    /// Makes it so many: new ones are started, those too many are retired, and who was stopped or has come to its end is
+    /// wanted again.
     pub(crate) fn scale(&mut self, desired: u16, now: Moment) -> Vec<Todo> {
         self.desired = allowed(&self.plan, desired);
         self.waived = false;
         let desired = self.desired;
         let mut todo = self.each(&Event::Retire, now, |i| i.name().number.get() > desired);
-        todo.extend(self.each(&Event::Start, now, Instance::is_held));
+        todo.extend(self.each(&Event::Start, now, |i| i.is_held() || is_over(i)));
         todo.extend(self.start(now));
         todo
     }
@@ -261,6 +262,11 @@ impl Group {
         let ids: Vec<SlotId> = self.slots.iter().filter(|(_, i)| which(i)).map(|(id, _)| *id).collect();
         ids.into_iter().flat_map(|id| self.on(id, event, now)).collect()
     }
+}
+
+/// Has it come to its end by itself, for good?
+fn is_over(instance: &Instance) -> bool {
+    matches!(instance.state(), State::Ended { .. } | State::Failed { .. })
 }
 
 /// Two instances on one set of data would destroy it.

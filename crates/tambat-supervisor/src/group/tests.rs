@@ -312,6 +312,31 @@ fn it_has_ended_when_each_instance_has_and_the_first_code_that_is_not_0_counts()
 }
 
 #[test]
+fn who_has_come_to_its_end_starts_again_when_it_is_wanted() {
+    let mut never = plan("web", None);
+    never.restart = tambat_model::Restart::Never;
+    for code in [0, 9] {
+        let mut web = Story::of(never.clone(), 2, false).up();
+        web.exits(0, code);
+        assert!(web.group.ended().is_none() && !web.group.instance(SlotId { process: 3, nth: 0 }).unwrap().is_alive());
+        assert_eq!(web.does(|g, now| g.scale(2, now)), ["spawn 0"], "code {code}; the other one is left alone");
+        assert_eq!(web.state(), "0=web.1 Spawning, 1=web.2 Ready");
+        web.exits(0, code);
+        assert_eq!(web.does(|g, now| g.scale(0, now)), Vec::<String>::new(), "code {code}: it is not wanted");
+        assert_eq!(web.state(), "1=web.2 Draining");
+    }
+    let mut broken = Story::web(1).up();
+    for second in 0..5 {
+        broken.wait(second);
+        broken.on(0, &Event::Elapsed);
+        broken.exits(0, 9);
+    }
+    assert_eq!(broken.state(), "0=web.1 Failed");
+    assert_eq!(broken.does(|g, now| g.scale(1, now)), ["spawn 0"]);
+    assert_eq!(broken.exits(0, 9), ["tell 0 Again"], "its failures are forgotten");
+}
+
+#[test]
 fn nothing_starts_before_the_app_is_built() {
     let building = || Story::of(plan("web", None), 1, true);
     let nothing = Vec::<String>::new();
