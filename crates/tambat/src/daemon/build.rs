@@ -1,20 +1,42 @@
 //! The `build` command: before anything starts, under a keeper of its own, counted against no boot limit.
 
 use std::ffi::OsString;
-use std::time::Instant;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tambat_model::{Environment, Layer, shell_command};
 use tambat_os::{
-    ChildOutput, CommandSpec, ExitStatus, Keeper, Report, ReportReader, Signal, Spawner, StdioSpec, StopSpec,
+    ChildOutput, CommandSpec, ExitStatus, Keeper, Order, Report, ReportReader, Signal, Spawner, StdioSpec, StopSpec,
+    WinSize,
 };
 use tambat_supervisor::{ChildStream, LineReader, Setup};
 use tokio::net::UnixStream;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::timeout;
 
 use super::journal::Sayer;
 use crate::failure::Failure;
 
 /// How long a build may take to stop when it is interrupted.
-const STOP_GRACE: std::time::Duration = std::time::Duration::from_secs(5);
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// How a build is ended.
+const STOP: StopSpec = StopSpec { signal: Signal::TERM, grace: STOP_GRACE };
+
+/// When nothing of a build is left, its output must end at once; somebody outside its tree may hold it open.
+const OUTPUT_END_LIMIT: Duration = Duration::from_secs(1);
+
+/// What is asked of a build that runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wish {
+    /// End, within the grace.
+    Stop,
+    /// End now.
+    Kill,
+    /// Have a terminal of this size, if you have one.
+    Resize(WinSize),
+}
 
 /// A build that has been started. Dropping it ends it.
 pub(crate) struct Build {
@@ -34,7 +56,7 @@ impl Build {
             dir: setup.plan.dir().to_owned(),
             env: known.chain(setup.raw_env.iter().cloned()).collect(),
             stdio: setup.terminal.map_or(StdioSpec::Pipes, StdioSpec::Pty),
-            stop: StopSpec { signal: Signal::TERM, grace: STOP_GRACE },
+            stop: STOP,
         };
         let keeper = spawner
             .spawn(&spec)
@@ -42,8 +64,9 @@ impl Build {
         Ok(Some(Self { command: command.to_owned(), keeper }))
     }
 
-    /// Waits for its end and shows what it says. Dropping the future ends the build.
-    pub(crate) async fn run(self, sayer: &Sayer) -> Result<(), Failure> {
+    /// Waits until nothing of it is left, does what is wished meanwhile, and shows what it says. Dropping the future ends
+    /// the build too, and nobody knows when.
+    pub(crate) async fn run(self, sayer: &Sayer, mut wishes: UnboundedReceiver<Wish>) -> Result<(), Failure> {
         let Self { command, keeper } = self;
         sayer.say(format!("building: {command}"));
         let began = Instant::now();
@@ -53,15 +76,30 @@ impl Build {
             ChildOutput::Pty(master) => vec![master],
             ChildOutput::Pipes { stdout, stderr } => vec![stdout, stderr],
         };
-        let readers: Vec<_> = outputs
+        let outputs: Vec<Arc<ChildStream>> = outputs
             .into_iter()
-            .map(|fd| ChildStream::new(fd).map(|fd| tokio::spawn(show(fd, sayer.clone()))))
+            .map(|fd| ChildStream::new(fd).map(Arc::new))
             .collect::<Result<_, _>>()
             .map_err(failed)?;
-        let status = wait(&socket, &command).await?;
-        for reader in readers {
-            let _ = reader.await;
-        }
+        let readers: Vec<_> = outputs.iter().map(|fd| tokio::spawn(show(Arc::clone(fd), sayer.clone()))).collect();
+        let mut reports = Reports { socket: &socket, command: &command, reader: ReportReader::default() };
+        let status = loop {
+            tokio::select! {
+                status = reports.end() => break status?,
+                Some(wish) = wishes.recv() => match wish {
+                    Wish::Stop => order(&socket, Order::Stop(STOP)).await,
+                    Wish::Kill => order(&socket, Order::Kill).await,
+                    Wish::Resize(size) => outputs.iter().for_each(|output| output.resize(size)),
+                },
+            }
+        };
+        let shown = async {
+            for reader in readers {
+                let _ = reader.await;
+            }
+        };
+        // What comes later is shown later.
+        let _ = timeout(OUTPUT_END_LIMIT, shown).await;
         match status {
             ExitStatus::Code(0) => {
                 sayer.say(format!("built in {:.1} s", began.elapsed().as_secs_f64()));
@@ -78,33 +116,58 @@ impl Build {
     }
 }
 
-async fn wait(socket: &UnixStream, command: &str) -> Result<ExitStatus, Failure> {
-    let mut reports = ReportReader::default();
-    loop {
-        let mut bytes = [0; 1024];
-        let read = match socket.readable().await.and_then(|()| socket.try_read(&mut bytes)) {
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
-            Ok(0) | Err(_) => {
-                return Err(Failure::new(format!("the build `{command}` was ended together with its keeper")));
-            }
-            Ok(read) => read,
-        };
-        reports.push(&bytes[..read]);
-        while let Some(report) = reports.next() {
-            match report {
-                Ok(Report::Started { .. }) => {}
-                Ok(Report::Exited(exit)) => return Ok(exit.status),
-                Ok(Report::NotStarted { step, errno }) => {
-                    let error = std::io::Error::from_raw_os_error(errno);
-                    return Err(Failure::new(format!("cannot start the build `{command}`: cannot {step}: {error}")));
+/// What the keeper says of a build.
+struct Reports<'a> {
+    socket: &'a UnixStream,
+    command: &'a str,
+    reader: ReportReader,
+}
+
+impl Reports<'_> {
+    /// How the build has ended. Cancel safe: no report is lost.
+    async fn end(&mut self) -> Result<ExitStatus, Failure> {
+        let command = self.command;
+        loop {
+            let mut bytes = [0; 1024];
+            let read = match self.socket.readable().await.and_then(|()| self.socket.try_read(&mut bytes)) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                Ok(0) | Err(_) => {
+                    return Err(Failure::new(format!("the build `{command}` was ended together with its keeper")));
                 }
-                Err(error) => return Err(Failure::new(format!("cannot watch the build `{command}`: {error}"))),
+                Ok(read) => read,
+            };
+            self.reader.push(&bytes[..read]);
+            while let Some(report) = self.reader.next() {
+                match report {
+                    Ok(Report::Started { .. }) => {}
+                    Ok(Report::Exited(exit)) => return Ok(exit.status),
+                    Ok(Report::NotStarted { step, errno }) => {
+                        let error = std::io::Error::from_raw_os_error(errno);
+                        return Err(Failure::new(format!(
+                            "cannot start the build `{command}`: cannot {step}: {error}"
+                        )));
+                    }
+                    Err(error) => return Err(Failure::new(format!("cannot watch the build `{command}`: {error}"))),
+                }
             }
         }
     }
 }
 
-async fn show(output: ChildStream, sayer: Sayer) {
+/// Tells the keeper. If that is gone, its end is what is read next.
+async fn order(socket: &UnixStream, order: Order) {
+    let bytes = order.encode();
+    let mut rest = bytes.as_slice();
+    while !rest.is_empty() {
+        match socket.writable().await.and_then(|()| socket.try_write(rest)) {
+            Ok(written) => rest = &rest[written..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+}
+
+async fn show(output: Arc<ChildStream>, sayer: Sayer) {
     let mut reader = LineReader::default();
     while let Some(lines) = output.next(&mut reader).await {
         lines.into_iter().for_each(|text| sayer.build(text));

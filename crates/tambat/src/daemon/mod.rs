@@ -29,6 +29,8 @@ use tokio::sync::{mpsc, watch};
 use crate::failure::Failure;
 use crate::layers::Layers;
 
+use build::Wish;
+
 pub(crate) use api::is_of;
 pub(crate) use journal::Sayer;
 pub(crate) use logstore::tail;
@@ -247,16 +249,10 @@ async fn run_to_the_end(
     build: Option<build::Build>,
 ) -> Result<ExitCode, Failure> {
     status::headlines(app).into_iter().for_each(|line| app.sayer.say(line));
-    if let Some(build) = build {
-        tokio::select! {
-            built = build.run(&app.sayer) => built?,
-            signal = signals.stop() => {
-                app.sayer.say(format!("stopped by SIG{} while building", signal.name()));
-                return Ok(ExitCode::SUCCESS);
-            }
-            // `tambat stop`: nothing has been started yet, so the supervisor has ended at once.
-            _ = supervisor.outcome() => return Ok(ExitCode::SUCCESS),
-        }
+    if let Some(build) = build
+        && building(app, supervisor, &mut signals, build).await? == Built::Stopped
+    {
+        return Ok(ExitCode::SUCCESS);
     }
     foreign::settle(app).await;
     app.command(Command::Built);
@@ -281,8 +277,8 @@ async fn run_to_the_end(
                 }
                 Incoming::Forward(signal) => app.command(Command::Signal(signal)),
                 Incoming::Resize => {
-                    if let Some(size) = tambat_os::terminal::size(std::io::stdout()) {
-                        app.command(Command::Resize(app.look.of_child(size)));
+                    if let Some(size) = size_of_child(app) {
+                        app.command(Command::Resize(size));
                     }
                 }
             },
@@ -290,10 +286,74 @@ async fn run_to_the_end(
     }
 }
 
+/// What follows a build.
+#[derive(PartialEq, Eq)]
+enum Built {
+    /// The app.
+    Done,
+    /// Nothing: its user has stopped it meanwhile, and nothing of it is left.
+    Stopped,
+}
+
+/// Until nothing of the build is left, however it ends.
+async fn building(
+    app: &App,
+    supervisor: &mut Supervisor,
+    signals: &mut Signals,
+    build: build::Build,
+) -> Result<Built, Failure> {
+    let (wishes, wished) = mpsc::unbounded_channel();
+    let wish = |wish: Wish| {
+        // A build that has just ended needs no telling.
+        let _ = wishes.send(wish);
+    };
+    let mut run = std::pin::pin!(build.run(&app.sayer, wished));
+    let (mut asked, mut supervised) = (false, true);
+    loop {
+        tokio::select! {
+            // A build that is told to end may end as it likes.
+            built = &mut run => return if asked { Ok(Built::Stopped) } else { built.map(|()| Built::Done) },
+            // `tambat stop`: nothing has been started yet, so the supervisor has ended at once.
+            _ = supervisor.outcome(), if supervised => {
+                supervised = false;
+                if !std::mem::replace(&mut asked, true) {
+                    wish(Wish::Stop);
+                }
+            }
+            event = signals.next() => match event {
+                Incoming::Stop(signal) if asked => {
+                    app.sayer.say(format!("SIG{} again: killing what is left of the build", signal.name()));
+                    wish(Wish::Kill);
+                }
+                Incoming::Stop(signal) => {
+                    asked = true;
+                    app.sayer.say(format!("SIG{}: stopping the build (once more kills)", signal.name()));
+                    wish(Wish::Stop);
+                }
+                Incoming::Resize => {
+                    if let Some(size) = size_of_child(app) {
+                        app.command(Command::Resize(size));
+                        wish(Wish::Resize(size));
+                    }
+                }
+                // Who is to hear it has not been started yet.
+                Incoming::Forward(_) => {}
+            },
+        }
+    }
+}
+
+/// The terminal of a child in our own as it is now; none where we have none.
+fn size_of_child(app: &App) -> Option<WinSize> {
+    tambat_os::terminal::size(std::io::stdout()).map(|size| app.look.of_child(size))
+}
+
 /// Every process has come to its end.
 async fn ended(app: &App, code: u8) -> ExitCode {
-    let which = if code == 0 { String::new() } else { format!("; the first code that is not 0: {code}") };
-    app.sayer.say(format!("every process has ended{which}"));
+    app.sayer.say(match code {
+        0 => "every process has ended".to_owned(),
+        code => format!("every process has ended; the first code that is not 0: {code}"),
+    });
     routes::last_words(app).await;
     ExitCode::from(code)
 }
@@ -336,15 +396,6 @@ impl Signals {
             _ = self.user1.recv() => Incoming::Forward(Signal::USR1),
             _ = self.user2.recv() => Incoming::Forward(Signal::USR2),
             _ = self.resize.recv() => Incoming::Resize,
-        }
-    }
-
-    /// The next that stops; the others are passed over.
-    async fn stop(&mut self) -> Signal {
-        loop {
-            if let Incoming::Stop(signal) = self.next().await {
-                return signal;
-            }
         }
     }
 }

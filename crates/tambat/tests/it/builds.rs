@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 
-use crate::support::{AppDir, LIMIT, Running, try_get, until};
+use crate::support::{AppDir, LIMIT, Running, Terminal, try_get, until};
 
 /// Much shorter than a build may take.
 const WITHIN: Duration = Duration::from_millis(300);
@@ -149,4 +149,61 @@ fn stop_and_signals_reach_a_build() {
     running.out_line("half");
     running.signal(Signal::SIGTERM);
     assert_eq!(running.ended(), 0);
+}
+
+/// Hears no TERM, nor does what it has started.
+const DEAF: &str = "trap '' TERM; echo deaf; tambat-fixture park & wait";
+
+#[test]
+fn a_deaf_build_keeps_tambat_until_the_second_ctrl_c_kills_it() {
+    let app = held(DEAF);
+    let mut running = app.start(&[]);
+    running.out_line("deaf");
+    running.signal(Signal::SIGINT);
+    running.err_line("SIGINT: stopping the build (once more kills)");
+    // It is still there: nobody else may start the app, and the verbs find it.
+    let second = app.tambat(&["start", "-p", "0"]).must_be(1);
+    assert!(second.stderr.contains("already runs as pid"), "{}", second.stderr);
+    assert_eq!(app.process("web")["state"], "building");
+    let asked = Instant::now();
+    running.signal(Signal::SIGINT);
+    assert_eq!(running.exit_code(), 0);
+    assert_eq!(running.processes().iter().filter(|p| !p.name.starts_with("tambat-s")).count(), 0, "with tambat itself");
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}: less than its grace", asked.elapsed());
+    running.err_line("SIGINT again: killing what is left of the build");
+    nothing_was_started(&running);
+}
+
+#[test]
+fn stop_returns_when_a_deaf_build_has_ended() {
+    let app = held(DEAF);
+    let mut running = app.start(&[]);
+    running.out_line("deaf");
+    let stop = std::thread::spawn({
+        let app = app.clone();
+        move || (app.tambat(&["stop"]).must_be(0), app.processes())
+    });
+    // The grace is the build's own; a signal after the order is the second one, and kills.
+    until("the order", || app.tambat(&["logs"]).stdout.contains("stopping").then_some(()));
+    running.signal(Signal::SIGINT);
+    let (said, left) = stop.join().unwrap();
+    assert!(said.stderr.contains("has stopped"), "{}", said.stderr);
+    assert!(left.iter().all(|p| p.name != "sh" && p.name != "tambat-fixture"), "{left:#?}");
+    assert_eq!(running.ended(), 0);
+    nothing_was_started(&running);
+}
+
+#[test]
+fn a_resized_window_is_handed_on_to_a_build_and_to_what_follows() {
+    let app = AppDir::manifest(
+        "build = \"trap 'stty size; exit 0' WINCH; stty size; while :; do tambat-fixture park & wait; done\"\n\
+         [processes.job]\ncommand = \"stty size; exec tambat-fixture park\"\n",
+    );
+    let (terminal, mut running) = Terminal::start(&app, 30, 100, &[]);
+    running.line("30 82");
+    terminal.resize(50, 140);
+    running.line("built in ");
+    let sizes = running.lines("50 122", 2);
+    assert!(sizes[0].contains("build") && sizes[1].contains("job"), "{sizes:?}");
+    assert_eq!(running.stop(), 0);
 }
