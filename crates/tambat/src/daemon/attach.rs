@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tambat_model::{Plan, ProcessName, Provider, ResourceUrl, closest};
+use tambat_model::{Plan, ProcessName, Provider, ResourceUrl, World, closest};
 use tambat_supervisor::Command;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -50,20 +50,31 @@ pub(crate) async fn attach(app: &Arc<App>, name: &str, url: &str) -> Result<Stri
     Ok(done)
 }
 
-/// A consumer that is replaced still serves with what it was told at first: the local provider stops after it.
+/// A consumer that is replaced still serves with what it was told at first: the local provider stops after it. One whose
+/// replacement fails goes on, and so does what it uses.
 async fn stop_when_unused(app: Arc<App>, name: String, old: Vec<i32>, stopped: Vec<ProcessName>) {
     let mut world = app.world.clone();
-    let gone = world.wait_for(|world| {
-        let views = world.processes.values().flat_map(|view| &view.instances);
-        !views.filter_map(|instance| instance.phase.pid()).any(|pid| old.contains(&pid))
-    });
-    // No consumer may keep it for ever, and the supervisor may have ended.
     let limit = app.plan.consumers_of(&name).map(|c| c.ready.within() + c.stop.grace).max().unwrap_or_default();
-    let _ = timeout(limit, gone).await.map(|world| drop(world.ok()));
+    let in_time = timeout(limit, world.wait_for(|world| users(world, &old).is_empty())).await.is_ok();
+    if !in_time {
+        let users = users(&world.borrow(), &old).join(", ");
+        app.sayer.say(format!("{} goes on: {users} still uses it", list(&stopped)));
+    }
+    if world.wait_for(|world| users(world, &old).is_empty()).await.is_err() {
+        // The app has ended.
+        return;
+    }
     let replaced: Vec<ProcessName> = app.wiring().replaced(&app.plan).cloned().collect();
     for process in stopped.into_iter().filter(|process| replaced.contains(process)) {
         app.command(Command::Stop(process));
     }
+}
+
+/// The instances that still run as one of these.
+fn users(world: &World, old: &[i32]) -> Vec<String> {
+    let views = world.processes.values().flat_map(|view| &view.instances);
+    let running = views.filter(|instance| instance.phase.pid().is_some_and(|pid| old.contains(&pid)));
+    running.map(|instance| instance.name.to_string()).collect()
 }
 
 fn pids_of_consumers(app: &App, name: &str) -> Vec<i32> {

@@ -134,6 +134,35 @@ fn a_provider_that_somebody_else_uses_goes_on() {
 }
 
 #[test]
+fn a_provider_goes_on_for_the_consumer_whose_replacement_failed() {
+    let app = AppDir::manifest(
+        r#"
+        [processes.web]
+        command = "case $CACHE_URL in redis:*) exit 9;; esac; exec tambat-fixture serve"
+        uses = ["cache"]
+        ready = { within = "500ms" }
+        stop = { grace = "500ms" }
+        [processes.cache]
+        command = "exec tambat-fixture serve"
+        protocol = "http"
+        "#,
+    );
+    let mut running = app.start(&[]);
+    running.ready(&["web", "cache"]);
+    let before = ["web", "cache"].map(|name| app.pid_of(name));
+    let remote = Remote::new();
+    app.tambat(&["attach", "cache", &remote.url()]).must_be(0);
+    running.err_line("the one that it was to replace goes on");
+    running.err_line("cache goes on: web.1 still uses it");
+    assert_eq!(["web", "cache"].map(|name| app.pid_of(name)), before);
+    assert_eq!(running.get("web", "/dial?CACHE_URL").body, "cache.1");
+
+    app.tambat(&["stop", "web"]).must_be(0);
+    app.until_state("cache", "stopped");
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
 fn it_is_kept_until_it_is_detached() {
     let app = AppDir::manifest(SHOP);
     let remote = Remote::new();
