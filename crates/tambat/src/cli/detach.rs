@@ -1,12 +1,13 @@
 //! `tambat start --detach`: the same command once more, without the terminal; returns when it is ready.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use tambat_api::{Client, ClientError};
+use tambat_api::{Client, ClientError, ProcessStatus};
 use tambat_model::Plan;
 
 use super::running::{Running, block_on, sockets};
@@ -17,6 +18,9 @@ use crate::output;
 
 /// How often the new tambat is looked at until its socket is there.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// When nothing of the app is left, tambat has its last lines to write and its ports to let go.
+const LETTING_GO_LIMIT: Duration = Duration::from_secs(10);
 
 /// Starts the app in the background and waits until it is ready.
 pub(crate) fn run(dir: &Path, plan: &Plan, limit: Duration) -> Result<ExitCode, Failure> {
@@ -31,9 +35,9 @@ pub(crate) fn run(dir: &Path, plan: &Plan, limit: Duration) -> Result<ExitCode, 
     }
     let state = StateDir::of(plan.dir()).map_err(|error| Failure::new(format!("cannot detach: {error}")))?;
     state.create().map_err(|error| Failure::new(format!("cannot detach: {}: {error}", state.path().display())))?;
-    let words = state.path().join("detached.log");
+    let mut words = words(state.path()).map_err(|error| Failure::new(format!("cannot detach: {error}")))?;
     let mut child = spawn(dir, &words)?;
-    let ready = block_on(follow(&client, &mut child, &words, limit));
+    let ready = block_on(follow(&client, &mut child, &mut words, limit));
     match ready {
         Ok(()) => {
             let status = block_on(async { Ok(client.status().await?) })?;
@@ -49,11 +53,22 @@ pub(crate) fn run(dir: &Path, plan: &Plan, limit: Duration) -> Result<ExitCode, 
     }
 }
 
+/// Where tambat's own words go until it is ready, for whoever waits here: a file without a name, which ends with those
+/// who hold it. Two starts have two; `tambat logs` has what is said later.
+fn words(state: &Path) -> io::Result<File> {
+    let path = state.join(format!("detached.{}.log", std::process::id()));
+    // Left behind by a start that was killed between these lines, when its pid was ours.
+    let _ = std::fs::remove_file(&path);
+    let file = OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
 /// The same words without `--detach`, in a session of its own.
-fn spawn(dir: &Path, words: &Path) -> Result<Child, Failure> {
-    let failed = |error: std::io::Error| Failure::new(format!("cannot detach: {error}"));
+fn spawn(dir: &Path, words: &File) -> Result<Child, Failure> {
+    let failed = |error: io::Error| Failure::new(format!("cannot detach: {error}"));
     let program = std::env::current_exe().map_err(failed)?;
-    let log = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(words).map_err(failed)?;
+    let log = words.try_clone().map_err(failed)?;
     let mut past_command = false;
     let args = std::env::args_os().skip(1).map(move |arg| {
         past_command |= arg == "--";
@@ -65,11 +80,14 @@ fn spawn(dir: &Path, words: &Path) -> Result<Child, Failure> {
     command.spawn().map_err(failed)
 }
 
-async fn follow(client: &Client, child: &mut Child, words: &Path, limit: Duration) -> Result<(), Failure> {
+async fn follow(client: &Client, child: &mut Child, words: &mut File, limit: Duration) -> Result<(), Failure> {
     let began = Instant::now();
     let status = loop {
         if let Ok(Some(exit)) = child.try_wait() {
-            let said = std::fs::read_to_string(words).unwrap_or_default();
+            let mut said = Vec::new();
+            // What cannot be read is not said; the code is.
+            let _ = words.rewind().and_then(|()| words.read_to_end(&mut said));
+            let said = String::from_utf8_lossy(&said);
             let code = exit.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1);
             return Err(Failure::with_code(format!("it ended at once:\n{}", said.trim_end()), code));
         }
@@ -85,7 +103,24 @@ async fn follow(client: &Client, child: &mut Child, words: &Path, limit: Duratio
     };
     let running = Running { client: client.clone(), status };
     let left = limit.saturating_sub(began.elapsed());
-    wait::until_ready(&running, &[], left).await.map_err(|failure| {
-        failure.and(" (it goes on in the background: `tambat logs` shows more, `tambat stop` stops it)")
-    })
+    let Err(failure) = wait::until_ready(&running, &[], left).await else { return Ok(()) };
+    if goes_on(client, child).await {
+        return Err(failure.and(" (it goes on in the background: `tambat logs` shows more, `tambat stop` stops it)"));
+    }
+    Err(failure.and(" (nothing of it runs any more)"))
+}
+
+/// Does anything of it still run? Once every process has come to its end, tambat ends too, but not at once.
+async fn goes_on(client: &Client, child: &mut Child) -> bool {
+    let began = Instant::now();
+    let is_over = |p: &ProcessStatus| p.desired == 0 || matches!(p.state.as_str(), "failed" | "ended");
+    while let Ok(None) = child.try_wait() {
+        // Without an answer it is ending.
+        let runs = client.status().await.is_ok_and(|status| !status.processes.iter().all(is_over));
+        if runs || began.elapsed() > LETTING_GO_LIMIT {
+            return true;
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+    false
 }
