@@ -185,6 +185,6 @@ pub struct Done {
 /// It could not be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
-    /// "cannot X <which one>: <cause>; what to try".
+    /// `cannot X <which one>: <cause>; what to try`.
     pub error: String,
 }
