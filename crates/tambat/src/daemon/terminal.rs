@@ -3,6 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use tambat_api::LogRecord;
+use tambat_model::colours_only;
 use tambat_os::WinSize;
 
 use crate::cli::LogFormat;
@@ -65,7 +66,7 @@ impl Look {
         let width = self.width;
         let prefix = format!("{time}{:<width$} |", record.source);
         let color = if system { self.color_err } else { self.color_out };
-        let text = if self.tty { without_control(&record.text) } else { record.text.clone() };
+        let text = if self.tty { colours_only(&record.text) } else { record.text.clone() };
         let (prefix, reset) = if color {
             (format!("\u{1b}[{}m{prefix}\u{1b}[0m", self.color_of(&record.source)), reset_after(&text))
         } else {
@@ -83,54 +84,6 @@ impl Look {
 /// A child's colour must not run into the next line.
 fn reset_after(text: &str) -> &'static str {
     if text.contains('\u{1b}') { "\u{1b}[0m" } else { "" }
-}
-
-/// Keeps colours (SGR, ECMA-48 §8.3.117); takes out what would move the cursor, clear the screen, set the title or ring.
-/// After a lone carriage return the line begins anew, as it would on the child's own terminal. Blanks at the end are left
-/// out: in a narrow window they would be a line of their own.
-fn without_control(text: &str) -> String {
-    let text = text.rsplit('\r').find(|part| !part.is_empty()).unwrap_or_default();
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text.chars();
-    while let Some(c) = rest.next() {
-        match c {
-            '\u{1b}' => escape_sequence(&mut rest, &mut out),
-            '\t' => out.push('\t'),
-            c if c.is_control() => {}
-            c => out.push(c),
-        }
-    }
-    out.truncate(out.trim_end().len());
-    out
-}
-
-fn escape_sequence(rest: &mut std::str::Chars<'_>, out: &mut String) {
-    match rest.next() {
-        Some('[') => {
-            let mut sequence = String::new();
-            for c in rest.by_ref() {
-                sequence.push(c);
-                if ('\u{40}'..='\u{7e}').contains(&c) {
-                    break;
-                }
-            }
-            if sequence.ends_with('m') {
-                out.push_str("\u{1b}[");
-                out.push_str(&sequence);
-            }
-        }
-        // An operating system command, up to BEL or ST (ECMA-48 §8.3.89).
-        Some(']') => {
-            let mut escaped = false;
-            for c in rest.by_ref() {
-                if c == '\u{7}' || (escaped && c == '\\') {
-                    break;
-                }
-                escaped = c == '\u{1b}';
-            }
-        }
-        _ => {}
-    }
 }
 
 fn time_of_day(at_ms: u64) -> String {
@@ -173,12 +126,11 @@ mod tests {
 
     #[test]
     fn on_a_terminal_a_child_may_colour_and_nothing_else() {
-        let clean = without_control(
-            "\u{1b}[2J\u{1b}[31mred\u{1b}[0m\u{1b}]0;title\u{7}\u{7}\u{1b}[H ok\tx\u{1b}]8;;u\u{1b}\\link",
-        );
-        assert_eq!(clean, "\u{1b}[31mred\u{1b}[0m ok\txlink");
-        assert_eq!(without_control("10 %\r20 %\r"), "20 %");
-        assert_eq!(without_control("  _._  \t "), "  _._");
+        let text = "\u{1b}[2J\u{1b}[31mred\u{1b}(B\u{1b}[m";
+        let on_a_terminal = Look { color_out: false, ..look(true) };
+        let line = on_a_terminal.render(&record("web.1", "out", text));
+        assert_eq!(line, "web.1     | \u{1b}[31mred\u{1b}[m\n");
+        assert!(look(false).render(&record("web.1", "out", text)).contains(text), "a file gets what was written");
     }
 
     #[test]
