@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tambat_model::{InstanceName, InstancePort};
+use tambat_model::{InstanceName, InstancePort, plain};
 use tambat_os::{ChildOutput, ExitReport, ExitStatus, Keeper, Order, Pid, Report, ReportReader, WinSize};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -231,7 +231,10 @@ async fn read_reports(
     // What was written comes before the news of the end, unless whoever shows it has stopped taking lines. Those that
     // are left then follow; nothing is lost, and nobody waits for a terminal to learn that an instance has ended.
     let _ = timeout_at(now + NEWS_DELAY_MAX, finish).await;
-    let last_lines = last.lock().map(|mut lines| lines.drain(..).collect()).unwrap_or_default();
+    // They become part of sentences that are shown in many places: colours have no business there, nor has what clears
+    // a screen.
+    let last_lines =
+        last.lock().map(|mut lines| lines.drain(..).map(|line| plain(&line)).collect()).unwrap_or_default();
     tell(RunEvent::Ended(describe(exit, last_lines)));
 }
 

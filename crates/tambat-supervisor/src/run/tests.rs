@@ -113,6 +113,17 @@ async fn what_was_written_is_there_before_the_end_is_told() {
 }
 
 #[tokio::test]
+async fn the_last_lines_are_told_without_what_a_terminal_obeys() {
+    let mut scene = Scene::begin(64);
+    let written = "\u{1b}[1;31mboom\u{1b}[0m\u{1b}[2J\u{1b}]0;title\u{7}";
+    writeln!(scene.stdout, "{written}").unwrap();
+    scene.closes_its_outputs();
+    scene.ends();
+    assert_eq!(scene.exit().await.last_lines, ["boom"]);
+    assert_eq!(scene.line().await.as_deref(), Some(written), "the line itself is left as it is");
+}
+
+#[tokio::test]
 async fn an_output_that_a_stranger_holds_open_ends_with_what_is_in_it() {
     let mut scene = Scene::begin(64);
     scene.stdout.write_all(b"one\nhalf").unwrap();
