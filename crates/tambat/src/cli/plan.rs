@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use tambat_model::{
     Base, Formation, HandleState, Plan, PortKey, ProcessName, Protocol, Readiness, Role, ServicePorts, Wiring,
+    redact_all,
 };
 
 use super::PlanArgs;
@@ -51,6 +52,8 @@ struct PlannedProcess {
     worker: bool,
     ports: Vec<PlannedPort>,
     ready: String,
+    #[serde(skip)]
+    at_once: bool,
     stateful: bool,
     uses: Vec<PlannedHandle>,
 }
@@ -83,10 +86,11 @@ fn report(
     let processes = plan.processes().iter().map(|process| PlannedProcess {
         name: process.name.to_string(),
         instances: counts.get(&process.name).copied().unwrap_or(0),
-        command: process.command.clone(),
+        command: redact_all(&process.command),
         ports: process.ports.iter().map(|port| planned_port(&wiring, &process.name, port)).collect(),
         worker: process.role == Role::Worker,
         ready: ready(&process.ready, process.protocol()),
+        at_once: matches!(process.ready, Readiness::AtOnce),
         stateful: process.stateful,
         uses: handles(plan, &wiring, &process.name),
     });
@@ -94,7 +98,7 @@ fn report(
     Ok(Report {
         app: plan.name().to_string(),
         dir: plan.dir().display().to_string(),
-        build: plan.build().map(str::to_owned),
+        build: plan.build().map(redact_all),
         processes: processes.collect(),
         cycles: cycles.collect(),
         notes,
@@ -189,7 +193,8 @@ fn show_process(process: &PlannedProcess) -> String {
         }
     }
     if !process.worker {
-        text.push_str(&format!("    ready   when {}\n", process.ready).replace("when at once", "at once"));
+        let when = if process.at_once { "" } else { "when " };
+        text.push_str(&format!("    ready   {when}{}\n", process.ready));
     }
     if process.stateful {
         text.push_str("    data    one instance at a time: it is stateful\n");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tambat_api::{AppStatus, HandleStatus, InstanceStatus, PortStatus, ProcessStatus, ResourceStatus};
 use tambat_model::{
     Cause, Gate, HandleState, InstanceView, Phase, PortKey, PortPlan, ProcessPlan, ProcessView, Role, Wiring,
-    public_url, redact, url_at,
+    public_url, redact, redact_all, url_at,
 };
 
 use super::App;
@@ -79,7 +79,7 @@ fn process(app: &App, wiring: &Wiring, plan: &ProcessPlan, view: &ProcessView, r
         name: plan.name.to_string(),
         state: state.to_owned(),
         cause: cause.map(|c| c.to_string()),
-        command: plan.command.clone(),
+        command: redact_all(&plan.command),
         desired: view.desired,
         worker: plan.role == Role::Worker,
         stateful: plan.stateful,
