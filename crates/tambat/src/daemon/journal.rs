@@ -128,17 +128,33 @@ struct Writer {
 }
 
 impl Writer {
+    /// News and words come before lines, for a loud process has a line ready at every moment and would leave them
+    /// waiting for ever. What an instance wrote before its news is among the lines by then, and is written first.
     async fn run(mut self, mut inlets: Inlets, mut stopped: oneshot::Receiver<()>) -> Terminal {
         loop {
             tokio::select! {
                 biased;
+                Some(told) = inlets.news.recv() => {
+                    self.lines_so_far(&mut inlets.lines).await;
+                    self.news(&told).await;
+                }
+                Some(said) = inlets.said.recv() => {
+                    self.lines_so_far(&mut inlets.lines).await;
+                    self.write(said, "").await;
+                }
                 Some(line) = inlets.lines.recv() => self.line(line).await,
-                Some(told) = inlets.news.recv() => self.news(&told).await,
-                Some(said) = inlets.said.recv() => self.write(said, "").await,
                 _ = &mut stopped => break,
             }
         }
         self.terminal
+    }
+
+    /// The lines that are there now, and not those that come meanwhile.
+    async fn lines_so_far(&mut self, lines: &mut mpsc::Receiver<OutputLine>) {
+        for _ in 0..lines.len() {
+            let Ok(line) = lines.try_recv() else { return };
+            self.line(line).await;
+        }
     }
 
     async fn line(&mut self, line: OutputLine) {
@@ -254,4 +270,64 @@ fn show(look: &Look, record: &LogRecord) {
 fn record(source: String, stream: &str, text: String) -> LogRecord {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     LogRecord { at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX), source, stream: stream.to_owned(), text }
+}
+
+#[cfg(test)]
+mod tests {
+    use tambat_supervisor::News;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    /// A loud neighbour has written so many lines at most before others are heard: what waited, once for the news and
+    /// once for the word before it.
+    const LINES_BEFORE_MAX: usize = 4 * TERMINAL_LINES_MAX;
+
+    fn line(instance: &str, text: &str) -> OutputLine {
+        let (process, number) = instance.split_once('.').unwrap();
+        let number = number.parse::<u16>().unwrap().try_into().unwrap();
+        let instance = tambat_model::InstanceName { process: process.parse().unwrap(), number };
+        OutputLine { instance, stream: Stream::Out, text: text.to_owned(), port: None }
+    }
+
+    /// A journal without a terminal.
+    fn writer(sayer: &Sayer) -> Writer {
+        let (_, done) = std::sync::mpsc::channel();
+        let terminal = Terminal { lines: None, thread: None, done: Arc::new(Mutex::new(done)), tty: false };
+        let followers = sayer.followers.clone();
+        Writer { terminal, store: None, store_failed: false, followers, annotate: Box::new(|_, _| None) }
+    }
+
+    #[tokio::test]
+    async fn a_loud_neighbour_keeps_nobody_waiting_and_last_lines_come_before_the_news() {
+        let (lines, received) = mpsc::channel(TERMINAL_LINES_MAX);
+        let (news_in, news) = mpsc::unbounded_channel();
+        let (sayer, inlets) = channel(received, news);
+        let mut follower = sayer.follow();
+        // The channel is full from the beginning, and with every line that is taken there is another.
+        for _ in 1..TERMINAL_LINES_MAX {
+            lines.try_send(line("noise.1", "y")).unwrap();
+        }
+        lines.try_send(line("web.1", "last words")).unwrap();
+        let cause = tambat_model::Cause::from("web.1 exited with code 7");
+        news_in.send(Told { instance: line("web.1", "").instance, news: News::Ended(cause), port: None }).unwrap();
+        sayer.say("SIGINT: stopping");
+        let noise = tokio::spawn(async move { while lines.send(line("noise.1", "y")).await.is_ok() {} });
+        let (_stop, stopped) = oneshot::channel();
+        let journal = tokio::spawn(writer(&sayer).run(inlets, stopped));
+        let mut heard = Vec::new();
+        for _ in 0..LINES_BEFORE_MAX {
+            let record = timeout(LIMIT, follower.recv()).await.unwrap().unwrap();
+            if record.source != "noise.1" {
+                heard.push((record.source.clone(), record.text.clone()));
+            }
+        }
+        journal.abort();
+        noise.abort();
+        let heard: Vec<(&str, &str)> = heard.iter().map(|(source, text)| (source.as_str(), text.as_str())).collect();
+        let expected = [("web.1", "last words"), ("web.1", "exited with code 7"), ("tambat", "SIGINT: stopping")];
+        assert_eq!(heard, expected);
+    }
 }
