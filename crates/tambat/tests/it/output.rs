@@ -170,3 +170,45 @@ fn a_reader_that_has_gone_away_ends_nothing() {
     assert_eq!(running.get("web", "/").body, "web.1");
     assert_eq!(running.stop(), 0);
 }
+
+#[test]
+fn a_loud_process_keeps_no_news_waiting() {
+    // Seconds of noise; then it is silent, so that the test is bounded.
+    let app = AppDir::manifest(
+        "[processes.noise]\ncommand = \"touch loud; yes | head -n 80000; echo silent; exec tambat-fixture park\"\n\
+         [processes.web]\ncommand = \"until [ -e loud ]; do sleep 0.01; done; sleep 0.1; exit 7\"\nrestart = \"never\"\n",
+    );
+    let mut running = app.start(&["--no-timestamp"]);
+    running.err_line("exited with code 7");
+    let silent = running.stdout().iter().any(|line| line.ends_with("| silent"));
+    assert!(!silent, "the news came only when the noise was over");
+    running.out_line("| silent");
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn a_cause_has_no_control_sequences_and_a_shown_command_no_password() {
+    let app = AppDir::manifest(
+        r#"build = "true redis://:hunter4@h:1"
+           [processes.web]
+           command = '''printf '\033[1;31mboom\033[2J\n'; true redis://:hunter4@h:1; exit 3'''
+           restart = "never"
+           [processes.job]
+           command = "tambat-fixture park"
+        "#,
+    );
+    for shown in [app.tambat(&["plan"]), app.tambat(&["plan", "--json"])] {
+        let shown = shown.must_be(0).stdout;
+        assert!(!shown.contains("hunter4"), "{shown}");
+        assert_eq!(shown.matches("redis://:***@h:1").count(), 2, "{shown}");
+    }
+    let mut running = app.start(&[]);
+    running.err_line("exited with code 3");
+    running.up();
+    let web = app.until_state("web", "ended");
+    let cause = web["cause"].as_str().unwrap();
+    assert!(cause.ends_with("its last line: boom"), "{cause:?}");
+    let command = web["command"].as_str().unwrap();
+    assert!(command.contains("redis://:***@h:1") && !command.contains("hunter4"), "{command}");
+    assert_eq!(running.stop(), 0);
+}
