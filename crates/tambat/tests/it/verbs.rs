@@ -360,9 +360,10 @@ fn a_verb_in_an_app_that_does_not_run_leaves_the_app_around_it_alone() {
 #[test]
 fn start_in_the_background_leaves_no_file_behind_and_no_false_hope() {
     let app = AppDir::manifest(
-        "[processes.web]\ncommand = \"tambat-fixture say no-database; exit 5\"\nrestart = \"never\"\n",
+        "[processes.web]\ncommand = \"exec tambat-fixture park\"\nrestart = \"never\"\nready = { within = \"1s\" }\n",
     );
     let said = app.tambat(&["start", "-p", "0", "--detach"]).must_be(1);
+    assert!(said.stderr.contains("was not ready within 1s"), "{}", said.stderr);
     assert!(said.stderr.contains("(nothing of it runs any more)"), "{}", said.stderr);
     assert!(!said.stderr.contains("goes on"), "{}", said.stderr);
     until("the end of the spawner", || app.processes().is_empty().then_some(()));
