@@ -289,15 +289,19 @@ mod tests {
         let (process, number) = instance.split_once('.').unwrap();
         let number = number.parse::<u16>().unwrap().try_into().unwrap();
         let instance = tambat_model::InstanceName { process: process.parse().unwrap(), number };
-        OutputLine { instance, stream: Stream::Out, text: text.to_owned(), port: None }
+        OutputLine { instance, stream: Stream::Out, text: text.to_owned(), port: Some(20_000_u16.try_into().unwrap()) }
     }
 
-    /// A journal without a terminal.
-    fn writer(sayer: &Sayer) -> Writer {
+    /// A journal without a terminal. With every line that it takes there is another at once.
+    fn writer(sayer: &Sayer, lines: mpsc::Sender<OutputLine>) -> Writer {
         let (_, done) = std::sync::mpsc::channel();
-        let terminal = Terminal { lines: None, thread: None, done: Arc::new(Mutex::new(done)), tty: false };
+        let terminal = Terminal { lines: None, thread: None, done: Arc::new(Mutex::new(done)), tty: true };
+        let annotate = Box::new(move |_: &str, _: Spot<'_>| {
+            lines.try_send(line("noise.1", "y")).unwrap();
+            None
+        });
         let followers = sayer.followers.clone();
-        Writer { terminal, store: None, store_failed: false, followers, annotate: Box::new(|_, _| None) }
+        Writer { terminal, store: None, store_failed: false, followers, annotate }
     }
 
     #[tokio::test]
@@ -306,7 +310,6 @@ mod tests {
         let (news_in, news) = mpsc::unbounded_channel();
         let (sayer, inlets) = channel(received, news);
         let mut follower = sayer.follow();
-        // The channel is full from the beginning, and with every line that is taken there is another.
         for _ in 1..TERMINAL_LINES_MAX {
             lines.try_send(line("noise.1", "y")).unwrap();
         }
@@ -314,9 +317,8 @@ mod tests {
         let cause = tambat_model::Cause::from("web.1 exited with code 7");
         news_in.send(Told { instance: line("web.1", "").instance, news: News::Ended(cause), port: None }).unwrap();
         sayer.say("SIGINT: stopping");
-        let noise = tokio::spawn(async move { while lines.send(line("noise.1", "y")).await.is_ok() {} });
         let (_stop, stopped) = oneshot::channel();
-        let journal = tokio::spawn(writer(&sayer).run(inlets, stopped));
+        let journal = tokio::spawn(writer(&sayer, lines).run(inlets, stopped));
         let mut heard = Vec::new();
         for _ in 0..LINES_BEFORE_MAX {
             let record = timeout(LIMIT, follower.recv()).await.unwrap().unwrap();
@@ -325,7 +327,6 @@ mod tests {
             }
         }
         journal.abort();
-        noise.abort();
         let heard: Vec<(&str, &str)> = heard.iter().map(|(source, text)| (source.as_str(), text.as_str())).collect();
         let expected = [("web.1", "last words"), ("web.1", "exited with code 7"), ("tambat", "SIGINT: stopping")];
         assert_eq!(heard, expected);
