@@ -102,7 +102,7 @@ impl fmt::Debug for ResourceUrl {
 }
 
 /// A value as it may be shown: where it is a URL, or holds some, no password is left in it. A secret is what stands
-/// after the colon of a userinfo (RFC 3986 §3.2.1), and the value of a [secret key](SECRET_KEYS) in a query.
+/// after the colon of a userinfo (RFC 3986 §3.2.1), and the value of a secret key in a query.
 pub fn redact(value: &str) -> String {
     match value.parse::<ResourceUrl>() {
         Ok(url) => url.to_string(),

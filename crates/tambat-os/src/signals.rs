@@ -95,6 +95,14 @@ pub fn is_alive(pid: Pid) -> bool {
     matches!(tree::state(pid), Some(state) if state != tree::State::Ended)
 }
 
+/// Does this process ignore the signal? Whoever starts one with `nohup` wants it to go on without a terminal.
+pub fn is_ignored(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).map(str::trim);
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or_default();
+    mask & (1 << (signal.0 - 1)) != 0
+}
+
 /// Waits until the process has ended, at most `limit`; true when it has. Needs no relation to the process; one that
 /// does not exist has ended.
 pub fn wait_for_end(pid: Pid, limit: Duration) -> bool {
@@ -117,6 +125,12 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    /// The runtime of every Rust program ignores PIPE (std's documentation of `main`).
+    #[test]
+    fn what_is_ignored_is_known() {
+        assert!(is_ignored(Signal::PIPE) && !is_ignored(Signal::TERM));
+    }
 
     #[test]
     fn names_are_the_machines_own() {

@@ -365,14 +365,19 @@ enum Incoming {
     Resize,
 }
 
-/// The signals that mean something here: INT, TERM and HUP stop; USR1 and USR2 are handed on; WINCH resizes.
+/// The signals that mean something here: INT, TERM and HUP stop (HUP not under `nohup`); USR1 and USR2 are handed on; WINCH resizes.
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
-    hang_up: tokio::signal::unix::Signal,
+    hang_up: Option<tokio::signal::unix::Signal>,
     user1: tokio::signal::unix::Signal,
     user2: tokio::signal::unix::Signal,
     resize: tokio::signal::unix::Signal,
+}
+
+/// Has nobody asked for this signal to be ignored?
+fn heeded(signal: Signal) -> bool {
+    !tambat_os::signals::is_ignored(signal)
 }
 
 impl Signals {
@@ -380,7 +385,7 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
+            hang_up: heeded(Signal::HUP).then(|| signal(SignalKind::hangup())).transpose()?,
             user1: signal(SignalKind::user_defined1())?,
             user2: signal(SignalKind::user_defined2())?,
             resize: signal(SignalKind::window_change())?,
@@ -389,10 +394,16 @@ impl Signals {
 
     /// Cancel safe.
     async fn next(&mut self) -> Incoming {
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => Incoming::Stop(Signal::INT),
             _ = self.terminate.recv() => Incoming::Stop(Signal::TERM),
-            _ = self.hang_up.recv() => Incoming::Stop(Signal::HUP),
+            _ = hang_up => Incoming::Stop(Signal::HUP),
             _ = self.user1.recv() => Incoming::Forward(Signal::USR1),
             _ = self.user2.recv() => Incoming::Forward(Signal::USR2),
             _ = self.resize.recv() => Incoming::Resize,

@@ -82,3 +82,14 @@ fn another_stop_signal_is_used_where_the_manifest_says_one() {
     assert_eq!(running.stop(), 0);
     running.out_line("quitting");
 }
+
+#[test]
+fn under_nohup_a_hang_up_ends_nothing() {
+    let app = AppDir::procfile("web: tambat-fixture serve\n");
+    let mut running = app.start_after("trap '' HUP", &[]);
+    running.ready(&["web"]);
+    running.signal(Signal::SIGHUP);
+    assert_eq!(running.get("web", "/").body, "web.1");
+    assert_eq!(running.stop(), 0);
+    assert!(!running.stderr().iter().any(|line| line.contains("SIGHUP")));
+}
