@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tambat_model::{Environment, Layer, shell_command};
+use tambat_model::{Environment, Layer, redact_all, shell_command};
 use tambat_os::{
     ChildOutput, CommandSpec, ExitStatus, Keeper, Order, Report, ReportReader, Signal, Spawner, StdioSpec, StopSpec,
     WinSize,
@@ -40,6 +40,7 @@ pub(crate) enum Wish {
 
 /// A build that has been started. Dropping it ends it.
 pub(crate) struct Build {
+    /// As it is shown: without passwords.
     command: String,
     keeper: Keeper,
 }
@@ -60,8 +61,8 @@ impl Build {
         };
         let keeper = spawner
             .spawn(&spec)
-            .map_err(|error| Failure::new(format!("cannot start the build `{command}`: {error}")))?;
-        Ok(Some(Self { command: command.to_owned(), keeper }))
+            .map_err(|error| Failure::new(format!("cannot start the build `{}`: {error}", redact_all(command))))?;
+        Ok(Some(Self { command: redact_all(command), keeper }))
     }
 
     /// Waits until nothing of it is left, does what is wished meanwhile, and shows what it says. Dropping the future ends

@@ -169,6 +169,7 @@ struct Parts {
 }
 
 fn assemble(start: Start, spawner: Spawner) -> Result<Parts, Failure> {
+    let wiring = first_wiring(&start);
     let plan = Arc::new(start.plan);
     let (world_out, world) = watch::channel(Arc::new(World::default()));
     let (lines_out, lines) = mpsc::channel(OUTPUT_LINES_MAX);
@@ -177,13 +178,6 @@ fn assemble(start: Start, spawner: Spawner) -> Result<Parts, Failure> {
     let (tables, table) = watch::channel(Arc::default());
     let (rewired, _) = watch::channel(0);
     let (sayer, inlets) = journal::channel(lines, news);
-    let attached = start.state.as_ref().map(StateDir::attachments).unwrap_or_default();
-    let unseen = |port| tambat_model::ForeignUrl { port, template: unseen_template() };
-    let wiring = Wiring {
-        service_ports: start.bound.ports.clone(),
-        foreign: start.bound.foreign.iter().map(|(provider, port)| (provider.clone(), unseen(*port))).collect(),
-        attached: attached.into_iter().filter(|(name, _)| plan.providers().contains(name)).collect(),
-    };
     let addresses = start
         .bound
         .listeners
@@ -223,7 +217,7 @@ fn assemble(start: Start, spawner: Spawner) -> Result<Parts, Failure> {
         rewired,
         wiring: Mutex::new(wiring),
     });
-    let store = app.state.as_ref().and_then(|state| logstore::LogStore::open(state.path()).ok());
+    let store = app.state.as_ref().and_then(|state| open_log(state, &sayer));
     let journal = journal::Journal::start(inlets, &sayer, start.look, store, status::annotate(&app));
     start.bound.notes.iter().for_each(|note| sayer.say(note));
     let (foreign, waiting) = foreign::watch_all(&app);
@@ -239,6 +233,24 @@ fn assemble(start: Start, spawner: Spawner) -> Result<Parts, Failure> {
         socket: start.socket,
         lock: start.lock,
     })
+}
+
+/// Where handles point at the start: at what is held here, and at what was attached in an earlier run.
+fn first_wiring(start: &Start) -> Wiring {
+    let attached = start.state.as_ref().map(StateDir::attachments).unwrap_or_default();
+    let unseen = |port| tambat_model::ForeignUrl { port, template: unseen_template() };
+    Wiring {
+        service_ports: start.bound.ports.clone(),
+        foreign: start.bound.foreign.iter().map(|(provider, port)| (provider.clone(), unseen(*port))).collect(),
+        attached: attached.into_iter().filter(|(name, _)| start.plan.providers().contains(name)).collect(),
+    }
+}
+
+/// An app runs without its log, too; its user is told.
+fn open_log(state: &StateDir, sayer: &Sayer) -> Option<logstore::LogStore> {
+    let said =
+        |error: &std::io::Error| sayer.say(format!("cannot open the log in {}: {error}", state.path().display()));
+    logstore::LogStore::open(state.path()).inspect_err(said).ok()
 }
 
 /// From the build to the last instance's end.
