@@ -1,14 +1,12 @@
 //! One start of one instance: the keeper's socket and the child's output, read until both have ended.
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tambat_model::{InstanceName, InstancePort, plain};
 use tambat_os::{ChildOutput, ExitReport, ExitStatus, Keeper, Order, Pid, Report, ReportReader, WinSize};
-use tokio::net::UnixStream;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -17,6 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::child_output::{ChildStream, LineReader};
 use crate::exit::{Exit, How, LAST_LINES};
 use crate::group::SlotId;
+use crate::keeper_socket::KeeperSocket;
 
 /// When nothing of an instance is left, its output must end at once; somebody outside its tree may hold it open.
 const OUTPUT_END_LIMIT: Duration = Duration::from_millis(400);
@@ -26,6 +25,9 @@ const NEWS_DELAY_MAX: Duration = Duration::from_millis(500);
 
 /// Whatever an instance wrote before its end is in its pipe, which holds no more than this (`pipe(7)`, pipe-max-size).
 const OUTPUT_REST_MAX_BYTES: usize = 1024 * 1024;
+
+/// A last line is quoted in a sentence: more of it would hide the sentence.
+const LAST_LINE_CHARS_MAX: usize = 400;
 
 /// Which stream a line came from. On a pty the two are one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +78,7 @@ impl Run {
         lines: &Sender<OutputLine>,
         events: UnboundedSender<(SlotId, u32, RunEvent)>,
     ) -> std::io::Result<Self> {
-        let socket = Arc::new(UnixStream::from_std(keeper.socket)?);
+        let socket = Arc::new(KeeperSocket::new(keeper.socket)?);
         let (end, ended) = watch::channel(None);
         let last = Arc::new(Mutex::new(VecDeque::with_capacity(LAST_LINES)));
         let (instance, port) = instance;
@@ -123,17 +125,9 @@ impl Drop for Run {
 
 /// In a task of its own, since a socket that has just been opened is not known to be writable yet, and an order that is
 /// lost would leave its instance running for ever.
-async fn write_orders(socket: Arc<UnixStream>, mut orders: UnboundedReceiver<Order>) {
+async fn write_orders(socket: Arc<KeeperSocket>, mut orders: UnboundedReceiver<Order>) {
     while let Some(order) = orders.recv().await {
-        let bytes = order.encode();
-        let mut rest = bytes.as_slice();
-        while !rest.is_empty() {
-            match socket.writable().await.and_then(|()| socket.try_write(rest)) {
-                Ok(written) => rest = &rest[written..],
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
-        }
+        socket.send(&order).await;
     }
 }
 
@@ -151,7 +145,7 @@ impl Line {
             if last.len() == LAST_LINES {
                 last.pop_front();
             }
-            last.push_back(text.chars().take(400).collect());
+            last.push_back(text.chars().take(LAST_LINE_CHARS_MAX).collect());
         }
         let line = OutputLine { instance: self.instance.clone(), stream: self.stream, text, port: self.port };
         let _ = self.lines.send(line).await;
@@ -194,31 +188,22 @@ async fn quiet(ended: &mut watch::Receiver<Option<Instant>>) {
 }
 
 async fn read_reports(
-    socket: Arc<UnixStream>,
+    socket: Arc<KeeperSocket>,
     mut outputs: Vec<JoinHandle<()>>,
     end: watch::Sender<Option<Instant>>,
     last: Arc<Mutex<VecDeque<String>>>,
     tell: impl Fn(RunEvent),
 ) {
     let mut reader = ReportReader::default();
-    let exit = 'reports: loop {
-        let mut bytes = [0; 1024];
-        let read = match socket.readable().await.and_then(|()| socket.try_read(&mut bytes)) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
-            Ok(0) | Err(_) => break None,
-            Ok(read) => read,
-        };
-        reader.push(&bytes[..read]);
-        while let Some(report) = reader.next() {
-            match report {
-                Ok(Report::Started { pid, keeper }) => tell(RunEvent::Started { pid, keeper }),
-                Ok(Report::NotStarted { step, errno }) => {
-                    tell(RunEvent::NotStarted { step, errno });
-                    return;
-                }
-                Ok(Report::Exited(report)) => break 'reports Some(report),
-                Err(_) => break 'reports None,
+    let exit = loop {
+        match socket.next(&mut reader).await {
+            Some(Report::Started { pid, keeper }) => tell(RunEvent::Started { pid, keeper }),
+            Some(Report::NotStarted { step, errno }) => {
+                tell(RunEvent::NotStarted { step, errno });
+                return;
             }
+            Some(Report::Exited(report)) => break Some(report),
+            None => break None,
         }
     };
     let now = Instant::now();

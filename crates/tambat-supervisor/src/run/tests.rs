@@ -3,6 +3,7 @@ use std::os::unix::net::UnixStream as StdStream;
 
 use tambat_os::Signal;
 use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 

@@ -1,7 +1,6 @@
 //! The `build` command: before anything starts, under a keeper of its own, counted against no boot limit.
 
 use std::ffi::OsString;
-use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,8 +9,7 @@ use tambat_os::{
     ChildOutput, CommandSpec, ExitStatus, Keeper, Order, Report, ReportReader, Signal, Spawner, StdioSpec, StopSpec,
     WinSize,
 };
-use tambat_supervisor::{ChildStream, LineReader, Setup};
-use tokio::net::UnixStream;
+use tambat_supervisor::{ChildStream, KeeperSocket, LineReader, Setup};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
@@ -72,7 +70,7 @@ impl Build {
         sayer.say(format!("building: {command}"));
         let began = Instant::now();
         let failed = |error: std::io::Error| Failure::new(format!("cannot watch the build `{command}`: {error}"));
-        let socket = UnixStream::from_std(keeper.socket).map_err(failed)?;
+        let socket = KeeperSocket::new(keeper.socket).map_err(failed)?;
         let outputs = match keeper.output {
             ChildOutput::Pty(master) => vec![master],
             ChildOutput::Pipes { stdout, stderr } => vec![stdout, stderr],
@@ -88,8 +86,8 @@ impl Build {
             tokio::select! {
                 status = reports.end() => break status?,
                 Some(wish) = wishes.recv() => match wish {
-                    Wish::Stop => order(&socket, Order::Stop(STOP)).await,
-                    Wish::Kill => order(&socket, Order::Kill).await,
+                    Wish::Stop => socket.send(&Order::Stop(STOP)).await,
+                    Wish::Kill => socket.send(&Order::Kill).await,
                     Wish::Resize(size) => outputs.iter().for_each(|output| output.resize(size)),
                 },
             }
@@ -119,7 +117,7 @@ impl Build {
 
 /// What the keeper says of a build.
 struct Reports<'a> {
-    socket: &'a UnixStream,
+    socket: &'a KeeperSocket,
     command: &'a str,
     reader: ReportReader,
 }
@@ -129,41 +127,15 @@ impl Reports<'_> {
     async fn end(&mut self) -> Result<ExitStatus, Failure> {
         let command = self.command;
         loop {
-            let mut bytes = [0; 1024];
-            let read = match self.socket.readable().await.and_then(|()| self.socket.try_read(&mut bytes)) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
-                Ok(0) | Err(_) => {
-                    return Err(Failure::new(format!("the build `{command}` was ended together with its keeper")));
+            match self.socket.next(&mut self.reader).await {
+                Some(Report::Started { .. }) => {}
+                Some(Report::Exited(exit)) => return Ok(exit.status),
+                Some(Report::NotStarted { step, errno }) => {
+                    let error = std::io::Error::from_raw_os_error(errno);
+                    return Err(Failure::new(format!("cannot start the build `{command}`: cannot {step}: {error}")));
                 }
-                Ok(read) => read,
-            };
-            self.reader.push(&bytes[..read]);
-            while let Some(report) = self.reader.next() {
-                match report {
-                    Ok(Report::Started { .. }) => {}
-                    Ok(Report::Exited(exit)) => return Ok(exit.status),
-                    Ok(Report::NotStarted { step, errno }) => {
-                        let error = std::io::Error::from_raw_os_error(errno);
-                        return Err(Failure::new(format!(
-                            "cannot start the build `{command}`: cannot {step}: {error}"
-                        )));
-                    }
-                    Err(error) => return Err(Failure::new(format!("cannot watch the build `{command}`: {error}"))),
-                }
+                None => return Err(Failure::new(format!("the build `{command}` was ended together with its keeper"))),
             }
-        }
-    }
-}
-
-/// Tells the keeper. If that is gone, its end is what is read next.
-async fn order(socket: &UnixStream, order: Order) {
-    let bytes = order.encode();
-    let mut rest = bytes.as_slice();
-    while !rest.is_empty() {
-        match socket.writable().await.and_then(|()| socket.try_write(rest)) {
-            Ok(written) => rest = &rest[written..],
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(_) => return,
         }
     }
 }
