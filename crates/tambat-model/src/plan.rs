@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::check::{check_env, check_limits, check_names, check_ports, check_process};
@@ -9,7 +10,9 @@ use crate::draft::{Draft, PortDraft, ProcessDraft, ReadyDraft};
 use crate::handle::Provider;
 use crate::problem::{Problem, Severity};
 use crate::uses::resolve_uses;
-use crate::{AppName, PortKey, PortName, ProcessName, Protocol, ResourceUrl, ServicePort, UrlTemplate, VarName};
+use crate::{
+    AppName, HttpRules, PortKey, PortName, ProcessName, Protocol, ResourceUrl, ServicePort, UrlTemplate, VarName,
+};
 
 /// How long an instance may take until it is ready, unless `ready.within` says otherwise: what the platforms allow.
 const READY_WITHIN_DEFAULT: Duration = Duration::from_mins(1);
@@ -60,6 +63,8 @@ pub struct ProcessPlan {
     pub expose: bool,
     /// A stream on which nothing moves for so long is closed; none: never.
     pub idle: Option<Duration>,
+    /// What holds for its requests, where it speaks HTTP.
+    pub http: Arc<HttpRules>,
 }
 
 /// A port that a process exports.
@@ -312,6 +317,7 @@ fn plan_process(draft: &Draft, process: &ProcessDraft, position: u16, uses: Vec<
         any_owner: process.any_owner,
         expose: process.expose,
         idle: process.idle,
+        http: Arc::default(),
     }
 }
 

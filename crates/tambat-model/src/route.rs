@@ -2,36 +2,90 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::host::HostTable;
+use crate::traffic::Traffic;
 use crate::world::{Cause, Gate, InstanceView, Load, Phase, ProcessView, World};
 use crate::{Plan, PortKey, PortPlan, ProcessPlan, Protocol, Role, ServicePort, Wiring};
 
-/// From service port to route.
+/// Where a connection goes: by the service port it arrived at, or, on a shared listener, by hostname and path.
 #[derive(Debug, Clone, Default)]
 pub struct RouteTable {
     routes: BTreeMap<ServicePort, Arc<Route>>,
+    hosts: HostTable,
 }
 
-/// What happens to a connection that arrives at a service port.
+/// What happens to a connection or request that is for one process port.
 #[derive(Debug, Clone)]
 pub struct Route {
     /// The process port it is for, as people name it: `web`, `chat:admin`, `billing/api`.
     pub name: String,
     /// What is spoken there.
     pub protocol: Protocol,
-    /// A stream on which nothing moves for so long is closed; none: never.
+    /// A stream on which nothing moves for so long is closed; none: never. A tunnel (an upgraded connection) is one, too.
     pub idle: Option<Duration>,
+    /// What holds for its requests, where it speaks HTTP.
+    pub http: Arc<HttpRules>,
     /// Who may serve it.
     pub admission: Admission,
+    /// What it has carried. Kept across tables by whoever builds them.
+    pub traffic: Arc<Traffic>,
+}
+
+/// What holds for the requests of one process port.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HttpRules {
+    /// How long the first byte of an answer may take; none: for ever.
+    pub first_byte: Option<Duration>,
+    /// How long an answer may stand still once it has begun; none: for ever.
+    pub response_idle: Option<Duration>,
+    /// How long a request waits for a target when all are busy or gone; none: as the table says ([`Admission::Hold`]).
+    pub wait: Option<Duration>,
+    /// When every target that was tried refused the connection: does the request wait for one (they are instances of
+    /// ours, which come back), or fail at once?
+    pub waits_when_refused: bool,
+    /// How large a request's body may be, bytes; none: of any size.
+    pub body_bytes_max: Option<u64>,
+    /// Fields that the answers get, in place of what the app said; an empty value removes the field.
+    pub headers: Vec<(String, String)>,
+    /// A client stays with its target.
+    pub sticky: Option<Sticky>,
+    /// How the target is chosen.
+    pub balance: Balance,
+    /// How many requests a target may have in flight; none: any number.
+    pub in_flight_max: Option<NonZeroU32>,
+    /// How many requests wait when all targets are full.
+    pub queue_max: Option<NonZeroU32>,
+    /// `Tambat-Hop` with this value, sent along to each target: it is a router of this user, which then believes our
+    /// forwarding fields.
+    pub hop_token: Option<Arc<str>>,
+}
+
+/// A client stays with its target, by a cookie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sticky {
+    /// The cookie's name.
+    pub cookie: String,
+}
+
+/// How the target is chosen among those that are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Balance {
+    /// In turn.
+    #[default]
+    RoundRobin,
+    /// The one with the least in flight; among equals in turn.
+    LeastInFlight,
 }
 
 /// Who may serve a connection now.
 #[derive(Debug, Clone)]
 pub enum Admission {
     /// One of these, at least one.
-    Serve(Vec<Target>),
+    Serve(Vec<Arc<Target>>),
     /// Nobody yet: it waits for so long at most (none: for ever).
     Hold {
         /// How long a connection may wait.
@@ -59,6 +113,14 @@ pub struct Target {
     pub load: Arc<Load>,
 }
 
+impl Route {
+    /// A route with the default rules and counters of its own.
+    pub fn new(name: &str, protocol: Protocol, admission: Admission) -> Self {
+        let (http, traffic) = (Arc::default(), Arc::default());
+        Self { name: name.to_owned(), protocol, idle: None, http, admission, traffic }
+    }
+}
+
 impl RouteTable {
     /// The route of this service port.
     pub fn get(&self, port: ServicePort) -> Option<&Arc<Route>> {
@@ -70,14 +132,39 @@ impl RouteTable {
         self.routes.insert(port, Arc::new(route));
     }
 
-    /// All of them, by number.
+    /// The routes by hostname and path.
+    pub fn hosts(&self) -> &HostTable {
+        &self.hosts
+    }
+
+    /// The same, to add to.
+    pub fn hosts_mut(&mut self) -> &mut HostTable {
+        &mut self.hosts
+    }
+
+    /// All service ports' routes, by number.
     pub fn iter(&self) -> impl Iterator<Item = (ServicePort, &Arc<Route>)> {
         self.routes.iter().map(|(port, route)| (*port, route))
     }
 }
 
+/// What each process port has carried, by its name: the counters outlive every table.
+#[derive(Debug, Default)]
+pub struct Ledger(Mutex<BTreeMap<String, Arc<Traffic>>>);
+
+impl Ledger {
+    /// The counters of the process port of this name.
+    pub fn of(&self, name: &str) -> Arc<Traffic> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(traffic) = all.get(name) {
+            return Arc::clone(traffic);
+        }
+        Arc::clone(all.entry(name.to_owned()).or_default())
+    }
+}
+
 /// The routes of an app's own process ports, as things are now.
-pub fn route_table(plan: &Plan, wiring: &Wiring, world: &World) -> RouteTable {
+pub fn route_table(plan: &Plan, wiring: &Wiring, world: &World, ledger: &Ledger) -> RouteTable {
     let mut table = RouteTable::default();
     let unknown = ProcessView::default();
     for (process, port) in plan.processes().iter().flat_map(|p| p.ports.iter().map(move |port| (p, port))) {
@@ -87,7 +174,11 @@ pub fn route_table(plan: &Plan, wiring: &Wiring, world: &World) -> RouteTable {
         };
         let view = world.processes.get(&process.name).unwrap_or(&unknown);
         let admission = admission(process, port, view);
-        table.insert(number, Route { name: key.to_string(), protocol: port.protocol, idle: process.idle, admission });
+        let name = key.to_string();
+        let traffic = ledger.of(&name);
+        let http = Arc::clone(&process.http);
+        let route = Route { name, protocol: port.protocol, idle: process.idle, http, admission, traffic };
+        table.insert(number, route);
     }
     table
 }
@@ -108,7 +199,7 @@ pub enum ForeignService {
 pub fn foreign_route(name: &str, protocol: Protocol, service: ForeignService, hold: Duration) -> Route {
     let admission = match service {
         ForeignService::At(addr, load) => {
-            Admission::Serve(vec![Target { name: name.to_owned(), generation: 1, addr, load }])
+            Admission::Serve(vec![Arc::new(Target { name: name.to_owned(), generation: 1, addr, load })])
         }
         ForeignService::NotRunning => Admission::Hold {
             limit: Some(hold),
@@ -116,7 +207,7 @@ pub fn foreign_route(name: &str, protocol: Protocol, service: ForeignService, ho
         },
         ForeignService::Missing(cause) => Admission::Refuse { cause },
     };
-    Route { name: name.to_owned(), protocol, idle: None, admission }
+    Route::new(name, protocol, admission)
 }
 
 fn admission(process: &ProcessPlan, port: &PortPlan, view: &ProcessView) -> Admission {
@@ -129,7 +220,8 @@ fn admission(process: &ProcessPlan, port: &PortPlan, view: &ProcessView) -> Admi
             return Admission::Hold { limit: None, cause: format!("{} is paused", process.name).into() };
         }
     }
-    let targets: Vec<Target> = view.instances.iter().filter_map(|instance| target(instance, port)).collect();
+    let targets: Vec<Arc<Target>> =
+        view.instances.iter().filter_map(|instance| target(instance, port)).map(Arc::new).collect();
     if !targets.is_empty() {
         return Admission::Serve(targets);
     }
@@ -217,7 +309,7 @@ mod tests {
         }
         let mut world = World::default();
         world.processes.insert(process.name.clone(), ProcessView { gate, desired: 1, instances });
-        let table = route_table(plan, &wiring, &world);
+        let table = route_table(plan, &wiring, &world, &Ledger::default());
         assert_eq!(table.iter().count(), process.ports.len());
         match &table.get(port(5000)).unwrap().admission {
             Admission::Serve(targets) => {
@@ -294,7 +386,7 @@ mod tests {
     #[test]
     fn a_process_port_without_a_service_port_has_no_route() {
         let plan = plan(vec![process("web", None, &[]), process("off", Some(Protocol::None), &[])]);
-        assert_eq!(route_table(&plan, &Wiring::default(), &World::default()).iter().count(), 0);
+        assert_eq!(route_table(&plan, &Wiring::default(), &World::default(), &Ledger::default()).iter().count(), 0);
     }
 
     #[test]

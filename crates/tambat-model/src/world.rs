@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -151,30 +152,85 @@ pub struct Endpoint {
     pub exposed: Option<SocketAddr>,
 }
 
-/// How many connections an instance is serving. Shared by the router, which counts, and the supervisor, which waits
-/// for none.
+/// What an instance is serving: connections, or, where it speaks HTTP, requests. Shared by the router, which counts, and
+/// the supervisor, which closes it and then waits until nothing is left.
+///
+/// Counting and closing meet in one word: whoever has closed it and then sees nothing in flight has seen the truth,
+/// whatever table anybody still holds.
 #[derive(Debug, Default)]
 pub struct Load(AtomicUsize);
 
+/// The bit that says "closed"; the others count.
+const CLOSED: usize = 1 << (usize::BITS - 1);
+
+/// Why something is not admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    /// The instance takes nothing new any more: a newer table has others.
+    Closed,
+    /// It has as much in flight as it may.
+    Full,
+}
+
 impl Load {
-    /// One connection more, until the guard is dropped.
-    pub fn admit(self: &Arc<Self>) -> Admitted {
-        self.0.fetch_add(1, Ordering::AcqRel);
-        Admitted(Arc::clone(self))
+    /// One more, until the guard is dropped; `max`: how many it may have in flight.
+    ///
+    /// # Errors
+    ///
+    /// Says why not, and has counted nothing then.
+    pub fn admit(self: &Arc<Self>, max: Option<NonZeroU32>) -> Result<Admitted, Denied> {
+        let before = self.0.fetch_add(1, Ordering::AcqRel);
+        let denied = if before & CLOSED != 0 {
+            Denied::Closed
+        } else if max.is_some_and(|max| before >= max.get() as usize) {
+            Denied::Full
+        } else {
+            return Ok(Admitted(Arc::clone(self)));
+        };
+        self.0.fetch_sub(1, Ordering::AcqRel);
+        Err(denied)
+    }
+
+    /// From now on nothing is admitted. What is in flight stays so.
+    pub fn close(&self) {
+        self.0.fetch_or(CLOSED, Ordering::AcqRel);
+    }
+
+    /// Is nothing admitted any more?
+    pub fn is_closed(&self) -> bool {
+        self.0.load(Ordering::Acquire) & CLOSED != 0
     }
 
     /// How many there are.
     pub fn in_flight(&self) -> usize {
-        self.0.load(Ordering::Acquire)
+        self.0.load(Ordering::Acquire) & !CLOSED
     }
 }
 
-/// Proof that a connection is counted at its target.
+/// Proof that something is counted at its target.
 #[derive(Debug)]
 pub struct Admitted(Arc<Load>);
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_load_admits_nothing_and_keeps_what_it_has() {
+        let load = Arc::new(Load::default());
+        let one = load.admit(None).unwrap();
+        let two = load.admit(NonZeroU32::new(2)).unwrap();
+        assert_eq!(load.admit(NonZeroU32::new(2)).unwrap_err(), Denied::Full);
+        load.close();
+        assert_eq!(load.admit(None).unwrap_err(), Denied::Closed);
+        assert_eq!((load.in_flight(), load.is_closed()), (2, true));
+        drop((one, two));
+        assert_eq!(load.in_flight(), 0);
     }
 }

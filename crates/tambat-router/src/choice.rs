@@ -1,6 +1,7 @@
 //! Who serves a connection: a pure function of the route table, the service port, its cursor, and what was tried.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ pub(crate) enum Choice {
 
 /// A target, and the proof that the connection is counted there.
 pub(crate) struct Chosen {
-    pub(crate) target: Target,
+    pub(crate) target: Arc<Target>,
     pub(crate) idle: Option<Duration>,
     pub(crate) admitted: Admitted,
 }
@@ -101,8 +102,8 @@ impl Patience {
     }
 }
 
-fn serve(route: &Route, targets: &[Target], cursor: &AtomicUsize, tried: &Tried) -> Choice {
-    let left: Vec<&Target> = targets.iter().filter(|t| !tried.addrs.contains(&t.addr)).collect();
+fn serve(route: &Route, targets: &[Arc<Target>], cursor: &AtomicUsize, tried: &Tried) -> Choice {
+    let left: Vec<&Arc<Target>> = targets.iter().filter(|t| !tried.addrs.contains(&t.addr)).collect();
     if left.is_empty() || tried.addrs.len() >= TRIES_MAX {
         let cause = if targets.is_empty() { "it has no instance" } else { &tried.last };
         return Choice::Wait(Hold {
@@ -114,9 +115,15 @@ fn serve(route: &Route, targets: &[Target], cursor: &AtomicUsize, tried: &Tried)
     // One turn a connection: a second try takes the turn of nobody else.
     let turn =
         if tried.addrs.is_empty() { cursor.fetch_add(1, Ordering::Relaxed) } else { cursor.load(Ordering::Relaxed) };
-    let target = left[turn % left.len()].clone();
-    let admitted = target.load.admit();
-    Choice::Serve(Chosen { target, idle: route.idle, admitted })
+    for nth in 0..left.len() {
+        let target = Arc::clone(left[(turn + nth) % left.len()]);
+        if let Ok(admitted) = target.load.admit(None) {
+            return Choice::Serve(Chosen { target, idle: route.idle, admitted });
+        }
+    }
+    // All of them have been closed since: the next table says what follows.
+    let told = told(route, "its instances are being replaced");
+    Choice::Wait(Hold { limit: Some(Duration::from_secs(UNTAKEN_LIMIT_S)), retry: true, told })
 }
 
 fn told(route: &Route, cause: &str) -> Told {
@@ -125,8 +132,6 @@ fn told(route: &Route, cause: &str) -> Told {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tambat_model::Load;
 
     use super::*;
@@ -135,14 +140,14 @@ mod tests {
         ServicePort::try_from(5_000_u16).unwrap()
     }
 
-    fn target(number: u16) -> Target {
+    fn target(number: u16) -> Arc<Target> {
         let addr = SocketAddr::from(([127, 0, 0, 1], 20_000 + number));
-        Target { name: format!("web.{number}"), generation: 1, addr, load: Arc::new(Load::default()) }
+        Arc::new(Target { name: format!("web.{number}"), generation: 1, addr, load: Arc::new(Load::default()) })
     }
 
     fn table(admission: Admission) -> RouteTable {
         let mut table = RouteTable::default();
-        table.insert(port(), Route { name: "web".into(), protocol: Protocol::Http, idle: None, admission });
+        table.insert(port(), Route::new("web", Protocol::Http, admission));
         table
     }
 
@@ -152,7 +157,7 @@ mod tests {
 
     fn chosen(table: &RouteTable, cursor: &AtomicUsize, tried: &Tried) -> String {
         match choose(table, port(), cursor, tried) {
-            Choice::Serve(chosen) => chosen.target.name,
+            Choice::Serve(chosen) => chosen.target.name.clone(),
             Choice::Wait(hold) => format!("wait: {}", hold.told.cause),
             Choice::Refuse(told) => format!("refuse: {}", told.cause),
         }

@@ -47,7 +47,7 @@ impl Rig {
 
     pub(crate) fn publish(&self, admission: Admission) {
         let mut table = RouteTable::default();
-        table.insert(self.port, Route { name: "web".to_owned(), protocol: self.protocol, idle: self.idle, admission });
+        table.insert(self.port, Route { idle: self.idle, ..Route::new("web", self.protocol, admission) });
         self.tables.send_replace(Arc::new(table));
     }
 
@@ -82,7 +82,7 @@ impl Rig {
 /// An instance's listener.
 pub(crate) struct Backend {
     pub(crate) listener: TcpListener,
-    pub(crate) target: Target,
+    pub(crate) target: Arc<Target>,
 }
 
 impl Backend {
@@ -95,7 +95,7 @@ impl Backend {
         let addr = listener.local_addr().unwrap();
         Self {
             listener,
-            target: Target { name: name.to_owned(), generation: 1, addr, load: Arc::new(Load::default()) },
+            target: Arc::new(Target { name: name.to_owned(), generation: 1, addr, load: Arc::new(Load::default()) }),
         }
     }
 

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::sockets::Sockets;
-use tambat_model::{Plan, ProcessName, Wiring, World};
+use tambat_model::{Ledger, Plan, ProcessName, Wiring, World};
 use tambat_os::{Lock, Signal, Spawner, WinSize};
 use tambat_router::Router;
 use tambat_supervisor::{Command, Outcome, Outlets, Setup, Supervisor};
@@ -78,6 +78,8 @@ pub(crate) struct App {
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     /// The router.
     pub(crate) router: Router,
+    /// What each process port has carried.
+    pub(crate) ledger: Ledger,
     /// To the user.
     pub(crate) sayer: Sayer,
     /// How lines look.
@@ -209,6 +211,7 @@ fn assemble(start: Start, spawner: Spawner) -> Result<Parts, Failure> {
         world,
         commands: supervisor.commands(),
         router,
+        ledger: Ledger::default(),
         sayer: sayer.clone(),
         look: start.look.clone(),
         state: start.state,

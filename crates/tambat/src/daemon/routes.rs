@@ -29,7 +29,7 @@ pub(crate) async fn publish(
         let known = foreign.borrow_and_update().clone();
         rewired.mark_unchanged();
         let wiring = app.wiring();
-        let mut table = route_table(&app.plan, &wiring, &now);
+        let mut table = route_table(&app.plan, &wiring, &now, &app.ledger);
         for (provider, held) in &wiring.foreign {
             let seen = known.get(provider);
             let protocol = seen.map_or(foreign::PROTOCOL_UNSEEN, |seen| seen.protocol);

@@ -1,0 +1,183 @@
+//! What a process port has carried: counters that the router's workers keep and everybody may read.
+//!
+//! Each worker counts in a shard of its own, so that no two of them write to one cache line. No figure says anything
+//! about another: while requests come and go they need not add up.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::ErrorCode;
+
+/// The upper bounds of the latency histogram, in microseconds; what takes longer is in one more bucket. Doubling, from
+/// a quick answer on the same machine to the longest wait that anybody has.
+pub const LATENCY_BOUNDS_US: [u64; 16] = [
+    250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 256_000, 512_000, 1_024_000, 4_096_000,
+    16_384_000, 65_536_000,
+];
+
+/// As many workers count apart; beyond, two share a shard.
+const SHARDS: usize = 8;
+
+/// What a process port has carried.
+#[derive(Debug)]
+pub struct Traffic {
+    shards: Box<[Shard; SHARDS]>,
+    /// Whose turn it is among the targets. Kept across route tables, so that a new table skews nothing.
+    cursor: AtomicUsize,
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self { shards: Box::new(std::array::from_fn(|_| Shard::default())), cursor: AtomicUsize::new(0) }
+    }
+}
+
+impl Traffic {
+    /// The shard of this worker.
+    pub fn shard(&self, worker: usize) -> &Shard {
+        &self.shards[worker % SHARDS]
+    }
+
+    /// One turn among the targets.
+    pub fn turn(&self) -> usize {
+        self.cursor.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// All shards together.
+    pub fn snapshot(&self) -> TrafficSnapshot {
+        let mut sum = TrafficSnapshot::default();
+        for shard in self.shards.iter() {
+            shard.add_to(&mut sum);
+        }
+        sum
+    }
+}
+
+/// One worker's part. On a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Shard {
+    answers: [AtomicU64; 5],
+    latency: [AtomicU64; LATENCY_BOUNDS_US.len() + 1],
+    latency_sum_us: AtomicU64,
+    errors: [AtomicU64; ErrorCode::COUNT],
+    begun: AtomicU64,
+    ended: AtomicU64,
+    retries: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    tunnels: AtomicU64,
+}
+
+impl Shard {
+    /// A request was routed here.
+    pub fn begin(&self) {
+        add(&self.begun, 1);
+    }
+
+    /// It was answered with this status (100 to 599) after this time. Called once for each [`Self::begin`].
+    pub fn end(&self, status: u16, latency: Duration) {
+        add(&self.ended, 1);
+        if let Some(class) = usize::from(status / 100).checked_sub(1).and_then(|class| self.answers.get(class)) {
+            add(class, 1);
+        }
+        let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        add(&self.latency[LATENCY_BOUNDS_US.partition_point(|bound| *bound < us)], 1);
+        add(&self.latency_sum_us, us);
+    }
+
+    /// The router itself answered, or cut it off.
+    pub fn error(&self, code: ErrorCode) {
+        add(&self.errors[code.index()], 1);
+    }
+
+    /// A request was sent again.
+    pub fn retry(&self) {
+        add(&self.retries, 1);
+    }
+
+    /// A connection was upgraded.
+    pub fn tunnel(&self) {
+        add(&self.tunnels, 1);
+    }
+
+    /// Bytes received from clients, and from targets.
+    pub fn bytes(&self, from_client: u64, from_target: u64) {
+        add(&self.bytes_in, from_client);
+        add(&self.bytes_out, from_target);
+    }
+
+    fn add_to(&self, sum: &mut TrafficSnapshot) {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        sum.answers.iter_mut().zip(&self.answers).for_each(|(sum, counter)| *sum += get(counter));
+        sum.latency.iter_mut().zip(&self.latency).for_each(|(sum, counter)| *sum += get(counter));
+        sum.errors.iter_mut().zip(&self.errors).for_each(|(sum, counter)| *sum += get(counter));
+        sum.latency_sum_us += get(&self.latency_sum_us);
+        sum.requests += get(&self.begun);
+        sum.ended += get(&self.ended);
+        sum.retries += get(&self.retries);
+        sum.bytes_in += get(&self.bytes_in);
+        sum.bytes_out += get(&self.bytes_out);
+        sum.tunnels += get(&self.tunnels);
+    }
+}
+
+/// As a rule one thread writes to a shard; where two do, none is lost.
+fn add(counter: &AtomicU64, more: u64) {
+    counter.fetch_add(more, Ordering::Relaxed);
+}
+
+/// What a process port had carried at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TrafficSnapshot {
+    /// Requests routed to it.
+    pub requests: u64,
+    /// Of these, answered or cut off.
+    pub ended: u64,
+    /// Answers by class: 1xx (upgrades), 2xx, 3xx, 4xx, 5xx.
+    pub answers: [u64; 5],
+    /// Answers by latency: one for each of [`LATENCY_BOUNDS_US`], and those that took longer.
+    pub latency: [u64; LATENCY_BOUNDS_US.len() + 1],
+    /// All latencies together, µs.
+    pub latency_sum_us: u64,
+    /// The router's own errors, in the order of [`ErrorCode::ALL`].
+    pub errors: [u64; ErrorCode::COUNT],
+    /// Requests sent again.
+    pub retries: u64,
+    /// Upgraded connections.
+    pub tunnels: u64,
+    /// Bytes received from clients: heads and bodies.
+    pub bytes_in: u64,
+    /// Bytes received from targets.
+    pub bytes_out: u64,
+}
+
+impl TrafficSnapshot {
+    /// Requests being served now.
+    pub fn in_flight(&self) -> u64 {
+        self.requests.saturating_sub(self.ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_add_up() {
+        let traffic = Traffic::default();
+        for worker in 0..20 {
+            traffic.shard(worker).begin();
+        }
+        traffic.shard(0).end(200, Duration::from_micros(250));
+        traffic.shard(1).end(504, Duration::from_secs(100));
+        traffic.shard(1).error(ErrorCode::FirstByteTimeout);
+        traffic.shard(2).bytes(3, 4);
+        let sum = traffic.snapshot();
+        assert_eq!((sum.requests, sum.in_flight()), (20, 18));
+        assert_eq!(sum.answers, [0, 1, 0, 0, 1]);
+        assert_eq!((sum.latency[0], sum.latency[LATENCY_BOUNDS_US.len()]), (1, 1));
+        assert_eq!(sum.errors[ErrorCode::FirstByteTimeout.index()], 1);
+        assert_eq!((sum.bytes_in, sum.bytes_out), (3, 4));
+    }
+}
