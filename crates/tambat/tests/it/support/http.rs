@@ -28,7 +28,12 @@ pub(crate) fn try_get(port: u16, path: &str) -> io::Result<Response> {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n")?;
     let mut text = Vec::new();
     stream.read_to_end(&mut text)?;
-    let text = String::from_utf8_lossy(&text);
+    whole(&text)
+}
+
+/// Everything that came on a connection, as an answer.
+pub(super) fn whole(text: &[u8]) -> io::Result<Response> {
+    let text = String::from_utf8_lossy(text);
     let broken = || io::Error::other(format!("not a whole answer: {text:?}"));
     let (head, body) = text.split_once("\r\n\r\n").ok_or_else(broken)?;
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(broken)?;

@@ -1,20 +1,25 @@
 //! The vocabulary of the tests.
 
 mod app_dir;
+mod backend;
 mod facts;
 mod fixture;
 mod http;
 mod marks;
 mod ports;
 pub(crate) mod programs;
+mod routed;
 mod running;
+mod said;
 mod terminal;
 mod wait;
 
 pub(crate) use app_dir::{AppDir, Output};
+pub(crate) use backend::Backend;
 pub(crate) use http::{Response, get, try_get};
 pub(crate) use marks::{Marked, marked};
 pub(crate) use ports::{Base, is_free};
+pub(crate) use routed::Routed;
 pub(crate) use running::Running;
 pub(crate) use terminal::Terminal;
 pub(crate) use wait::{LIMIT, pause, until};

@@ -1,9 +1,9 @@
 //! A `tambat start` that runs. It is ended and looked after when the test is over, however that comes.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::marks::Marked;
-use super::wait::{LIMIT, pause, until};
+use super::said::{Said, Stream};
+use super::wait::{pause, until};
 use super::{AppDir, Response, get, marked};
 
 /// What a killed tambat leaves is gone within the grace + 1 s (DESIGN §4); the rest is room for a busy machine.
@@ -26,27 +27,6 @@ pub(crate) struct Running {
     status: Option<ExitStatus>,
     /// What others of this home had running before.
     before: Vec<i32>,
-}
-
-/// Everything it has said so far.
-#[derive(Debug, Default)]
-struct Said {
-    lines: Mutex<Vec<Line>>,
-    more: Condvar,
-}
-
-/// A line that tambat wrote.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Line {
-    stream: Stream,
-    text: String,
-}
-
-/// Where.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stream {
-    Out,
-    Err,
 }
 
 impl Running {
@@ -104,10 +84,7 @@ impl Running {
 
     /// Waits until so many lines contain `part`; gives them all.
     pub(crate) fn lines(&self, part: &str, count: usize) -> Vec<String> {
-        self.said.wait(&format!("{count} lines with {part:?}"), |lines| {
-            let found: Vec<String> = lines.iter().filter(|l| l.text.contains(part)).map(|l| l.text.clone()).collect();
-            (found.len() >= count).then_some(found)
-        })
+        self.said.count(part, count)
     }
 
     /// Everything said so far on standard output.
@@ -205,59 +182,6 @@ impl Drop for Running {
         }
         assert!(left.is_empty() || thread::panicking(), "left behind: {left:#?}");
     }
-}
-
-impl Said {
-    fn listen(self: &Arc<Self>, from: impl Read + Send + 'static, stream: Stream) {
-        let said = Arc::clone(self);
-        thread::spawn(move || {
-            let mut reader = BufReader::new(from);
-            let mut bytes = Vec::new();
-            // The end of a terminal is an error.
-            while reader.read_until(b'\n', &mut bytes).is_ok_and(|read| read > 0) {
-                let text = String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned();
-                said.lines.lock().unwrap().push(Line { stream, text });
-                said.more.notify_all();
-                bytes.clear();
-            }
-        });
-    }
-
-    fn first(&self, part: &str, on: impl Fn(Stream) -> bool) -> String {
-        self.wait(&format!("a line with {part:?}"), |lines| {
-            lines.iter().find(|line| on(line.stream) && line.text.contains(part)).map(|line| line.text.clone())
-        })
-    }
-
-    fn wait<T>(&self, what: &str, look: impl Fn(&[Line]) -> Option<T>) -> T {
-        let deadline = Instant::now() + LIMIT;
-        let mut lines = self.lines.lock().unwrap();
-        loop {
-            if let Some(found) = look(&lines) {
-                return found;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited {LIMIT:?} for {what}; it said:\n{}", tail(&lines));
-            lines = self.more.wait_timeout(lines, left).unwrap().0;
-        }
-    }
-
-    fn all(&self, stream: Stream) -> Vec<String> {
-        let lines = self.lines.lock().unwrap();
-        lines.iter().filter(|line| line.stream == stream).map(|line| line.text.clone()).collect()
-    }
-
-    fn tail(&self) -> String {
-        // Whoever waited in vain has panicked while holding it.
-        tail(&self.lines.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// The last lines, for whoever reads why a test failed.
-fn tail(lines: &[Line]) -> String {
-    let last = lines.iter().skip(lines.len().saturating_sub(60));
-    let shown: Vec<String> = last.map(|line| format!("{:?} {:.400}", line.stream, line.text)).collect();
-    shown.join("\n")
 }
 
 /// As a shell has it.
