@@ -95,6 +95,9 @@ pub(crate) struct PortArgs {
     /// Where service ports begin; 0: the kernel chooses each [default: 5000]
     #[arg(short, long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
+    /// Where names are served, shared by this user's apps; 0: the kernel chooses
+    #[arg(long, value_name = "PORT", default_value_t = crate::daemon::HTTP_PORT_DEFAULT)]
+    pub(crate) http_port: u16,
     /// A busy port is an error, not a reason to move up by 100
     #[arg(long)]
     pub(crate) strict_port: bool,

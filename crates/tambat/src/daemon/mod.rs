@@ -4,6 +4,7 @@ mod api;
 mod attach;
 mod build;
 mod foreign;
+mod hostnames;
 mod journal;
 mod limits;
 mod logstore;
@@ -32,6 +33,7 @@ use crate::layers::Layers;
 use build::Wish;
 
 pub(crate) use api::is_of;
+pub(crate) use hostnames::HTTP_PORT_DEFAULT;
 pub(crate) use journal::Sayer;
 pub(crate) use logstore::tail;
 pub(crate) use service::{Bound, bind, unseen_template, wanted_base};
@@ -90,6 +92,8 @@ pub(crate) struct App {
     pub(crate) addresses: BTreeMap<u16, Vec<std::net::SocketAddr>>,
     /// Others' sockets.
     pub(crate) sockets: Sockets,
+    /// Where the app's names are served, by this tambat or by another of this user; none: nowhere.
+    pub(crate) http_port: Option<u16>,
     /// Changes whenever handles do.
     pub(crate) rewired: watch::Sender<u64>,
     wiring: Mutex<Wiring>,
@@ -217,6 +221,7 @@ fn assemble(start: Start, spawner: Spawner) -> Result<Parts, Failure> {
         state: start.state,
         addresses,
         sockets: start.sockets,
+        http_port: None,
         rewired,
         wiring: Mutex::new(wiring),
     });

@@ -103,10 +103,16 @@ impl AppDir {
         marked(&self.home.mark)
     }
 
-    /// tambat with these arguments, not started yet, in the app's directory.
+    /// tambat with these arguments, not started yet, in the app's directory. A start has a port for names of its own,
+    /// unless it is told another: tests run beside each other.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = self.any_command(fixture::TAMBAT);
-        command.args(args);
+        match args {
+            [verb @ ("start" | "up"), rest @ ..] if !rest.contains(&"--http-port") => {
+                command.args([verb, "--http-port", "0"]).args(rest)
+            }
+            _ => command.args(args),
+        };
         command
     }
 
@@ -153,7 +159,7 @@ impl AppDir {
     /// `SETUP; exec tambat start -p 0 ARGS` in a shell, such as `ulimit -n 64`.
     pub(crate) fn start_after(&self, setup: &str, args: &[&str]) -> Running {
         let mut shell = self.any_command("/bin/sh");
-        shell.arg("-c").arg(format!("{setup}; exec \"$0\" start -p 0 \"$@\"")).arg(fixture::TAMBAT).args(args);
+        shell.arg("-c").arg(format!("{setup}; exec \"$0\" start --http-port 0 -p 0 \"$@\"")).arg(fixture::TAMBAT).args(args);
         Running::start(self, shell)
     }
 
