@@ -14,6 +14,7 @@ mod keys;
 mod manifest;
 mod procfile;
 mod reader;
+mod size;
 mod text;
 
 use std::io;
@@ -26,6 +27,7 @@ pub use dotenv::{DotEnv, read_dotenv};
 pub use duration::{DURATION_MAX, DurationError, parse_duration};
 pub use error::LoadError;
 pub use keys::{KEYS, Key, KeyTable, keys_as_markdown};
+pub use size::{SIZE_BYTES_MAX, SizeError, parse_size};
 pub use text::{FILE_BYTES_MAX, Text};
 
 /// The name of the manifest.

@@ -12,6 +12,7 @@ use crate::diagnostic::{Diagnostic, Source, Spot};
 use crate::duration::parse_duration;
 use crate::findings::Findings;
 use crate::keys::{KEYS, Key, KeyTable};
+use crate::size::{SIZE_BYTES_MAX, parse_size};
 
 /// Reads values and keeps what is wrong with them.
 pub(crate) struct Reader {
@@ -292,5 +293,13 @@ impl Reader {
             Duration::ZERO if positive => Err(Wrong::from(format!("`{}` must be longer than nothing", at.name))),
             duration => Ok(duration),
         })
+    }
+
+    /// A size in bytes: a number of them, or a text with a unit.
+    pub(crate) fn size(&mut self, at: &At<'_>) -> Option<u64> {
+        if let Node::Value(Value::Integer(_)) = at.node {
+            return self.number(at, |number| u64::try_from(number).ok().filter(|bytes| *bytes <= SIZE_BYTES_MAX));
+        }
+        self.parse(at, |text| Ok(parse_size(text)?))
     }
 }
