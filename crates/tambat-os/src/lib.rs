@@ -23,6 +23,8 @@ pub mod owner;
 pub mod peer;
 pub mod ports;
 pub mod pty;
+pub mod random;
+pub mod rights;
 pub mod runtime_dir;
 pub mod signals;
 pub mod spawner;

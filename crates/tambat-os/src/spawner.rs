@@ -1,22 +1,18 @@
 //! The spawner: forked before any thread exists, it forks the keepers.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSlice, IoSliceMut, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::signalfd::SignalFd;
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType, recvmsg, sendmsg,
-    shutdown, socketpair,
-};
+use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
 use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
 use crate::command::{CommandSpec, StdioSpec};
@@ -25,7 +21,7 @@ use crate::frame::{Decoder, Encoder, ProtocolError};
 use crate::keeper::{self, Assignment, OuterStdio};
 use crate::protocol::{Report, StopSpec};
 use crate::sys::{self, Waited};
-use crate::{Pid, Signal, pty, tree};
+use crate::{Pid, Signal, pty, rights, tree};
 
 /// tambat's end of the spawner. Dropping it ends the spawner as soon as its last keeper has ended; keepers end by
 /// their own sockets.
@@ -111,7 +107,7 @@ impl Spawner {
             }
         };
         let message = spec.stop.encode(Encoder::new().u8(kind)).finish();
-        send(&self.control, &message, &files).map_err(|e| match e {
+        rights::send(self.control.as_fd(), &message, &files).map_err(|e| match e {
             Errno::EPIPE | Errno::ECONNRESET => cannot(format!("ask the spawner (pid {}): it is gone", self.pid), e),
             e => cannot("ask the spawner", e),
         })?;
@@ -169,16 +165,6 @@ fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = io::pipe().map_err(|e| cannot(what, e))?;
     fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|e| cannot(what, e))?;
     Ok((reader.into(), writer.into()))
-}
-
-fn send(control: &OwnedFd, message: &[u8], files: &[RawFd]) -> nix::Result<()> {
-    let rights = [ControlMessage::ScmRights(files)];
-    loop {
-        match sendmsg::<()>(control.as_raw_fd(), &[IoSlice::new(message)], &rights, MsgFlags::MSG_NOSIGNAL, None) {
-            Err(Errno::EINTR) => {}
-            done => return done.map(drop),
-        }
-    }
 }
 
 /// The whole life of the spawner, in its own process. Returns its exit code.
@@ -289,18 +275,7 @@ impl Service {
 /// The next request; `None` at the end of the stream, EBADMSG for one that is none.
 fn receive(control: &OwnedFd) -> nix::Result<Option<Assignment>> {
     let mut bytes = [0; MESSAGE_BYTES_MAX];
-    let mut space = cmsg_space!([RawFd; 4]);
-    let (length, files) = {
-        let mut slices = [IoSliceMut::new(&mut bytes)];
-        let message = recvmsg::<()>(control.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
-        let mut files = Vec::new();
-        for control in message.cmsgs().map_err(|_| Errno::EBADMSG)? {
-            if let ControlMessageOwned::ScmRights(received) = control {
-                files.extend(sys::adopt(&received));
-            }
-        }
-        (message.bytes, files)
-    };
+    let (length, files) = rights::receive(control.as_fd(), &mut bytes)?;
     if length == 0 {
         return Ok(None);
     }
@@ -326,6 +301,8 @@ fn assignment(content: &[u8], files: Vec<OwnedFd>) -> Result<Assignment, Protoco
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::RawFd;
+
     use super::*;
 
     #[test]
@@ -337,13 +314,13 @@ mod tests {
         let files: Vec<File> = (0..4).map(|_| File::open("/dev/null").unwrap()).collect();
         let numbers: Vec<RawFd> = files.iter().map(AsRawFd::as_raw_fd).collect();
 
-        send(&ours, &message, &numbers).unwrap();
+        rights::send(ours.as_fd(), &message, &numbers).unwrap();
         let taken = receive(&theirs).unwrap().expect("a request");
         assert_eq!(taken.stop, stop);
         assert!(matches!(taken.stdio, OuterStdio::Pipes { .. }));
 
         for (bytes, count) in [(&message[..], 3), (&message[..message.len() - 1], 4), (&[0; 32], 4)] {
-            send(&ours, bytes, &numbers[..count]).unwrap();
+            rights::send(ours.as_fd(), bytes, &numbers[..count]).unwrap();
             assert_eq!(receive(&theirs).unwrap_err(), Errno::EBADMSG);
         }
         drop(ours);

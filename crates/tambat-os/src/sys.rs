@@ -206,6 +206,20 @@ pub(crate) fn wait_for_end(pid: Pid, limit: Duration) -> bool {
     }
 }
 
+/// getrandom(2), until all of it is filled.
+pub(crate) fn fill_random(mut rest: &mut [u8]) -> io::Result<()> {
+    while !rest.is_empty() {
+        // SAFETY: `rest` is ours to write to, as long as it says.
+        let filled = Errno::result(unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) });
+        match filled {
+            Ok(count) => rest = &mut rest[usize::try_from(count).unwrap_or(0)..],
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
