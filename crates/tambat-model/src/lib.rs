@@ -14,6 +14,7 @@ mod handle;
 mod health;
 mod host;
 mod launch;
+mod mend;
 mod name;
 mod plan;
 mod port;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::host::HostTable;
+use crate::mend;
 use crate::traffic::Traffic;
 use crate::world::{Cause, Gate, InstanceView, Load, Phase, ProcessView, World};
 use crate::{Plan, PortKey, PortPlan, ProcessPlan, Protocol, Role, ServicePort, Wiring};
@@ -92,11 +93,15 @@ pub enum Admission {
         limit: Option<Duration>,
         /// What it waits for: "web.1 has not bound its port yet".
         cause: Cause,
+        /// What its user can do about it, where there is something.
+        mend: Option<Cause>,
     },
     /// Nobody: it is told why.
     Refuse {
         /// Why.
         cause: Cause,
+        /// What its user can do about it, where there is something.
+        mend: Option<Cause>,
     },
 }
 
@@ -203,33 +208,31 @@ pub fn foreign_route(name: &str, protocol: Protocol, service: ForeignService, ho
         }
         ForeignService::NotRunning => Admission::Hold {
             limit: Some(hold),
-            cause: format!("{name} is not running: start it with `tambat start` in its directory").into(),
+            cause: format!("{name} is not running").into(),
+            mend: Some("start it with `tambat start` in its directory".into()),
         },
-        ForeignService::Missing(cause) => Admission::Refuse { cause },
+        ForeignService::Missing(cause) => Admission::Refuse { cause, mend: None },
     };
     Route::new(name, protocol, admission)
 }
 
 fn admission(process: &ProcessPlan, port: &PortPlan, view: &ProcessView) -> Admission {
+    let hold = |limit, (cause, mend)| Admission::Hold { limit, cause, mend };
     match view.gate {
         Gate::Open => {}
-        Gate::Building => {
-            return Admission::Hold { limit: None, cause: "the app is still being built".into() };
-        }
-        Gate::Paused => {
-            return Admission::Hold { limit: None, cause: format!("{} is paused", process.name).into() };
-        }
+        Gate::Building => return hold(None, ("the app is still being built".into(), None)),
+        Gate::Paused => return hold(None, mend::paused(&process.name)),
     }
     let targets: Vec<Arc<Target>> =
         view.instances.iter().filter_map(|instance| target(instance, port)).map(Arc::new).collect();
     if !targets.is_empty() {
         return Admission::Serve(targets);
     }
-    let limit = Some(process.ready.within());
     if let Some(coming) = view.instances.iter().find(|i| is_coming(&i.phase, process.role)) {
-        return Admission::Hold { limit, cause: coming_cause(coming, port) };
+        return hold(Some(process.ready.within()), mend::coming(coming, process, port));
     }
-    Admission::Refuse { cause: absence(process, port, view) }
+    let (cause, mend) = mend::absent(process, port, view);
+    Admission::Refuse { cause, mend }
 }
 
 fn target(instance: &InstanceView, port: &PortPlan) -> Option<Target> {
@@ -258,27 +261,6 @@ fn is_coming(phase: &Phase, role: Role) -> bool {
     }
 }
 
-fn coming_cause(instance: &InstanceView, port: &PortPlan) -> Cause {
-    let name = &instance.name;
-    match (&instance.phase, &port.name) {
-        (Phase::Backoff { cause }, _) => format!("{cause}; it is started again in a moment").into(),
-        (Phase::Ready { .. }, Some(port)) => format!("{name} has not bound its port {port}").into(),
-        (Phase::Ready { .. }, None) => format!("{name} has not bound its PORT").into(),
-        (phase, _) => format!("{name} is {}", phase.as_str()).into(),
-    }
-}
-
-fn absence(process: &ProcessPlan, port: &PortPlan, view: &ProcessView) -> Cause {
-    let of_instance = view.instances.iter().rev().find_map(|instance| match &instance.phase {
-        Phase::Failed { cause } | Phase::Ended { cause } => Some(Arc::clone(cause)),
-        Phase::Ready { .. } => Some(coming_cause(instance, port)),
-        _ => None,
-    });
-    of_instance.unwrap_or_else(|| {
-        format!("{0} is not running: `tambat scale {0}=1` or `tambat restart {0}` starts it", process.name).into()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,6 +282,10 @@ mod tests {
         Phase::Ready { pid: 1, endpoints, load: Arc::default(), after: Duration::ZERO }
     }
 
+    fn binding(elsewhere: Option<u16>) -> Phase {
+        Phase::Binding { pid: 1, port: Some(20_000), elsewhere }
+    }
+
     /// What becomes of a connection to the first port of the first process.
     fn admission_of(plan: &Plan, gate: Gate, instances: Vec<InstanceView>) -> String {
         let mut wiring = Wiring::default();
@@ -315,10 +301,16 @@ mod tests {
             Admission::Serve(targets) => {
                 targets.iter().map(|t| format!("{} {}", t.name, t.addr)).collect::<Vec<_>>().join(", ")
             }
-            Admission::Hold { limit: Some(limit), cause } => format!("hold {}s: {cause}", limit.as_secs()),
-            Admission::Hold { limit: None, cause } => format!("hold: {cause}"),
-            Admission::Refuse { cause } => format!("refuse: {cause}"),
+            Admission::Hold { limit: Some(limit), cause, mend } => {
+                format!("hold {}s: {}", limit.as_secs(), whole(cause, mend.as_ref()))
+            }
+            Admission::Hold { limit: None, cause, mend } => format!("hold: {}", whole(cause, mend.as_ref())),
+            Admission::Refuse { cause, mend } => format!("refuse: {}", whole(cause, mend.as_ref())),
         }
+    }
+
+    fn whole(cause: &Cause, mend: Option<&Cause>) -> String {
+        mend.map_or_else(|| cause.to_string(), |mend| format!("{cause} / {mend}"))
     }
 
     #[test]
@@ -327,23 +319,39 @@ mod tests {
         let failed = || Phase::Failed { cause: "web.1 exited with code 1".into() };
         let cases = [
             (Phase::Spawning, "hold 60s: web.1 is starting"),
-            (Phase::Binding { pid: 1, port: None }, "hold 60s: web.1 is binding"),
+            (binding(None), "hold 60s: web.1 is binding"),
+            (
+                binding(Some(3000)),
+                "hold 60s: web.1 listens on 3000, not on its PORT 20000: it ignores PORT / \
+                 make it listen on the number in the variable PORT, or put $PORT in its command",
+            ),
             (ready(&[(None, 20_000)]), "web.1 127.0.0.1:20000"),
-            (ready(&[]), "refuse: web.1 has not bound its PORT"),
+            (
+                ready(&[]),
+                "refuse: web.1 has not bound its PORT / \
+                 make it listen on the number in the variable PORT, or put $PORT in its command",
+            ),
             (Phase::Draining { pid: 1 }, "hold 60s: web.1 is draining"),
             (Phase::Stopping { pid: 1 }, "hold 60s: web.1 is stopping"),
             (
                 Phase::Backoff { cause: "web.1 exited".into() },
-                "hold 60s: web.1 exited; it is started again in a moment",
+                "hold 60s: web.1 exited; it is started again in a moment / `tambat logs web` shows what it wrote",
             ),
-            (failed(), "refuse: web.1 exited with code 1"),
-            (Phase::Ended { cause: "web.1 ended".into() }, "refuse: web.1 ended"),
-            (Phase::Stopped, "refuse: web is not running: `tambat scale web=1` or `tambat restart web` starts it"),
+            (
+                failed(),
+                "refuse: web.1 exited with code 1 / \
+                 `tambat logs web` shows what it wrote; `tambat restart web` tries anew",
+            ),
+            (
+                Phase::Ended { cause: "web.1 ended".into() },
+                "refuse: web.1 ended / `tambat restart web` starts it again",
+            ),
+            (Phase::Stopped, "refuse: web is not running / `tambat restart web` starts it"),
         ];
         for (phase, expected) in cases {
             assert_eq!(admission_of(&web, Gate::Open, vec![instance("web", 1, phase)]), expected);
         }
-        let none = "refuse: web is not running: `tambat scale web=1` or `tambat restart web` starts it";
+        let none = "refuse: web is not running / `tambat restart web` starts it";
         assert_eq!(admission_of(&web, Gate::Open, vec![]), none);
         let mixed = vec![
             instance("web", 1, failed()),
@@ -361,7 +369,7 @@ mod tests {
     fn a_closed_gate_holds_everything_without_limit() {
         let web = plan(vec![process("web", None, &[])]);
         let up = || vec![instance("web", 1, ready(&[(None, 20_000)]))];
-        assert_eq!(admission_of(&web, Gate::Paused, up()), "hold: web is paused");
+        assert_eq!(admission_of(&web, Gate::Paused, up()), "hold: web is paused / `tambat resume web` lets it go on");
         assert_eq!(admission_of(&web, Gate::Building, up()), "hold: the app is still being built");
     }
 
@@ -369,7 +377,9 @@ mod tests {
     fn a_worker_that_runs_may_bind_its_port_yet() {
         let worker = plan(vec![process("worker", None, &[])]);
         let up = |ports| vec![instance("worker", 1, ready(ports))];
-        assert_eq!(admission_of(&worker, Gate::Open, up(&[])), "hold 60s: worker.1 has not bound its PORT");
+        let waits = "hold 60s: worker.1 has not bound its PORT / \
+                     make it listen on the number in the variable PORT, or put $PORT in its command";
+        assert_eq!(admission_of(&worker, Gate::Open, up(&[])), waits);
         assert_eq!(admission_of(&worker, Gate::Open, up(&[(None, 20_000)])), "worker.1 127.0.0.1:20000");
     }
 
@@ -380,7 +390,10 @@ mod tests {
         let both = &[(Some("admin"), 20_001), (Some("c2s"), 20_000)];
         assert_eq!(admission_of(&chat, Gate::Open, up(both)), "chat.1 127.0.0.1:20000");
         let other = &[(Some("admin"), 20_001)];
-        assert_eq!(admission_of(&chat, Gate::Open, up(other)), "refuse: chat.1 has not bound its port c2s");
+        assert_eq!(
+            admission_of(&chat, Gate::Open, up(other)),
+            "refuse: chat.1 has not bound its port c2s / make it listen on the number in the variable PORT_C2S"
+        );
     }
 
     #[test]
@@ -393,15 +406,20 @@ mod tests {
     fn a_process_of_another_app_is_held_until_its_service_port_is_known() {
         let hold = Duration::from_secs(9);
         let route = foreign_route("billing/api", Protocol::Http, ForeignService::NotRunning, hold);
-        let Admission::Hold { limit, cause } = route.admission else { panic!("{route:?}") };
+        let Admission::Hold { limit, cause, mend } = route.admission else { panic!("{route:?}") };
         assert_eq!(limit, Some(hold));
-        assert_eq!(&*cause, "billing/api is not running: start it with `tambat start` in its directory");
+        assert_eq!(
+            whole(&cause, mend.as_ref()),
+            "billing/api is not running / start it with `tambat start` in its directory"
+        );
         let known = ForeignService::At(([127, 0, 0, 1], 5000).into(), Arc::default());
         let route = foreign_route("billing/api", Protocol::Http, known, hold);
         let Admission::Serve(targets) = route.admission else { panic!("{route:?}") };
         assert_eq!((targets.len(), targets[0].name.as_str()), (1, "billing/api"));
         let missing = ForeignService::Missing("billing has no process `api`".into());
         let route = foreign_route("billing/api", Protocol::Http, missing, hold);
-        assert!(matches!(route.admission, Admission::Refuse { cause } if &*cause == "billing has no process `api`"));
+        assert!(
+            matches!(route.admission, Admission::Refuse { cause, mend: None } if &*cause == "billing has no process `api`")
+        );
     }
 }

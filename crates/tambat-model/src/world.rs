@@ -73,6 +73,8 @@ pub enum Phase {
         pid: i32,
         /// The port it was told to bind, where it was.
         port: Option<u16>,
+        /// A port that it was seen to listen on although nobody told it that one: it ignores its own.
+        elsewhere: Option<u16>,
     },
     /// It runs and takes connections, or (a worker) just runs.
     Ready {

@@ -79,10 +79,10 @@ pub(crate) fn choose(table: &RouteTable, port: ServicePort, cursor: &AtomicUsize
     };
     match &route.admission {
         Admission::Serve(targets) => serve(route, targets, cursor, tried),
-        Admission::Hold { limit, cause } => {
-            Choice::Wait(Hold { limit: *limit, retry: false, told: told(route, cause) })
+        Admission::Hold { limit, cause, mend } => {
+            Choice::Wait(Hold { limit: *limit, retry: false, told: told(route, &whole(cause, mend.as_deref())) })
         }
-        Admission::Refuse { cause } => Choice::Refuse(told(route, cause)),
+        Admission::Refuse { cause, mend } => Choice::Refuse(told(route, &whole(cause, mend.as_deref()))),
     }
 }
 
@@ -124,6 +124,11 @@ fn serve(route: &Route, targets: &[Arc<Target>], cursor: &AtomicUsize, tried: &T
     // All of them have been closed since: the next table says what follows.
     let told = told(route, "its instances are being replaced");
     Choice::Wait(Hold { limit: Some(Duration::from_secs(UNTAKEN_LIMIT_S)), retry: true, told })
+}
+
+/// Why, and what can be done about it.
+fn whole(cause: &str, mend: Option<&str>) -> String {
+    mend.map_or_else(|| cause.to_owned(), |mend| format!("{cause}: {mend}"))
 }
 
 fn told(route: &Route, cause: &str) -> Told {
@@ -207,9 +212,9 @@ mod tests {
     fn without_a_route_or_a_target_it_waits_or_is_refused_with_the_cause() {
         let (cursor, tried) = (AtomicUsize::new(0), Tried::default());
         assert_eq!(chosen(&RouteTable::default(), &cursor, &tried), "wait: port 5000 has no route yet");
-        let hold = table(Admission::Hold { limit: None, cause: "web is paused".into() });
+        let hold = table(Admission::Hold { limit: None, cause: "web is paused".into(), mend: None });
         assert_eq!(chosen(&hold, &cursor, &tried), "wait: web cannot be reached: web is paused");
-        let refuse = table(Admission::Refuse { cause: "web.1 exited".into() });
+        let refuse = table(Admission::Refuse { cause: "web.1 exited".into(), mend: None });
         assert_eq!(chosen(&refuse, &cursor, &tried), "refuse: web cannot be reached: web.1 exited");
     }
 

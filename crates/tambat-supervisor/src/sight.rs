@@ -87,6 +87,14 @@ impl Sight {
         }
     }
 
+    /// The first port it listens on that nobody told it, while it listens on none that it was told.
+    pub(crate) fn elsewhere(&self) -> Option<u16> {
+        match self {
+            Self::Nobody { elsewhere } => elsewhere.first().map(|e| e.port),
+            _ => None,
+        }
+    }
+
     /// Is it worth telling before the time is up?
     pub(crate) fn is_telling(&self) -> bool {
         match self {

@@ -14,7 +14,7 @@ const STARTUP: &[u8] = b"\0\0\0\x10\0\x03\0\0user\0me\0\0";
 
 fn failed(protocol: Protocol) -> Rig {
     let rig = Rig::new(protocol);
-    rig.publish(Admission::Refuse { cause: "web.1 exited with code 1".into() });
+    rig.publish(Admission::Refuse { cause: "web.1 exited with code 1".into(), mend: None });
     rig
 }
 

@@ -122,7 +122,7 @@ pub(crate) fn serve(backends: &[&Backend]) -> Admission {
 }
 
 pub(crate) fn hold(limit: Option<Duration>) -> Admission {
-    Admission::Hold { limit, cause: "web.1 is binding".into() }
+    Admission::Hold { limit, cause: "web.1 is binding".into(), mend: None }
 }
 
 /// A stream through the router, both ends of it.

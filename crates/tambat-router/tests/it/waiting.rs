@@ -130,6 +130,6 @@ fn the_end_of_the_app_is_told_to_those_who_wait() {
     rig.publish(hold(None));
     let client = rig.client();
     rig.until_one_waits();
-    rig.publish(tambat_model::Admission::Refuse { cause: "web.1 exited with code 1".into() });
+    rig.publish(tambat_model::Admission::Refuse { cause: "web.1 exited with code 1".into(), mend: None });
     assert!(is_reset(&client));
 }

@@ -51,9 +51,11 @@ impl Driver {
 fn phase(state: &State, live: Option<&Live>) -> Phase {
     match state {
         State::Spawning { .. } | State::Stopping { pid: None, .. } => Phase::Spawning,
-        State::Binding { pid, .. } => {
-            Phase::Binding { pid: *pid, port: live.and_then(|l| l.ports.first()).map(|(_, port)| port.get()) }
-        }
+        State::Binding { pid, seen, .. } => Phase::Binding {
+            pid: *pid,
+            port: live.and_then(|l| l.ports.first()).map(|(_, port)| port.get()),
+            elsewhere: seen.elsewhere(),
+        },
         State::Ready { pid, endpoints, after } => Phase::Ready {
             pid: *pid,
             endpoints: Arc::<[Endpoint]>::from(endpoints.as_slice()),
