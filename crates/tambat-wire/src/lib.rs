@@ -5,6 +5,7 @@
 //! opens a socket or looks at a clock: whoever holds the socket also holds the deadline.
 
 mod http;
+pub mod http1;
 mod postgres;
 mod printable;
 mod probe;

@@ -1,0 +1,15 @@
+//! HTTP/1.1 between a client and a target: heads, bodies and one exchange of both, without a socket or a clock.
+
+mod facts;
+mod forward;
+mod limits;
+mod request;
+mod request_id;
+mod trust;
+
+pub use facts::{Framing, Head, MethodKind, Refusal, RequestFacts, Version};
+pub use forward::Forward;
+pub use limits::{FIELDS_MAX, FieldSlots, Limits};
+pub use request::{Disposition, RequestHead, head_may_be_whole, request_head};
+pub use request_id::RequestId;
+pub use trust::{Hop, Network, NetworkError, Scheme, Trusted};
