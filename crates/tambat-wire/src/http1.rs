@@ -1,5 +1,6 @@
 //! HTTP/1.1 between a client and a target: heads, bodies and one exchange of both, without a socket or a clock.
 
+mod answer;
 mod facts;
 mod forward;
 mod limits;
@@ -7,6 +8,7 @@ mod request;
 mod request_id;
 mod trust;
 
+pub use answer::{Answer, Catalogue, CatalogueApp, CatalogueEntry, Form, write_options};
 pub use facts::{Framing, Head, MethodKind, Refusal, RequestFacts, Version};
 pub use forward::Forward;
 pub use limits::{FIELDS_MAX, FieldSlots, Limits};

@@ -15,7 +15,8 @@ pub(crate) fn completions(command: &mut Command, shell: Shell) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// `tambat man`: the page of tambat, then one a verb, and the keys of the manifest; `tambat man | man -l -` reads it.
+/// `tambat man`: the page of tambat, then one a verb, the keys of the manifest, and the errors that the router answers
+/// with; `tambat man | man -l -` reads it.
 pub(crate) fn man(command: Command) -> Result<ExitCode, Failure> {
     let failed = |error: std::io::Error| Failure::new(format!("cannot write the manual page: {error}"));
     let mut page = Vec::new();
@@ -33,6 +34,7 @@ pub(crate) fn man(command: Command) -> Result<ExitCode, Failure> {
         page.extend_from_slice(part.as_bytes());
     }
     page.extend_from_slice(keys().as_bytes());
+    page.extend_from_slice(errors().as_bytes());
     crate::output::print(String::from_utf8_lossy(&page).trim_end());
     Ok(ExitCode::SUCCESS)
 }
@@ -42,6 +44,17 @@ fn keys() -> String {
     let mut page = ".SH \"TAMBAT.TOML\"\n".to_owned();
     for key in tambat_manifest::KEYS {
         page.push_str(&format!(".TP\n\\fB{}\\fR {} ({})\n{}\n", key.name, key.table.place(), key.kind, key.doc));
+    }
+    page
+}
+
+/// What stands in `Tambat-Error`, from the table that the router itself uses.
+fn errors() -> String {
+    let mut page = ".SH ERRORS\nWhat the router itself answers carries one of these in the field \\fITambat\\-Error\\fR; \
+                    the access log and the metrics have them, too.\n"
+        .to_owned();
+    for code in tambat_model::ErrorCode::ALL {
+        page.push_str(&format!(".TP\n\\fB{code}\\fR ({})\n{}\n", code.status(), code.doc()));
     }
     page
 }
