@@ -5,15 +5,19 @@
 //! most of them; and there would be as many pauses to keep when descriptors run out.
 
 use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
-use crate::port::PortState;
+use crate::addresses::AddressCount;
+use crate::listener::ListenerState;
 use crate::report::RouterReport;
-use crate::router::Shared;
+use crate::socket::prepare_listener;
+use crate::worker::Worker;
 
 /// How long accepting rests when descriptors or memory have run out: nothing tells when there are some again.
 const PAUSE_MS: u64 = 100;
@@ -25,18 +29,22 @@ const PAUSE_REPORT_EVERY_S: u64 = 60;
 const BATCH: usize = 64;
 
 /// Accepts connections and deals them out until it is cancelled or the socket is no listener any more.
-pub(crate) async fn accept(listener: std::net::TcpListener, port: Arc<PortState>, shared: Arc<Shared>) {
+pub(crate) async fn accept(listener: std::net::TcpListener, state: Arc<ListenerState>, worker: Rc<Worker>) {
+    prepare_listener(&listener);
+    // Of a socket without an address, which is none of ours, every connection fails.
+    let addr = listener.local_addr().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into());
     let cause = match TcpListener::from_std(listener) {
-        Ok(listener) => Acceptor { listener, port: &port, shared: &shared, reported: None }.run().await,
+        Ok(listener) => Acceptor { listener, addr, state: &state, worker: &worker, reported: None }.run().await,
         Err(error) => error,
     };
-    shared.reports.send(RouterReport::ListenerLost { port: port.number, cause: cause.to_string() });
+    worker.shared.reports.send(RouterReport::ListenerLost { addr, cause: cause.to_string() });
 }
 
 struct Acceptor<'a> {
     listener: TcpListener,
-    port: &'a Arc<PortState>,
-    shared: &'a Shared,
+    addr: SocketAddr,
+    state: &'a Arc<ListenerState>,
+    worker: &'a Rc<Worker>,
     reported: Option<Instant>,
 }
 
@@ -55,14 +63,13 @@ impl Acceptor<'_> {
     async fn run(&mut self) -> io::Error {
         loop {
             for _ in 0..BATCH {
-                let max = self.shared.settings.connections_max;
-                if self.port.all_open() >= max {
+                let max = self.worker.shared.settings.connections_max;
+                if self.state.all_open() >= max {
                     self.pause(&format!("{max} connections are open, which is as many as there may be")).await;
                     continue;
                 }
-                // It may be served on another thread, whose runtime then watches it.
-                match self.listener.accept().await.and_then(|(client, _)| client.into_std()) {
-                    Ok(client) => self.shared.deal(client, self.port.opened()),
+                match self.listener.accept().await {
+                    Ok((client, peer)) => self.take(client, peer),
                     Err(error) => match trouble(&error) {
                         Trouble::Passing => {}
                         Trouble::Exhausted => self.pause(&error.to_string()).await,
@@ -74,17 +81,39 @@ impl Acceptor<'_> {
         }
     }
 
+    fn take(&self, client: TcpStream, peer: SocketAddr) {
+        match self.count(peer) {
+            Ok(count) => self.worker.deal(client, peer, self.state.opened(count)),
+            Err(TooMany) => {
+                self.state.refused.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Hostile case F6: one client's connections do not keep others out.
+    fn count(&self, peer: SocketAddr) -> Result<Option<AddressCount>, TooMany> {
+        let (settings, client) = (&self.worker.shared.settings, peer.ip().to_canonical());
+        match settings.connections_per_address_max {
+            Some(max) if !settings.trusted.contains(client) => {
+                self.worker.shared.addresses.count(client, max).map(Some).ok_or(TooMany)
+            }
+            _ => Ok(None),
+        }
+    }
+
     async fn pause(&mut self, cause: &str) {
-        self.port.accept_pauses.fetch_add(1, Ordering::Relaxed);
+        self.state.accept_pauses.fetch_add(1, Ordering::Relaxed);
         let every = Duration::from_secs(PAUSE_REPORT_EVERY_S);
         if self.reported.is_none_or(|at| at.elapsed() >= every) {
             self.reported = Some(Instant::now());
-            let report = RouterReport::AcceptPaused { port: self.port.number, cause: cause.to_owned() };
-            self.shared.reports.send(report);
+            self.worker.shared.reports.send(RouterReport::AcceptPaused { addr: self.addr, cause: cause.to_owned() });
         }
         tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
     }
 }
+
+/// The client has as many connections as it may.
+struct TooMany;
 
 /// What is not known (`EMFILE` and its kin have no kind of their own, nor have most errors of the network that accept(2)
 /// passes on) is met with a pause: whatever it is, it cannot make the loop spin.

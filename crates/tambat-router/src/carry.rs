@@ -4,12 +4,12 @@
 //! written is kept, for as long as it lasts, and nothing more is read meanwhile: that is the back-pressure, and an idle
 //! stream owns no memory. A long run of big reads goes on through a pipe of the thread, uncopied.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,12 +18,10 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::port::PortState;
+use crate::listener::ListenerState;
 use crate::socket::{receive, send};
-use crate::splice::{Pipe, Pipes};
-
-/// The thread's buffer: 64 KiB took about a third more processor time a byte.
-const SCRATCH_BYTES: usize = 256 * 1024;
+use crate::splice::Pipe;
+use crate::worker::Tools;
 
 /// What is read at once at first, and after a write that was not taken whole: what a stalled stream keeps is no more.
 const WINDOW_BYTES_MIN: usize = 64 * 1024;
@@ -34,17 +32,6 @@ const LONG_RUN_READS: u32 = 8;
 
 /// A read of so much is a big one: where a stream is paced, one segment of its loopback device comes at a time.
 const BIG_READ_BYTES_MIN: usize = 32 * 1024;
-
-/// The tools of one worker thread, which its streams share. Only that thread locks them, never across an `await`.
-#[derive(Debug, Default)]
-pub(crate) struct Scratch(Mutex<Tools>);
-
-#[derive(Debug, Default)]
-struct Tools {
-    /// Made at the first stream.
-    buffer: Vec<u8>,
-    pipes: Pipes,
-}
 
 /// How a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,11 +51,11 @@ pub(crate) async fn carry(
     client: &TcpStream,
     target: &TcpStream,
     idle: Option<Duration>,
-    port: &PortState,
-    scratch: &Scratch,
+    listener: &ListenerState,
+    tools: &RefCell<Tools>,
 ) -> End {
-    let mut up = Direction::new(client, target, &port.bytes_in);
-    let mut down = Direction::new(target, client, &port.bytes_out);
+    let mut up = Direction::new(client, target, &listener.bytes_in);
+    let mut down = Direction::new(target, client, &listener.bytes_out);
     // A side whose bytes are not being read is not asked for them, and would break off unnoticed.
     let mut client_error = pin!(client.ready(Interest::ERROR));
     let mut target_error = pin!(target.ready(Interest::ERROR));
@@ -76,9 +63,8 @@ pub(crate) async fn carry(
     let mut moved = true;
     poll_fn(move |cx| {
         {
-            let mut tools = scratch.0.lock().unwrap_or_else(PoisonError::into_inner);
-            tools.buffer.resize(SCRATCH_BYTES, 0);
-            moved |= up.pump(cx, &mut tools);
+            let mut tools = tools.borrow_mut();
+            moved |= up.pump(cx, tools.ready());
             moved |= down.pump(cx, &mut tools);
         }
         // Each direction's reader and the other's writer are one socket.
@@ -335,7 +321,9 @@ mod tests {
     }
 
     fn tools() -> Tools {
-        Tools { buffer: vec![0; SCRATCH_BYTES], pipes: Pipes::default() }
+        let mut tools = Tools::default();
+        tools.ready();
+        tools
     }
 
     #[tokio::test]

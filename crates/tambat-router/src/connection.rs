@@ -2,40 +2,44 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tambat_model::{Admitted, RouteTable};
+use tambat_model::{Admitted, RouteTable, ServicePort};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use crate::carry::{End, Scratch, carry};
+use crate::carry::{End, carry};
 use crate::choice::{Choice, Chosen, Hold, Patience, Told, Tried, choose};
-use crate::port::{Open, PortState};
+use crate::listener::{ListenerKind, ListenerState, Open};
 use crate::report::RouterReport;
-use crate::router::Shared;
 use crate::socket::{gone, prepare, reset_on_close};
 use crate::turn_away::turn_away;
+use crate::worker::Worker;
 
 /// How often the targets are tried again that did not take a connection while the table says that they serve: the
 /// table changes as a rule, but a target that comes back before anybody looked changes nothing.
 const RETRY_EVERY_MS: u64 = 1_000;
 
 /// Serves one accepted connection to its end.
-pub(crate) async fn serve(client: TcpStream, open: Open, shared: Arc<Shared>, scratch: Arc<Scratch>) {
-    let port = open.port();
-    prepare(&client);
-    match (Seeker { client: &client, port, shared: &shared }).seek().await {
+pub(crate) async fn serve(client: TcpStream, _peer: SocketAddr, open: Open, worker: Rc<Worker>) {
+    let listener = open.listener();
+    let ListenerKind::Service(port) = listener.kind else {
+        return;
+    };
+    match (Seeker { client: &client, port, listener, worker: &worker }).seek().await {
         Found::Target { stream, idle, admitted } => {
-            if carry(&client, &stream, idle, port, &scratch).await == End::Broken {
+            if carry(&client, &stream, idle, listener, &worker.tools).await == End::Broken {
                 reset_on_close(&client);
                 reset_on_close(&stream);
             }
             drop(admitted);
         }
         Found::Nobody(told) => {
-            port.refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            listener.refused.fetch_add(1, Ordering::Relaxed);
             // Boxed: few connections come to this, and none should be as big as if it did.
             Box::pin(turn_away(client, told)).await;
         }
@@ -57,16 +61,16 @@ enum Found {
 /// A connection in search of its target.
 struct Seeker<'a> {
     client: &'a TcpStream,
-    port: &'a Arc<PortState>,
-    shared: &'a Shared,
+    port: ServicePort,
+    listener: &'a Arc<ListenerState>,
+    worker: &'a Worker,
 }
 
 impl Seeker<'_> {
     async fn seek(&self) -> Found {
         let mut tried = Tried::default();
         loop {
-            let choice = choose(&self.shared.tables.borrow(), self.port.number, &self.port.cursor, &tried);
-            match choice {
+            match self.choose(&tried) {
                 Choice::Serve(chosen) => {
                     if let Some(found) = self.dial(chosen, &mut tried).await {
                         return found;
@@ -79,20 +83,17 @@ impl Seeker<'_> {
         }
     }
 
+    fn choose(&self, tried: &Tried) -> Choice {
+        choose(&self.worker.tables.newest(), self.port, &self.listener.cursor, tried)
+    }
+
     /// The target's side of the connection; none: it was not to be had, and that is noted.
     async fn dial(&self, chosen: Chosen, tried: &mut Tried) -> Option<Found> {
         let addr = chosen.target.addr;
-        match dial(addr, self.shared.settings.connect_timeout).await {
+        match dial(addr, self.worker.shared.settings.connect_timeout).await {
             Ok(stream) => Some(Found::Target { stream, idle: chosen.idle, admitted: chosen.admitted }),
             Err(error) => {
-                let name = &chosen.target.name;
-                if error.kind() == io::ErrorKind::ConnectionRefused {
-                    tried.push(addr, format!("{name} refused the connection"));
-                    let generation = chosen.target.generation;
-                    self.shared.reports.send(RouterReport::Refused { target: name.clone(), generation, addr });
-                } else {
-                    tried.push(addr, format!("cannot connect to {name}: {error}"));
-                }
+                tried.push(addr, self.worker.unreached(&chosen.target, &error));
                 None
             }
         }
@@ -100,20 +101,21 @@ impl Seeker<'_> {
 
     /// Waits for a table that has a target for it.
     async fn wait(&self, first: Hold, mut tried: Tried) -> Found {
-        let max = self.shared.settings.waiting_max;
-        let Some(_waits) = self.port.waits(max) else {
+        let max = self.worker.shared.settings.waiting_max;
+        let Some(_waits) = self.listener.waits(max) else {
             let cause = format!("{} (and {max} connections wait for it already)", first.told.cause);
             return Found::Nobody(Told { cause, ..first.told });
         };
-        self.shared.reports.send(RouterReport::Waiting { port: self.port.number });
+        let route = self.worker.tables.newest().get(self.port).map(|route| route.name.clone()).unwrap_or_default();
+        self.worker.shared.reports.send(RouterReport::Waiting { port: Some(self.port), route });
         let mut wait = Wait {
-            tables: self.shared.tables.clone(),
+            tables: self.worker.tables.subscribe(),
             patience: Patience::default(),
             gone: Box::pin(gone(self.client)),
         };
         loop {
-            let choice = choose(&wait.tables.borrow_and_update(), self.port.number, &self.port.cursor, &tried);
-            let hold = match choice {
+            wait.tables.mark_unchanged();
+            let hold = match self.choose(&tried) {
                 Choice::Serve(chosen) => match self.dial(chosen, &mut tried).await {
                     Some(found) => return found,
                     None => continue,
@@ -179,7 +181,12 @@ fn too_late(hold: &Hold) -> Told {
     }
 }
 
-async fn dial(addr: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+/// A connection to a target.
+///
+/// # Errors
+///
+/// What the system says, or `TimedOut` after `limit`.
+pub(crate) async fn dial(addr: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let stream = timeout(limit, TcpStream::connect(addr)).await.map_err(|_| {
         io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs_f32()))
     })??;

@@ -17,19 +17,24 @@
 //! protocol.
 
 mod accept;
+mod access;
+mod addresses;
 mod carry;
 mod choice;
 mod connection;
-mod port;
+mod deadlines;
+mod listener;
 mod report;
 mod router;
 mod settings;
 mod socket;
 mod splice;
+mod tables;
 mod turn_away;
 mod worker;
 
-pub use port::CountersSnapshot;
+pub use access::{AccessFormat, AccessLog, AccessWriter, EndedBy};
+pub use listener::{CountersSnapshot, Listener, ListenerKind};
 pub use report::RouterReport;
-pub use router::{Listener, Router};
+pub use router::Router;
 pub use settings::RouterSettings;

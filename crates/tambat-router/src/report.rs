@@ -18,23 +18,36 @@ pub enum RouterReport {
         /// Where it was dialled.
         addr: SocketAddr,
     },
-    /// A connection began to wait at this service port.
+    /// A target could not be connected to for another reason: no answer in time, no way there. Repeated as above.
+    Unreachable {
+        /// The target's name.
+        target: String,
+        /// Its generation.
+        generation: u32,
+        /// Where it was dialled.
+        addr: SocketAddr,
+        /// What the system said.
+        cause: String,
+    },
+    /// A connection or request began to wait for a target.
     Waiting {
-        /// The service port.
-        port: ServicePort,
+        /// The service port it arrived at; none: a shared listener.
+        port: Option<ServicePort>,
+        /// The process port it is for, as people name it; empty: there is no route yet.
+        route: String,
     },
     /// Accepting connections was put off for a moment, for want of file descriptors or memory, or because as many are
-    /// open as there may be; those that stand go on. Said once a minute at most for each service port.
+    /// open as there may be; those that stand go on. Said once a minute at most for each socket.
     AcceptPaused {
-        /// The service port.
-        port: ServicePort,
+        /// The listening socket.
+        addr: SocketAddr,
         /// What the system said.
         cause: String,
     },
     /// A listener cannot be used any more.
     ListenerLost {
-        /// The service port.
-        port: ServicePort,
+        /// The listening socket.
+        addr: SocketAddr,
         /// What the system said.
         cause: String,
     },

@@ -2,43 +2,37 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use tambat_model::{RouteTable, ServicePort};
-use tokio::sync::mpsc::UnboundedSender;
+use tambat_model::{RouteTable, ServicePort, Traffic};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
-use crate::port::{CountersSnapshot, Open, PortState};
+use crate::addresses::Addresses;
+use crate::listener::{CountersSnapshot, Listener, ListenerKind, ListenerState};
 use crate::report::{Reports, RouterReport};
 use crate::settings::RouterSettings;
-use crate::worker::{Order, worker};
+use crate::worker::{self, Order};
 
-/// A service port with the sockets that hold it.
-#[derive(Debug)]
-pub struct Listener {
-    /// The service port: the key into the route table. (With `-p 0` the sockets' numbers are the kernel's choice; this
-    /// is that number.)
-    pub port: ServicePort,
-    /// Bound and listening: as a rule one on 127.0.0.1 and one on `::1`.
-    pub sockets: Vec<TcpListener>,
-}
+/// How often a draining router looks whether all is done: connections do not tell when they end.
+const DRAIN_LOOK_EVERY_MS: u64 = 10;
 
-/// A running router. Dropping it closes its listeners and its streams.
+/// A running router. Dropping it closes its listeners and its connections.
 #[derive(Debug)]
 pub struct Router {
     shared: Arc<Shared>,
-    ports: Mutex<BTreeMap<ServicePort, Arc<PortState>>>,
+    listeners: Mutex<BTreeMap<ListenerKind, Arc<ListenerState>>>,
     /// How many connections are open.
     open: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Router {
-    /// Starts the router's threads, which accept from these listeners from now on. Connections are routed by the
-    /// newest of `tables`; what happens is told to `reports`.
+    /// Starts the router's threads, which accept from these listeners from now on. Connections and requests are routed
+    /// by the newest of `tables`; what happens is told to `reports`.
     ///
     /// # Errors
     ///
@@ -50,17 +44,24 @@ impl Router {
         reports: UnboundedSender<RouterReport>,
         settings: RouterSettings,
     ) -> io::Result<Self> {
-        let (idle, orders): (Vec<_>, Vec<_>) =
-            (0..settings.workers.get()).map(|_| worker()).collect::<io::Result<Vec<_>>>()?.into_iter().unzip();
-        let shared = Shared { tables, reports: Reports(reports), settings, orders, turn: AtomicUsize::new(0) };
+        let (orders, inboxes): (Vec<_>, Vec<_>) = (0..settings.workers.get()).map(|_| unbounded_channel()).unzip();
+        let shared = Shared {
+            tables,
+            reports: Reports(reports),
+            settings,
+            addresses: Arc::default(),
+            unrouted: Arc::default(),
+            orders,
+            turn: AtomicUsize::new(0),
+        };
         let mut router = Self {
             shared: Arc::new(shared),
-            ports: Mutex::new(BTreeMap::new()),
+            listeners: Mutex::new(BTreeMap::new()),
             open: Arc::default(),
-            threads: Vec::with_capacity(idle.len()),
+            threads: Vec::with_capacity(inboxes.len()),
         };
-        for (number, worker) in idle.into_iter().enumerate() {
-            router.threads.push(worker.start(number, Arc::clone(&router.shared))?);
+        for (number, inbox) in inboxes.into_iter().enumerate() {
+            router.threads.push(worker::start(number, inbox, Arc::clone(&router.shared))?);
         }
         for listener in listeners {
             router.add(listener)?;
@@ -68,7 +69,8 @@ impl Router {
         Ok(router)
     }
 
-    /// Accepts from one more listener. A second one for the same service port shares its counters and its turns.
+    /// Accepts from one more listener. A second one for the same service port shares its counters and its turns, and so
+    /// do all shared ones.
     ///
     /// # Errors
     ///
@@ -77,38 +79,62 @@ impl Router {
         for socket in &listener.sockets {
             socket.set_nonblocking(true)?;
         }
-        let port = {
-            let mut ports = self.ports();
-            let fresh = || Arc::new(PortState::new(listener.port, Arc::clone(&self.open)));
-            Arc::clone(ports.entry(listener.port).or_insert_with(fresh))
+        let state = {
+            let mut listeners = self.listeners();
+            let fresh = || Arc::new(ListenerState::new(listener.kind, Arc::clone(&self.open)));
+            Arc::clone(listeners.entry(listener.kind).or_insert_with(fresh))
         };
         for socket in listener.sockets {
-            self.shared.order(Order::Listen(socket, Arc::clone(&port)));
+            self.shared.order(self.shared.turn(), Order::Listen(socket, Arc::clone(&state)));
         }
         Ok(())
     }
 
     /// What this service port has carried, and holds now; none: the router does not hold it.
     pub fn counters(&self, port: ServicePort) -> Option<CountersSnapshot> {
-        self.ports().get(&port).map(|port| port.snapshot())
+        self.listeners().get(&ListenerKind::Service(port)).map(|listener| listener.snapshot())
     }
 
-    /// Closes the listeners and all streams, and waits until the threads have ended: some milliseconds at most. What
-    /// was on its way is lost; to avoid that, wait until nothing is in flight first.
+    /// What each listener has carried, and holds now; all shared ones are one.
+    pub fn listener_counters(&self) -> Vec<(ListenerKind, CountersSnapshot)> {
+        self.listeners().iter().map(|(kind, listener)| (*kind, listener.snapshot())).collect()
+    }
+
+    /// The requests that no route was found for, or that were refused before one was looked for.
+    pub fn unrouted(&self) -> Arc<Traffic> {
+        Arc::clone(&self.shared.unrouted)
+    }
+
+    /// How many connections are open, at all listeners together.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Closes the listeners and idle connections, lets requests and streams come to their end, and returns when the
+    /// last one has, or after `limit`. What is still open then is closed with the router. Cancelling it stops only
+    /// the waiting.
+    pub async fn drain(&self, limit: Duration) {
+        self.shared.order_all(|| Order::Drain);
+        let start = Instant::now();
+        while self.open() > 0 && start.elapsed() < limit {
+            tokio::time::sleep(Duration::from_millis(DRAIN_LOOK_EVERY_MS)).await;
+        }
+    }
+
+    /// Closes the listeners and all connections, and waits until the threads have ended: some milliseconds at most. What
+    /// was on its way is lost; to avoid that, [`Self::drain`] first.
     pub fn shutdown(self) {
         drop(self);
     }
 
-    fn ports(&self) -> MutexGuard<'_, BTreeMap<ServicePort, Arc<PortState>>> {
-        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    fn listeners(&self) -> MutexGuard<'_, BTreeMap<ListenerKind, Arc<ListenerState>>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Router {
     fn drop(&mut self) {
-        for orders in &self.shared.orders {
-            let _ = orders.send(Order::Stop);
-        }
+        self.shared.order_all(|| Order::Stop);
         for thread in self.threads.drain(..) {
             // One that panicked has ended, too.
             let _ = thread.join();
@@ -122,20 +148,27 @@ pub(crate) struct Shared {
     pub(crate) tables: watch::Receiver<Arc<RouteTable>>,
     pub(crate) reports: Reports,
     pub(crate) settings: RouterSettings,
+    pub(crate) addresses: Arc<Addresses>,
+    pub(crate) unrouted: Arc<Traffic>,
     orders: Vec<UnboundedSender<Order>>,
     /// Whose turn it is.
     turn: AtomicUsize,
 }
 
 impl Shared {
-    /// Deals a connection out to a worker.
-    pub(crate) fn deal(&self, client: TcpStream, open: Open) {
-        self.order(Order::Serve(client, open));
+    /// The worker whose turn it is.
+    pub(crate) fn turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed) % self.orders.len()
     }
 
-    /// Gives an order to the worker whose turn it is. One that has ended closes what it is given.
-    fn order(&self, order: Order) {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.orders.len();
-        let _ = self.orders[turn].send(order);
+    /// Gives an order to a worker. One that has ended closes what it is given.
+    pub(crate) fn order(&self, worker: usize, order: Order) {
+        let _ = self.orders[worker].send(order);
+    }
+
+    fn order_all(&self, order: impl Fn() -> Order) {
+        for orders in &self.orders {
+            let _ = orders.send(order());
+        }
     }
 }

@@ -1,13 +1,34 @@
 //! What may be set about the router.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
+
+use tambat_wire::http1::Trusted;
+
+use crate::access::AccessLog;
 
 /// How long connecting to a target may take: on one machine it takes microseconds, unless the target's backlog is full.
 const CONNECT_TIMEOUT_S: u64 = 5;
 
-/// How many connections of one service port may wait at a time: each holds a file descriptor.
+/// How long a request's head may take from its first byte on, and a new connection until it: a client that is slower
+/// than this has no honest reason.
+const HEAD_TIMEOUT_S: u64 = 10;
+
+/// How long the body of a request may stand still, and a client may take nothing of its answer: longer than any hiccup
+/// of a network.
+const BODY_IDLE_S: u64 = 30;
+
+/// How long a client's connection may be idle between two requests: longer than most clients keep theirs, so that it is
+/// they who close.
+const KEEP_ALIVE_IDLE_S: u64 = 75;
+
+/// How long a target's connection may be idle: shorter than what apps keep theirs (60 s as a rule), so that they do not
+/// close just when a request is sent.
+const TARGET_IDLE_S: u64 = 50;
+
+/// How many connections and requests may wait at one listener at a time: each holds a file descriptor.
 const WAITING_MAX: usize = 4_096;
 
 /// How many connections may be open at a time: each holds two file descriptors, and a process gets 1,048,576 of them at
@@ -18,18 +39,34 @@ const CONNECTIONS_MAX: usize = 500_000;
 const WORKERS_MAX: usize = 8;
 
 /// What may be set about the router; the default is right.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct RouterSettings {
-    /// How many threads carry streams; one for each core, 8 at most.
+    /// How many threads carry connections; one for each core, 8 at most.
     pub workers: NonZeroUsize,
     /// How long connecting to a target may take; 5 s.
     pub connect_timeout: Duration,
-    /// How many connections of one service port may wait at a time; 4,096. Those beyond are turned away at once.
+    /// How long the head of a request may take; 10 s.
+    pub head_timeout: Duration,
+    /// How long the body of a request may stand still, and a client may take nothing of its answer; 30 s.
+    pub body_idle: Duration,
+    /// How long a client's connection may be idle between two requests; 75 s.
+    pub keep_alive_idle: Duration,
+    /// How long a target's connection may be idle between two requests; 50 s.
+    pub target_idle: Duration,
+    /// How many connections and requests may wait at one listener at a time; 4,096. Those beyond are turned away at once.
     pub waiting_max: usize,
-    /// How many connections may be open at a time, over all service ports; 500,000. Those beyond wait in the kernel's
+    /// How many connections may be open at a time, over all listeners; 500,000. Those beyond wait in the kernel's
     /// queues until there is room. Each holds two file descriptors, so this must be well below half of what the process
     /// may have: a connection that was accepted and has none left for its target is stuck, and keeps others out.
     pub connections_max: usize,
+    /// How many connections one client address may have open; none: any number. Trusted peers have no such limit.
+    pub connections_per_address_max: Option<NonZeroU32>,
+    /// The peers whose forwarding fields are believed; nobody.
+    pub trusted: Trusted,
+    /// A request that carries this in `Tambat-Hop` comes from a router of this user: its forwarding fields are believed.
+    pub hop_token: Option<Arc<str>>,
+    /// Where each request is noted when it is over; none: nowhere.
+    pub access: Option<AccessLog>,
 }
 
 impl Default for RouterSettings {
@@ -38,8 +75,16 @@ impl Default for RouterSettings {
         Self {
             workers: NonZeroUsize::new(WORKERS_MAX).map_or(cores, |max| cores.min(max)),
             connect_timeout: Duration::from_secs(CONNECT_TIMEOUT_S),
+            head_timeout: Duration::from_secs(HEAD_TIMEOUT_S),
+            body_idle: Duration::from_secs(BODY_IDLE_S),
+            keep_alive_idle: Duration::from_secs(KEEP_ALIVE_IDLE_S),
+            target_idle: Duration::from_secs(TARGET_IDLE_S),
             waiting_max: WAITING_MAX,
             connections_max: CONNECTIONS_MAX,
+            connections_per_address_max: None,
+            trusted: Trusted::default(),
+            hop_token: None,
+            access: None,
         }
     }
 }

@@ -62,8 +62,8 @@ fn run_out_of_file_descriptors() {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, free, hard).unwrap();
     late.connect(&rig.addr().into()).unwrap();
-    let RouterReport::AcceptPaused { port, cause } = rig.report() else { panic!("accepting must pause") };
-    assert!(port == rig.port && cause.contains("Too many open files"), "{cause}");
+    let RouterReport::AcceptPaused { addr, cause } = rig.report() else { panic!("accepting must pause") };
+    assert!(addr == rig.addr() && cause.contains("Too many open files"), "{cause}");
     // Five pauses of 100 ms, not a spin; reported once.
     pass(Duration::from_millis(500));
     let pauses = rig.counters().accept_pauses;

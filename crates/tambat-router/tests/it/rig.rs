@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tambat_model::{Admission, Load, Protocol, Route, RouteTable, ServicePort, Target};
-use tambat_router::{CountersSnapshot, Listener, Router, RouterReport, RouterSettings};
+use tambat_router::{CountersSnapshot, Listener, ListenerKind, Router, RouterReport, RouterSettings};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
@@ -34,7 +34,7 @@ impl Rig {
         let port = ServicePort::try_from(socket.local_addr().unwrap().port()).unwrap();
         let (tables, seen) = watch::channel(Arc::default());
         let (sender, reports) = unbounded_channel();
-        let router = Router::start(vec![Listener { port, sockets: vec![socket] }], seen, sender, settings).unwrap();
+        let router = Router::start(vec![Listener { kind: ListenerKind::Service(port), sockets: vec![socket] }], seen, sender, settings).unwrap();
         Self { router, port, protocol, idle, tables, reports }
     }
 
@@ -75,7 +75,7 @@ impl Rig {
 
     /// Skips reports up to the one that a connection waits.
     pub(crate) fn until_one_waits(&mut self) {
-        while self.report() != (RouterReport::Waiting { port: self.port }) {}
+        while !matches!(self.report(), RouterReport::Waiting { port: Some(port), .. } if port == self.port) {}
     }
 }
 

@@ -15,7 +15,7 @@ fn an_early_connection_waits_and_is_served_with_what_it_has_sent() {
     rig.publish(hold(None));
     let mut client = rig.client();
     client.write_all(b"early").unwrap();
-    assert_eq!(rig.report(), RouterReport::Waiting { port: rig.port });
+    assert_eq!(rig.report(), RouterReport::Waiting { port: Some(rig.port), route: "web".into() });
     assert_eq!((rig.counters().waiting, rig.counters().bytes_in), (1, 0));
     // A table that still has nobody changes nothing.
     rig.publish(hold(Some(Duration::from_mins(1))));

@@ -188,7 +188,8 @@ fn assemble(start: Start, spawner: Spawner) -> Result<Parts, Failure> {
         .bound
         .listeners
         .iter()
-        .map(|l| (l.port.get(), l.sockets.iter().filter_map(|s| s.local_addr().ok()).collect()));
+        .filter_map(|l| l.kind.service_port().map(|port| (port.get(), l)))
+        .map(|(port, l)| (port, l.sockets.iter().filter_map(|s| s.local_addr().ok()).collect()));
     let addresses = addresses.collect();
     let mut formation = start.formation;
     for replaced in wiring.replaced(&plan) {

@@ -68,19 +68,24 @@ pub(crate) async fn report(
     while let Some(report) = reports.recv().await {
         match report {
             RouterReport::Refused { generation, .. } => app.command(Command::Refused { run: generation }),
-            RouterReport::Waiting { port } => {
-                let of_ours = app.wiring().service_ports.iter().find(|(_, p)| *p == port).map(|(key, _)| key.process.clone());
-                match of_ours {
-                    Some(process) => app.command(Command::Wanted(process)),
+            // An instance of ours is on this machine: it is there or it refuses.
+            RouterReport::Unreachable { .. } => {}
+            RouterReport::Waiting { port, route } => {
+                let wiring = app.wiring();
+                let of_ours = wiring.service_ports.iter().find(|(key, p)| Some(*p) == port || key.to_string() == route);
+                match (of_ours, port) {
+                    (Some((key, _)), _) => app.command(Command::Wanted(key.process.clone())),
                     // The watchers of other apps end with the daemon.
-                    None => drop(waiting.send(port)),
+                    (None, Some(port)) => drop(waiting.send(port)),
+                    (None, None) => {}
                 }
             }
-            RouterReport::AcceptPaused { port, cause } => app.sayer.say(format!(
-                "cannot take more connections at port {port} for now: {cause}; those there are go on (is ulimit -n reached?)"
+            RouterReport::AcceptPaused { addr, cause } => app.sayer.say(format!(
+                "cannot take more connections at port {} for now: {cause}; those there are go on (is ulimit -n reached?)",
+                addr.port()
             )),
-            RouterReport::ListenerLost { port, cause } => {
-                app.sayer.say(format!("port {port} is lost: {cause}; start the app again to have it back"));
+            RouterReport::ListenerLost { addr, cause } => {
+                app.sayer.say(format!("port {} is lost: {cause}; start the app again to have it back", addr.port()));
             }
         }
     }

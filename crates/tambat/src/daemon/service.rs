@@ -7,7 +7,7 @@ use tambat_model::{
     BASE_DEFAULT, Base, Layer, Plan, PortKey, Provider, ServicePort, ServicePorts, UrlTemplate, Wanted, next_base,
 };
 use tambat_os::Holder;
-use tambat_router::Listener;
+use tambat_router::{Listener, ListenerKind};
 
 use super::state::{RememberedBase, StateDir};
 use crate::cli::PortArgs;
@@ -139,7 +139,7 @@ fn bind_at(plan: &Plan, base: Base, hosts: &[IpAddr]) -> Result<Bound, Unbound> 
             .map_err(|error| Unbound::Failed(Failure::new(format!("cannot hold a port for {provider}: {error}"))))?;
         let port = port_of(&sockets).map_err(|error| Unbound::Failed(Failure::new(error.to_string())))?;
         bound.foreign.push((provider, port));
-        bound.listeners.push(Listener { port, sockets });
+        bound.listeners.push(Listener { kind: ListenerKind::Service(port), sockets });
     }
     Ok(bound)
 }
@@ -172,7 +172,7 @@ impl Bound {
         })?;
         let port = port_of(&sockets).map_err(|error| Unbound::Failed(Failure::new(error.to_string())))?;
         self.ports.insert(key, port);
-        self.listeners.push(Listener { port, sockets });
+        self.listeners.push(Listener { kind: ListenerKind::Service(port), sockets });
         Ok(())
     }
 }
@@ -192,7 +192,7 @@ fn listen(port: u16, hosts: &[IpAddr]) -> io::Result<Vec<TcpListener>> {
     tambat_os::ports::bind_service(port, hosts)
 }
 
-fn port_of(sockets: &[TcpListener]) -> io::Result<ServicePort> {
+pub(super) fn port_of(sockets: &[TcpListener]) -> io::Result<ServicePort> {
     let addr = sockets.first().map(TcpListener::local_addr).transpose()?;
     let port = addr.and_then(|a| ServicePort::try_from(a.port()).ok());
     port.ok_or_else(|| io::Error::other("cannot hold a service port: neither 127.0.0.1 nor ::1 is there"))
@@ -205,7 +205,7 @@ fn busy_explicit(key: &PortKey, port: ServicePort) -> Failure {
     ))
 }
 
-fn holder(port: ServicePort) -> String {
+pub(super) fn holder(port: ServicePort) -> String {
     match tambat_os::holder_of(port.get()) {
         Some(Holder::Known(info)) => format!("{} (pid {})", info.name, info.pid),
         Some(Holder::Unreadable { uid }) => format!("a process of user {uid}"),

@@ -1,11 +1,53 @@
-//! A service port as the router has it: its cursor and its counters, which outlive every route table.
+//! A listener as the router has it: its cursor and its counters, which outlive every route table.
 
+use std::fmt;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tambat_model::ServicePort;
 
-/// What a service port has carried since the router started, and holds now. The figures are read one by one: while
+use crate::addresses::AddressCount;
+
+/// What decides where a connection goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ListenerKind {
+    /// The service port it arrives at: the key into the route table. (With `-p 0` the sockets' numbers are the kernel's
+    /// choice; this is that number.)
+    Service(ServicePort),
+    /// The hostname and path of each request: HTTP only.
+    Shared,
+}
+
+impl ListenerKind {
+    /// The service port, where it is one.
+    pub fn service_port(self) -> Option<ServicePort> {
+        match self {
+            Self::Service(port) => Some(port),
+            Self::Shared => None,
+        }
+    }
+}
+
+impl fmt::Display for ListenerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(port) => write!(f, "port {port}"),
+            Self::Shared => f.write_str("a shared listener"),
+        }
+    }
+}
+
+/// An address the router accepts on, with the sockets that hold it.
+#[derive(Debug)]
+pub struct Listener {
+    /// What decides where its connections go.
+    pub kind: ListenerKind,
+    /// Bound and listening: as a rule one on 127.0.0.1 and one on `::1`.
+    pub sockets: Vec<TcpListener>,
+}
+
+/// What a listener has carried since the router started, and holds now. The figures are read one by one: while
 /// connections come and go they need not add up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CountersSnapshot {
@@ -13,9 +55,9 @@ pub struct CountersSnapshot {
     pub connections: u64,
     /// Of these, open now, waiting ones included.
     pub open: usize,
-    /// Of these, waiting for a target now.
+    /// Connections and requests that wait for a target now.
     pub waiting: usize,
-    /// Connections turned away with a cause.
+    /// Connections and requests turned away with a cause.
     pub refused: u64,
     /// Bytes received from clients.
     pub bytes_in: u64,
@@ -25,11 +67,11 @@ pub struct CountersSnapshot {
     pub accept_pauses: u64,
 }
 
-/// A service port's cursor and counters. All of it is relaxed: no figure says anything about another.
+/// A listener's cursor and counters. All of it is relaxed: no figure says anything about another.
 #[derive(Debug)]
-pub(crate) struct PortState {
-    pub(crate) number: ServicePort,
-    /// How often a target was chosen here. Kept across route tables, so that a new table skews nothing.
+pub(crate) struct ListenerState {
+    pub(crate) kind: ListenerKind,
+    /// How often a target was chosen for a stream here. Kept across route tables, so that a new table skews nothing.
     pub(crate) cursor: AtomicUsize,
     pub(crate) refused: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
@@ -38,14 +80,14 @@ pub(crate) struct PortState {
     connections: AtomicU64,
     open: AtomicUsize,
     waiting: AtomicUsize,
-    /// Open at all ports together.
+    /// Open at all listeners together.
     all_open: Arc<AtomicUsize>,
 }
 
-impl PortState {
-    pub(crate) fn new(number: ServicePort, all_open: Arc<AtomicUsize>) -> Self {
+impl ListenerState {
+    pub(crate) fn new(kind: ListenerKind, all_open: Arc<AtomicUsize>) -> Self {
         Self {
-            number,
+            kind,
             cursor: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
@@ -70,46 +112,49 @@ impl PortState {
         }
     }
 
-    /// How many connections are open at all ports together.
+    /// How many connections are open at all listeners together.
     pub(crate) fn all_open(&self) -> usize {
         self.all_open.load(Ordering::Relaxed)
     }
 
     /// A connection was accepted; it is open until the guard is dropped.
-    pub(crate) fn opened(self: &Arc<Self>) -> Open {
+    pub(crate) fn opened(self: &Arc<Self>, address: Option<AddressCount>) -> Open {
         self.connections.fetch_add(1, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
         self.all_open.fetch_add(1, Ordering::Relaxed);
-        Open(Arc::clone(self))
+        Open { listener: Arc::clone(self), _address: address }
     }
 
-    /// A connection waits until the guard is dropped; none: `max` of them wait already.
+    /// A connection or request waits until the guard is dropped; none: `max` of them wait already.
     pub(crate) fn waits(self: &Arc<Self>, max: usize) -> Option<Waits> {
         let waits = Waits(Arc::clone(self));
         (self.waiting.fetch_add(1, Ordering::Relaxed) < max).then_some(waits)
     }
 }
 
-/// An open connection, counted.
+/// An open connection, counted: at its listener, and at its client's address where that is limited.
 #[derive(Debug)]
-pub(crate) struct Open(Arc<PortState>);
+pub(crate) struct Open {
+    listener: Arc<ListenerState>,
+    _address: Option<AddressCount>,
+}
 
 impl Open {
-    pub(crate) fn port(&self) -> &Arc<PortState> {
-        &self.0
+    pub(crate) fn listener(&self) -> &Arc<ListenerState> {
+        &self.listener
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.0.all_open.fetch_sub(1, Ordering::Relaxed);
+        self.listener.open.fetch_sub(1, Ordering::Relaxed);
+        self.listener.all_open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A waiting connection, counted.
+/// A waiting connection or request, counted.
 #[derive(Debug)]
-pub(crate) struct Waits(Arc<PortState>);
+pub(crate) struct Waits(Arc<ListenerState>);
 
 impl Drop for Waits {
     fn drop(&mut self) {
@@ -124,10 +169,11 @@ mod tests {
     #[test]
     fn what_waits_and_what_is_open_is_counted_and_bounded() {
         let all = Arc::new(AtomicUsize::new(0));
-        let new = |number: u16| Arc::new(PortState::new(ServicePort::try_from(number).unwrap(), Arc::clone(&all)));
-        let (port, other) = (new(5_000), new(5_100));
-        let elsewhere = other.opened();
-        let open = port.opened();
+        let new = |kind| Arc::new(ListenerState::new(kind, Arc::clone(&all)));
+        let port = new(ListenerKind::Service(5_000_u16.try_into().unwrap()));
+        let other = new(ListenerKind::Shared);
+        let elsewhere = other.opened(None);
+        let open = port.opened(None);
         let first = port.waits(1);
         assert!(first.is_some() && port.waits(1).is_none());
         let now = port.snapshot();
