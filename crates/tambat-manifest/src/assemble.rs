@@ -80,6 +80,7 @@ impl Assembly {
             build: self.manifest.as_ref().and_then(|m| m.build.clone()),
             processes,
             resources: self.manifest.as_ref().map(|m| m.resources.clone()).unwrap_or_default(),
+            router: self.manifest.as_ref().map(|m| m.router.clone()).unwrap_or_default(),
         }
     }
 
@@ -109,7 +110,7 @@ impl Assembly {
             Place::Process(name) | Place::Key(name, _) => {
                 self.manifest.as_ref().is_some_and(|m| m.spoilt.contains(name))
             }
-            Place::Use(..) | Place::Port(..) | Place::Resource(_) => false,
+            Place::Use(..) | Place::Port(..) | Place::Host(..) | Place::Resource(_) => false,
         };
         spoilt(&problem.at) || problem.other.as_ref().is_some_and(spoilt)
     }
@@ -142,7 +143,7 @@ impl Assembly {
                 let entry = procfile.entries.iter().find(|entry| entry.name == *name)?;
                 Some(procfile.source.spot(entry.span.clone()))
             }),
-            Place::Key(name, _) | Place::Use(name, _) | Place::Port(name, _) => {
+            Place::Key(name, _) | Place::Use(name, _) | Place::Port(name, _) | Place::Host(name, ..) => {
                 self.spot(&Place::Process(name.clone()))
             }
             Place::App | Place::Resource(_) => {

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
-use crate::text::FILE_BYTES_MAX;
 use crate::{Diagnostic, MANIFEST, PROCFILE};
 
 /// Why a directory's files give no plan. `Display` shows no secret and no colour; for colour, render the diagnostics
@@ -37,11 +36,13 @@ pub enum LoadError {
         /// The first line that is not, from 1.
         line: usize,
     },
-    /// A file is longer than [`FILE_BYTES_MAX`].
-    #[error("cannot read {}: it has more than {FILE_BYTES_MAX} bytes, so it is probably another file", path.display())]
+    /// A file is longer than any of its kind.
+    #[error("cannot read {}: it has more than {bytes_max} bytes, so it is probably another file", path.display())]
     TooLarge {
         /// Which.
         path: PathBuf,
+        /// How long it may be.
+        bytes_max: u64,
     },
     /// The command to run without any file is blank.
     #[error("cannot run an empty command: write one after the `--`, as in `tambat start -- npm start`")]

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-/// A key of `tambat.toml`.
+use crate::route_file::ROUTE_FILE_KEYS;
+
+/// A key of `tambat.toml` or of a router's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
     /// Where it stands.
@@ -30,8 +32,26 @@ pub enum KeyTable {
     Stop,
     /// A process's `timeouts`.
     Timeouts,
+    /// A process's `health`.
+    Health,
     /// `[resources.NAME]`.
     Resource,
+    /// `[router]`.
+    Router,
+    /// The `timeouts` of `[router]`.
+    RouterTimeouts,
+    /// At the top of a router's file.
+    RouteFile,
+    /// `[router]` of a router's file.
+    RouteFileRouter,
+    /// Its `timeouts`.
+    RouteFileRouterTimeouts,
+    /// `[routes.NAME]` of a router's file.
+    RouteFileRoute,
+    /// A route's `timeouts`.
+    RouteFileTimeouts,
+    /// A route's `health`.
+    RouteFileHealth,
 }
 
 impl KeyTable {
@@ -44,17 +64,39 @@ impl KeyTable {
             Self::Ready => "in `ready`",
             Self::Stop => "in `stop`",
             Self::Timeouts => "in `timeouts`",
+            Self::Health => "in `health`",
             Self::Resource => "in `[resources.NAME]`",
+            Self::Router => "in `[router]`",
+            Self::RouterTimeouts => "in `timeouts` of `[router]`",
+            Self::RouteFile => "at the top",
+            Self::RouteFileRouter => "in `[router]`",
+            Self::RouteFileRouterTimeouts => "in `timeouts` of `[router]`",
+            Self::RouteFileRoute => "in `[routes.NAME]`",
+            Self::RouteFileTimeouts => "in `timeouts` of `[routes.NAME]`",
+            Self::RouteFileHealth => "in `health`",
         }
     }
 
     /// The keys that may stand here.
     pub fn keys(self) -> impl Iterator<Item = &'static Key> {
-        KEYS.iter().filter(move |key| key.table == self)
+        self.all().iter().filter(move |key| key.table == self)
+    }
+
+    /// All keys of its kind of file.
+    pub(crate) fn all(self) -> &'static [Key] {
+        match self {
+            Self::RouteFile
+            | Self::RouteFileRouter
+            | Self::RouteFileRouterTimeouts
+            | Self::RouteFileRoute
+            | Self::RouteFileTimeouts
+            | Self::RouteFileHealth => ROUTE_FILE_KEYS,
+            _ => KEYS,
+        }
     }
 }
 
-const fn key(table: KeyTable, name: &'static str, kind: &'static str, doc: &'static str) -> Key {
+pub(crate) const fn key(table: KeyTable, name: &'static str, kind: &'static str, doc: &'static str) -> Key {
     Key { table, name, kind, doc }
 }
 
@@ -64,10 +106,16 @@ pub const KEYS: &[Key] = &[
     key(KeyTable::App, "build", "a string", "a command that is run to its end before anything starts"),
     key(KeyTable::App, "processes", "a table", "the processes by name, beside those of the Procfile"),
     key(KeyTable::App, "resources", "a table", "backing services that are not run here, by name"),
+    key(KeyTable::App, "router", "a table", "what holds for the router as a whole"),
     key(KeyTable::Process, "command", "a string", "the command line, for `/bin/sh -c`; the Procfile's unless said"),
     key(KeyTable::Process, "protocol", "a string", "what it speaks on its `PORT`: http, redis, postgres, tcp, none"),
     key(KeyTable::Process, "port", "a number from 1 to 65535", "its service port; by its position unless said"),
-    key(KeyTable::Process, "ports", "a table", "named ports: name = protocol, or name = { protocol, port }"),
+    key(
+        KeyTable::Process,
+        "ports",
+        "a table",
+        "named ports: name = protocol, or name = { protocol, port, hosts, path, strip_path }",
+    ),
     key(KeyTable::Process, "instances", "a number from 0 to 1000", "how many are run; 1 unless said"),
     key(KeyTable::Process, "uses", "a list of strings or a table", "its backing services, or VARIABLE = service"),
     key(KeyTable::Process, "env", "a table", "its part of the environment: VARIABLE = \"value\""),
@@ -83,9 +131,62 @@ pub const KEYS: &[Key] = &[
     ),
     key(KeyTable::Process, "owner", "a string", "who may listen on its port: \"tree\" (unless said) or \"any\""),
     key(KeyTable::Process, "expose", "true or false", "may be reached from other machines without seeing who calls"),
-    key(KeyTable::Process, "timeouts", "a table", "limits on its connections"),
+    key(
+        KeyTable::Process,
+        "hosts",
+        "a string or a list of strings",
+        "hostnames beside PROCESS.APP.localhost: one, `*.` and all below one, or `*` for what nobody else has",
+    ),
+    key(
+        KeyTable::Process,
+        "path",
+        "a string",
+        "the beginning of the paths it answers to, also at APP.localhost; / unless said",
+    ),
+    key(KeyTable::Process, "strip_path", "true or false", "`path` is removed from what it gets; false unless said"),
+    key(KeyTable::Process, "timeouts", "a table", "limits on its connections and requests"),
+    key(
+        KeyTable::Process,
+        "max_body",
+        "a size such as \"10MiB\"",
+        "the largest body of a request; any size unless said",
+    ),
+    key(
+        KeyTable::Process,
+        "headers",
+        "a table",
+        "fields its answers get in place of its own: NAME = \"value\", \"\" removes",
+    ),
+    key(
+        KeyTable::Process,
+        "sticky",
+        "true, false or a string",
+        "a client stays with its instance, by a cookie of this name; true: `tambat`",
+    ),
+    key(
+        KeyTable::Process,
+        "balance",
+        "a string",
+        "which instance is next: \"round-robin\" (unless said) or \"least-in-flight\"",
+    ),
+    key(
+        KeyTable::Process,
+        "max_in_flight",
+        "a number from 1 up",
+        "how many requests an instance has at a time; any number unless said",
+    ),
+    key(
+        KeyTable::Process,
+        "queue",
+        "a number from 1 up",
+        "how many requests wait while there is no instance for them; 1024 unless said",
+    ),
+    key(KeyTable::Process, "health", "a table", "its instances are asked how they are while they run; not unless said"),
     key(KeyTable::Port, "protocol", "a string", "what is spoken there"),
     key(KeyTable::Port, "port", "a number from 1 to 65535", "its service port; by its place unless said"),
+    key(KeyTable::Port, "hosts", "a string or a list of strings", "as of a process, beside PORT.PROCESS.APP.localhost"),
+    key(KeyTable::Port, "path", "a string", "as of a process"),
+    key(KeyTable::Port, "strip_path", "true or false", "as of a process"),
     key(KeyTable::Ready, "path", "a string", "an http path that must answer 2xx"),
     key(KeyTable::Ready, "within", "a duration such as \"60s\"", "the limit for becoming ready; 60s unless said"),
     key(KeyTable::Stop, "signal", "a string", "what asks it to stop; TERM unless said"),
@@ -99,9 +200,87 @@ pub const KEYS: &[Key] = &[
         KeyTable::Timeouts,
         "idle",
         "a duration such as \"15m\"",
-        "a stream on which nothing moves for so long is closed",
+        "a stream on which nothing moves for so long is closed; none is, unless said",
     ),
+    key(
+        KeyTable::Timeouts,
+        "first_byte",
+        "a duration such as \"30s\"",
+        "how long an answer may take to begin; any time unless said",
+    ),
+    key(
+        KeyTable::Timeouts,
+        "response_idle",
+        "a duration such as \"55s\"",
+        "how long an answer may stand still; any time unless said",
+    ),
+    key(
+        KeyTable::Timeouts,
+        "wait",
+        "a duration such as \"30s\"",
+        "how long a request waits for an instance; as long as `ready.within` unless said",
+    ),
+    key(
+        KeyTable::Health,
+        "path",
+        "a string",
+        "an http path that must answer 2xx; it must accept a connection unless said",
+    ),
+    key(KeyTable::Health, "every", "a duration such as \"2s\"", "from one question to the next; 2s unless said"),
+    key(KeyTable::Health, "within", "a duration such as \"1s\"", "how long an answer may take; 1s unless said"),
+    key(KeyTable::Health, "up", "a number from 1 to 100", "so many right answers in a row take it in; 2 unless said"),
+    key(KeyTable::Health, "down", "a number from 1 to 100", "so many wrong ones take it out; 3 unless said"),
     key(KeyTable::Resource, "url", "a string", "its URL: scheme://user:password@host:port/path"),
+    key(
+        KeyTable::Router,
+        "workers",
+        "a number from 1 to 256",
+        "how many threads carry requests; one a core unless said",
+    ),
+    key(
+        KeyTable::Router,
+        "trusted",
+        "a string or a list of strings",
+        "peers whose forwarding fields are believed: \"10.0.0.0/8\", \"::1\"; nobody's unless said",
+    ),
+    key(
+        KeyTable::Router,
+        "max_connections",
+        "a number from 1 up",
+        "how many connections one client address may have; any number unless said",
+    ),
+    key(
+        KeyTable::Router,
+        "access_log",
+        "a string",
+        "the file that each request is written down in; \"-\": standard output",
+    ),
+    key(KeyTable::Router, "access_log_format", "a string", "\"json\" (unless said) or \"text\""),
+    key(KeyTable::Router, "timeouts", "a table", "limits on clients, whatever they ask for"),
+    key(
+        KeyTable::RouterTimeouts,
+        "head",
+        "a duration such as \"10s\"",
+        "how long a request's head may take; 10s unless said",
+    ),
+    key(
+        KeyTable::RouterTimeouts,
+        "body_idle",
+        "a duration such as \"30s\"",
+        "how long a body may stand still; 30s unless said",
+    ),
+    key(
+        KeyTable::RouterTimeouts,
+        "keep_alive",
+        "a duration such as \"75s\"",
+        "how long a connection is kept between two requests; 75s unless said",
+    ),
+    key(
+        KeyTable::RouterTimeouts,
+        "connect",
+        "a duration such as \"5s\"",
+        "how long connecting to an instance may take; 5s unless said",
+    ),
 ];
 
 /// The table of the manual, in Markdown.

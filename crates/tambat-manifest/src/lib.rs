@@ -10,10 +10,13 @@ pub mod dotenv;
 mod duration;
 mod error;
 mod findings;
+mod http_keys;
 mod keys;
 mod manifest;
 mod procfile;
 mod reader;
+mod route_file;
+mod routing;
 mod size;
 mod text;
 
@@ -27,6 +30,10 @@ pub use dotenv::{DotEnv, read_dotenv};
 pub use duration::{DURATION_MAX, DurationError, parse_duration};
 pub use error::LoadError;
 pub use keys::{KEYS, Key, KeyTable, keys_as_markdown};
+pub use route_file::{
+    CHECKS_MAX, FileRoute, ROUTE_FILE_BYTES_MAX, ROUTE_FILE_KEYS, RouteFile, RouterKeys, TARGETS_MAX,
+    route_file_keys_as_markdown,
+};
 pub use size::{SIZE_BYTES_MAX, SizeError, parse_size};
 pub use text::{FILE_BYTES_MAX, Text};
 
@@ -90,7 +97,7 @@ pub fn load(dir: &Path, procfile: Option<&Path>) -> Result<Loaded, LoadError> {
 pub fn plan_for_command(dir: &Path, command: &str) -> Result<Plan, LoadError> {
     let dir = canonical(dir)?;
     let web = ProcessDraft::new(ProcessName::web(), Some(command.to_owned()));
-    let draft = Draft { name: name_of(&dir), dir, build: None, processes: vec![web], resources: Vec::new() };
+    let draft = Draft { processes: vec![web], ..Draft::new(name_of(&dir), dir) };
     match Plan::new(draft) {
         Ok((plan, _)) => Ok(plan),
         Err(_) => Err(LoadError::NoCommand),

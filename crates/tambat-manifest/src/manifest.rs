@@ -4,18 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tambat_model::{
-    AppName, INSTANCES_MAX, NameError, Place, PortDraft, ProcessDraft, ProcessName, Protocol, ReadyDraft, ResourcePlan,
-    ResourceUrl, Restart, ServicePort, StopDraft, UnknownProtocol, UrlTemplate, UseDraft, VarName,
+    AppName, INSTANCES_MAX, NameError, Place, PortDraft, PortName, ProcessDraft, ProcessName, Protocol, ReadyDraft,
+    ResourcePlan, ResourceUrl, Restart, RouterPlan, SiteDraft, StopDraft, UnknownProtocol, UrlTemplate, UseDraft,
+    VarName,
 };
 use toml_edit::{Document, TableLike, TomlError, Value};
 
 use crate::diagnostic::{Diagnostic, Source};
 use crate::findings::Findings;
+use crate::http_keys;
 use crate::keys::KeyTable;
 use crate::reader::{At, Fields, Node, Reader, Wrong};
+use crate::routing;
 use crate::text::Text;
 
 /// The signals that may ask a process to stop: those that programs are known to end on, and KILL.
@@ -36,6 +38,8 @@ pub(crate) struct Manifest {
     pub(crate) processes: Vec<ProcessDraft>,
     /// In the file's order.
     pub(crate) resources: Vec<ResourcePlan>,
+    /// `[router]`.
+    pub(crate) router: RouterPlan,
     /// Where everything stands.
     pub(crate) places: BTreeMap<Place, Range<usize>>,
     /// Those of which something could not be read: what else seems wrong with them may follow from that.
@@ -54,6 +58,7 @@ pub(crate) fn read(text: &Text) -> Result<Manifest, Box<Diagnostic>> {
         build: None,
         processes: Vec::new(),
         resources: Vec::new(),
+        router: RouterPlan::default(),
         places: BTreeMap::new(),
         spoilt: BTreeSet::new(),
         found: Findings::default(),
@@ -61,7 +66,7 @@ pub(crate) fn read(text: &Text) -> Result<Manifest, Box<Diagnostic>> {
     Ok(manifest.filled(document.as_table(), Reader::new(source)))
 }
 
-fn syntax_error(source: &Arc<Source>, error: &TomlError) -> Diagnostic {
+pub(crate) fn syntax_error(source: &Arc<Source>, error: &TomlError) -> Diagnostic {
     let spot = error.span().map_or_else(|| source.everywhere(), |span| source.spot(span));
     let diagnostic = Diagnostic::error(spot, error.message().replace('\n', ", "));
     if error.message() == "duplicate key" { diagnostic.help("keep one of the two") } else { diagnostic }
@@ -72,6 +77,9 @@ impl Manifest {
         let app = reader.fields(table, KeyTable::App, "at the top");
         self.name = app.get("name").and_then(|at| reader.parse(at, parse_app_name));
         self.build = app.get("build").and_then(|at| reader.parse(at, not_blank));
+        if let Some(at) = app.get("router") {
+            self.router = routing::read_router(&mut reader, at);
+        }
         if let Some(table) = app.get("resources").and_then(|at| reader.table(at)) {
             for at in Reader::entries(table, "a table") {
                 self.read_resource(&mut reader, &at);
@@ -149,7 +157,7 @@ impl Manifest {
         draft.expose = get("expose").and_then(|at| reader.flag(at)).unwrap_or_default();
         draft.ready = get("ready").map(|at| read_ready(reader, at)).unwrap_or_default();
         draft.stop = get("stop").map(|at| read_stop(reader, at)).unwrap_or_default();
-        draft.idle = get("timeouts").and_then(|at| read_idle(reader, at));
+        routing::fill(draft, reader, fields, &mut self.places);
         draft.env = get("env").map(|at| read_env(reader, at)).unwrap_or_default();
         if let Some(at) = get("ports") {
             self.read_ports(draft, reader, at);
@@ -168,22 +176,43 @@ impl Manifest {
                 continue;
             };
             self.places.insert(Place::Port(draft.name.clone(), at.name.to_owned()), at.whole());
-            let (protocol, port) = read_port(reader, &at);
-            // A protocol that is wrong has been reported; any other keeps the port's name known.
-            draft.ports.push(PortDraft { name, protocol: protocol.unwrap_or(Protocol::Tcp), port });
+            let port = self.read_port(&draft.name, name, reader, &at);
+            draft.ports.push(port);
         }
+    }
+
+    fn read_port(&mut self, process: &ProcessName, name: PortName, reader: &mut Reader, at: &At<'_>) -> PortDraft {
+        // A protocol that is wrong is reported; any other keeps the port's name known.
+        let mut port = PortDraft { name, protocol: Protocol::Tcp, port: None, site: SiteDraft::default() };
+        let table = match at.node {
+            Node::Value(Value::String(_)) => {
+                port.protocol = reader.parse(at, parse_protocol).unwrap_or(port.protocol);
+                return port;
+            }
+            Node::Value(Value::InlineTable(_)) | Node::Table(_) => reader.table(at),
+            _ => None,
+        };
+        let Some(table) = table else {
+            reader.expected(at, None);
+            return port;
+        };
+        let before = reader.found.errors();
+        let fields = reader.fields(table, KeyTable::Port, &format!("in the port `{}`", at.name));
+        if reader.found.errors() == before && fields.get("protocol").is_none() {
+            let wrong = Wrong::from(format!("nothing says what the port `{}` speaks", at.name));
+            reader.wrong(at.whole(), wrong.help(format!("{} = {{ protocol = \"http\" }}", at.name)));
+        }
+        port.protocol = fields.get("protocol").and_then(|at| reader.parse(at, parse_protocol)).unwrap_or(port.protocol);
+        port.port = fields.get("port").and_then(|at| reader.port(at));
+        port.site = routing::read_site(reader, &fields, (process, Some(at.name)), &mut self.places);
+        port
     }
 
     fn read_uses(&mut self, draft: &mut ProcessDraft, reader: &mut Reader, at: &At<'_>) {
         let entries = match at.node {
-            Node::Value(Value::Array(list)) => list
-                .iter()
-                .map(|value| {
-                    let span = value.span().unwrap_or_else(|| at.span.clone());
-                    let node = Node::Value(value);
-                    (None, At { name: "", kind: "a string", node, span, key_span: at.key_span.clone() })
-                })
-                .collect(),
+            Node::Value(Value::Array(_)) => {
+                http_keys::strings(reader, at).into_iter().map(|element| (None, element)).collect()
+            }
             Node::Value(Value::String(text)) => {
                 let help = format!("as a list: uses = [\"{}\"]", text.value().escape_debug());
                 return reader.expected(at, Some(help));
@@ -201,26 +230,6 @@ impl Manifest {
             }
         }
     }
-}
-
-fn read_port(reader: &mut Reader, at: &At<'_>) -> (Option<Protocol>, Option<ServicePort>) {
-    let table = match at.node {
-        Node::Value(Value::String(_)) => return (reader.parse(at, parse_protocol), None),
-        Node::Value(Value::InlineTable(_)) | Node::Table(_) => reader.table(at),
-        _ => None,
-    };
-    let Some(table) = table else {
-        reader.expected(at, None);
-        return (None, None);
-    };
-    let before = reader.found.errors();
-    let fields = reader.fields(table, KeyTable::Port, &format!("in the port `{}`", at.name));
-    if reader.found.errors() == before && fields.get("protocol").is_none() {
-        let wrong = Wrong::from(format!("nothing says what the port `{}` speaks", at.name));
-        reader.wrong(at.whole(), wrong.help(format!("{} = {{ protocol = \"http\" }}", at.name)));
-    }
-    let protocol = fields.get("protocol").and_then(|at| reader.parse(at, parse_protocol));
-    (protocol, fields.get("port").and_then(|at| reader.port(at)))
 }
 
 fn read_ready(reader: &mut Reader, at: &At<'_>) -> ReadyDraft {
@@ -243,12 +252,6 @@ fn read_stop(reader: &mut Reader, at: &At<'_>) -> StopDraft {
         signal: fields.get("signal").and_then(|at| reader.parse(at, parse_signal)),
         grace: fields.get("grace").and_then(|at| reader.duration(at, false)),
     }
-}
-
-fn read_idle(reader: &mut Reader, at: &At<'_>) -> Option<Duration> {
-    let table = reader.table(at)?;
-    let fields = reader.fields(table, KeyTable::Timeouts, "in `timeouts`");
-    fields.get("idle").and_then(|at| reader.duration(at, true))
 }
 
 fn read_env(reader: &mut Reader, at: &At<'_>) -> Vec<(VarName, String)> {
@@ -281,7 +284,7 @@ fn parse_protocol(text: &str) -> Result<Protocol, Wrong> {
 }
 
 /// The origin form of RFC 9112 §3.2.1, as it stands in a request line.
-fn parse_path(text: &str) -> Result<String, Wrong> {
+pub(crate) fn parse_path(text: &str) -> Result<String, Wrong> {
     if !text.starts_with('/') {
         let help = format!("path = \"/{}\"", text.escape_debug());
         return Err(Wrong::from("a path begins with `/`").help(help));
@@ -302,6 +305,7 @@ fn parse_signal(text: &str) -> Result<String, Wrong> {
     Err(Wrong::from(title).or_meant(upper.strip_prefix("SIG").unwrap_or(&upper), STOP_SIGNALS))
 }
 
-fn not_blank(text: &str) -> Result<String, Wrong> {
+/// A text that is something.
+pub(crate) fn not_blank(text: &str) -> Result<String, Wrong> {
     if text.trim().is_empty() { Err(Wrong::from("there is nothing in these quotes")) } else { Ok(text.to_owned()) }
 }

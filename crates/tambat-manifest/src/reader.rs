@@ -11,7 +11,7 @@ use toml_edit::{Item, TableLike, Value};
 use crate::diagnostic::{Diagnostic, Source, Spot};
 use crate::duration::parse_duration;
 use crate::findings::Findings;
-use crate::keys::{KEYS, Key, KeyTable};
+use crate::keys::{Key, KeyTable};
 use crate::size::{SIZE_BYTES_MAX, parse_size};
 
 /// Reads values and keeps what is wrong with them.
@@ -170,7 +170,7 @@ impl Reader {
     fn unknown(&mut self, at: &At<'_>, kind: KeyTable, place: &str) {
         let title = format!("unknown key `{}` {place}", at.name.escape_debug());
         let meant = closest(at.name, kind.keys().map(|key| key.name));
-        let help = match (meant, KEYS.iter().find(|key| key.name == at.name)) {
+        let help = match (meant, kind.all().iter().find(|key| key.name == at.name)) {
             (Some(meant), _) => format!("did you mean `{meant}`?"),
             (None, Some(elsewhere)) => format!("`{}` stands {}", elsewhere.name, elsewhere.table.place()),
             (None, None) => {
@@ -247,7 +247,7 @@ impl Reader {
     }
 
     /// A number that this takes.
-    fn number<T>(&mut self, at: &At<'_>, read: impl Fn(i64) -> Option<T>) -> Option<T> {
+    pub(crate) fn number<T>(&mut self, at: &At<'_>, read: impl Fn(i64) -> Option<T>) -> Option<T> {
         match at.node {
             Node::Value(Value::Integer(number)) => {
                 let read = read(*number.value());

@@ -31,6 +31,11 @@ impl Text {
 
     /// Reads this file. `Ok(None)`: there is none.
     pub fn read(path: &Path) -> Result<Option<Self>, LoadError> {
+        Self::read_at_most(path, FILE_BYTES_MAX)
+    }
+
+    /// Reads this file, which may have so many bytes. `Ok(None)`: there is none.
+    pub(crate) fn read_at_most(path: &Path, bytes_max: u64) -> Result<Option<Self>, LoadError> {
         let unreadable = |source| LoadError::Unreadable { path: shown(path), source };
         let file = match File::open(path) {
             Ok(file) => file,
@@ -38,9 +43,9 @@ impl Text {
             Err(error) => return Err(unreadable(error)),
         };
         let mut bytes = Vec::new();
-        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        if bytes.len() as u64 > FILE_BYTES_MAX {
-            return Err(LoadError::TooLarge { path: shown(path) });
+        file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > bytes_max {
+            return Err(LoadError::TooLarge { path: shown(path), bytes_max });
         }
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];

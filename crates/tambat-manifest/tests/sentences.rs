@@ -65,14 +65,14 @@ fn unknown_keys() {
       |
       = help: `build` stands at the top
     "#);
-    assert_snapshot!(manifest("[processes.web]\ncommand = \"x\"\n[router]\nworkers = 2\n"), @r#"
-    error: unknown key `router` at the top
+    assert_snapshot!(manifest("[processes.web]\ncommand = \"x\"\n[routers]\nworkers = 2\n"), @r#"
+    error: unknown key `routers` at the top
      --> tambat.toml:3:2
       |
-    3 | [router]
-      |  ^^^^^^
+    3 | [routers]
+      |  ^^^^^^^
       |
-      = help: known here: name, build, processes, resources
+      = help: did you mean `router`?
     "#);
     assert_snapshot!(manifest("[processes.web]\ncommand = \"x\"\nready = { timeout = \"5s\" }\n"), @r#"
     error: unknown key `timeout` in `ready`
@@ -496,14 +496,14 @@ fn what_the_plan_refuses_is_underlined_where_it_was_written() {
       |
       = help: uses = { MY_DB_URL = "my-db", OTHER_URL = "my_db" }
 
-    warning: `my_db` cannot become a hostname, which takes letters, digits and inner
-             `-`
+    warning: `my_db` cannot stand in a hostname, which takes letters, digits and
+             inner `-`
      --> tambat.toml:7:12
       |
     7 | [processes.my_db]
       |            ^^^^^
       |
-      = help: a name such as `my-db` can
+      = help: there it is `my-db`; call it so, and it has one name everywhere
     "#);
     let env = "[processes.web]\ncommand = \"x\"\nenv = { PORT = \"80\" }\n";
     assert_snapshot!(manifest(env), @r#"
@@ -745,14 +745,14 @@ fn a_procfile_line_that_is_none() {
       |
       = help: when it is due: tambat run 'rake '\''db:migrate'\'''
 
-    warning: `my_worker` cannot become a hostname, which takes letters, digits and
+    warning: `my_worker` cannot stand in a hostname, which takes letters, digits and
              inner `-`
      --> Procfile:3:1
       |
     3 | my_worker: b
       | ^^^^^^^^^
       |
-      = help: a name such as `my-worker` can
+      = help: there it is `my-worker`; call it so, and it has one name everywhere
     "#);
 }
 

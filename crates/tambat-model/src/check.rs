@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::assign::BASE_STEP;
+use crate::check_http::check_http_limits;
 use crate::draft::{Draft, PortDraft, ProcessDraft};
 use crate::formation::INSTANCES_MAX;
 use crate::plan::{Use, first_protocol, is_stateful};
 use crate::problem::{Place, Problem};
+use crate::site::local_label;
 use crate::{ProcessName, Protocol, ServicePort, VarName};
 
 /// More processes would not find their service ports below 65536, each [`BASE_STEP`] after the other.
@@ -39,6 +41,7 @@ pub(crate) fn check_limits(draft: &Draft) -> Vec<Problem> {
             problems.push(Problem::error(Place::Key(process.name.clone(), key), what));
         }
     }
+    problems.extend(check_http_limits(draft));
     problems
 }
 
@@ -66,10 +69,14 @@ pub(crate) fn check_names(draft: &Draft) -> Vec<Problem> {
         }
         if !process.name.is_hostname_label() {
             let what =
-                format!("`{}` cannot become a hostname, which takes letters, digits and inner `-`", process.name);
-            let label = process.name.as_str().replace('_', "-");
+                format!("`{}` cannot stand in a hostname, which takes letters, digits and inner `-`", process.name);
             let problem = Problem::warning(Place::Process(process.name.clone()), what);
-            problems.push(problem.help(format!("a name such as `{}` can", label.trim_matches('-'))));
+            problems.push(match local_label(process.name.as_str()) {
+                Some(label) => {
+                    problem.help(format!("there it is `{label}`; call it so, and it has one name everywhere"))
+                }
+                None => problem.help("a name with a letter can"),
+            });
         }
     }
     problems
@@ -280,7 +287,10 @@ mod tests {
         assert_eq!(Plan::new(twice).unwrap_err()[0].what, "there are two resources called `mail`");
         let (_, warnings) = Plan::new(draft(vec![process("my_worker-", None, &[])])).unwrap();
         assert_eq!(warnings[0].severity, Severity::Warning);
-        assert_eq!(warnings[0].help.as_deref(), Some("a name such as `my-worker` can"));
+        assert_eq!(
+            warnings[0].help.as_deref(),
+            Some("there it is `my-worker`; call it so, and it has one name everywhere")
+        );
     }
 
     #[test]

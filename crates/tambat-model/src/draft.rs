@@ -1,9 +1,13 @@
 //! What was written: each value parsed, nothing yet compared with anything else. [`crate::Plan::new`] does that.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{AppName, PortName, ProcessName, Protocol, ResourcePlan, Restart, ServicePort, UrlTemplate, VarName};
+use crate::{
+    AppName, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, PathPrefix, PortName, ProcessName,
+    Protocol, ResourcePlan, Restart, RouterPlan, ServicePort, UrlTemplate, VarName,
+};
 
 /// An app as it was written in its manifest and its Procfile.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +22,8 @@ pub struct Draft {
     pub processes: Vec<ProcessDraft>,
     /// The entries of `[resources]`, in the file's order.
     pub resources: Vec<ResourcePlan>,
+    /// `[router]`.
+    pub router: RouterPlan,
 }
 
 /// A process as it was written.
@@ -57,6 +63,19 @@ pub struct ProcessDraft {
     pub expose: bool,
     /// `timeouts.idle`: a stream on which nothing moves for so long is closed.
     pub idle: Option<Duration>,
+    /// By which names its first port is reached.
+    pub site: SiteDraft,
+    /// What holds for its requests.
+    pub http: HttpDraft,
+    /// Its instances are asked how they are.
+    pub health: Option<HealthRules>,
+}
+
+impl Draft {
+    /// An app of which nothing but its name and its directory is written.
+    pub fn new(name: AppName, dir: PathBuf) -> Self {
+        Self { name, dir, build: None, processes: Vec::new(), resources: Vec::new(), router: RouterPlan::default() }
+    }
 }
 
 impl ProcessDraft {
@@ -80,8 +99,45 @@ impl ProcessDraft {
             any_owner: false,
             expose: false,
             idle: None,
+            site: SiteDraft::default(),
+            http: HttpDraft::default(),
+            health: None,
         }
     }
+}
+
+/// By which names a port is reached, as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SiteDraft {
+    /// Its hostnames, beside those it has on this machine.
+    pub hosts: Vec<HostPattern>,
+    /// The beginning of its paths.
+    pub path: Option<PathPrefix>,
+    /// Is that removed from what is sent on?
+    pub strip_path: Option<bool>,
+}
+
+/// What holds for the requests of a process, as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HttpDraft {
+    /// `timeouts.first_byte`.
+    pub first_byte: Option<Duration>,
+    /// `timeouts.response_idle`.
+    pub response_idle: Option<Duration>,
+    /// `timeouts.wait`.
+    pub wait: Option<Duration>,
+    /// `max_body`, bytes.
+    pub body_bytes_max: Option<u64>,
+    /// `headers`, in the file's order.
+    pub headers: Vec<(FieldName, FieldValue)>,
+    /// `sticky`: the cookie.
+    pub sticky: Option<CookieName>,
+    /// `balance`.
+    pub balance: Option<Balance>,
+    /// `max_in_flight`.
+    pub in_flight_max: Option<NonZeroU32>,
+    /// `queue`.
+    pub queue_max: Option<NonZeroU32>,
 }
 
 /// A named port as it was written.
@@ -93,6 +149,8 @@ pub struct PortDraft {
     pub protocol: Protocol,
     /// Its service port.
     pub port: Option<ServicePort>,
+    /// By which names it is reached.
+    pub site: SiteDraft,
 }
 
 /// `ready = { path, within }` as it was written.

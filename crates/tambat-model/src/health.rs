@@ -1,37 +1,43 @@
-//! How a target's health is found out.
+//! How a target is asked whether it is well.
 
-use std::num::NonZeroU16;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// How often a target is asked: a dead one is found within three of these.
-const EVERY: Duration = Duration::from_secs(2);
+/// How often a target is asked, unless `health.every` says otherwise.
+pub const HEALTH_EVERY_DEFAULT: Duration = Duration::from_secs(2);
 
-/// How long an answer may take: on one machine it takes milliseconds unless the target is overloaded.
-const WITHIN: Duration = Duration::from_secs(1);
+/// How long its answer may take, unless `health.within` says otherwise.
+pub const HEALTH_WITHIN_DEFAULT: Duration = Duration::from_secs(1);
 
-/// So many good answers in a row bring a target in: one may be luck.
-const UP: NonZeroU16 = NonZeroU16::MIN.saturating_add(1);
+/// So many right answers in a row take it in again, unless `health.up` says otherwise.
+pub const HEALTH_UP_DEFAULT: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 
-/// So many bad ones in a row put it out: one or two are a pause of its own.
-const DOWN: NonZeroU16 = NonZeroU16::MIN.saturating_add(2);
+/// So many wrong answers in a row take it out, unless `health.down` says otherwise.
+pub const HEALTH_DOWN_DEFAULT: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
 
-/// How a target is asked whether it can serve, and what follows from its answers.
+/// What a target is asked, and how its answers count.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct HealthCheck {
-    /// An HTTP path that must answer 2xx; none: that it accepts a connection is enough.
+pub struct HealthRules {
+    /// The path that must answer 2xx; none: it must take a TCP connection.
     pub path: Option<String>,
-    /// How often it is asked, from the beginning of one question to that of the next.
+    /// From one question to the next.
     pub every: Duration,
     /// How long an answer may take.
     pub within: Duration,
-    /// So many good answers in a row bring it in.
-    pub up: NonZeroU16,
-    /// So many bad ones in a row put it out.
-    pub down: NonZeroU16,
+    /// So many right answers in a row take it in.
+    pub up: NonZeroU32,
+    /// So many wrong ones in a row take it out.
+    pub down: NonZeroU32,
 }
 
-impl Default for HealthCheck {
+impl Default for HealthRules {
     fn default() -> Self {
-        Self { path: None, every: EVERY, within: WITHIN, up: UP, down: DOWN }
+        Self {
+            path: None,
+            every: HEALTH_EVERY_DEFAULT,
+            within: HEALTH_WITHIN_DEFAULT,
+            up: HEALTH_UP_DEFAULT,
+            down: HEALTH_DOWN_DEFAULT,
+        }
     }
 }

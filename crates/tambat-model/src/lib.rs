@@ -6,9 +6,11 @@
 
 mod assign;
 mod check;
+mod check_http;
 mod draft;
 mod environment;
 mod error_code;
+mod field;
 mod formation;
 mod handle;
 mod health;
@@ -21,9 +23,11 @@ mod port;
 mod problem;
 mod protocol;
 mod route;
+mod router_plan;
 #[cfg(test)]
 mod sample;
 mod shell;
+mod site;
 mod text;
 mod traffic;
 mod url;
@@ -31,12 +35,13 @@ mod uses;
 mod world;
 
 pub use assign::{BASE_DEFAULT, BASE_STEP, Base, PortKey, ServicePorts, Wanted, next_base};
-pub use draft::{Draft, PortDraft, ProcessDraft, ReadyDraft, StopDraft, UseDraft};
+pub use draft::{Draft, HttpDraft, PortDraft, ProcessDraft, ReadyDraft, SiteDraft, StopDraft, UseDraft};
 pub use environment::{Environment, Layer, Setting, Source};
 pub use error_code::{ErrorCode, error_codes_as_markdown};
+pub use field::{CookieName, FieldError, FieldName, FieldValue};
 pub use formation::{Formation, FormationError, INSTANCES_MAX};
 pub use handle::{ForeignUrl, Handle, HandleState, Provider, Wiring};
-pub use health::HealthCheck;
+pub use health::{HEALTH_DOWN_DEFAULT, HEALTH_EVERY_DEFAULT, HEALTH_UP_DEFAULT, HEALTH_WITHIN_DEFAULT, HealthRules};
 pub use host::{HOSTNAME_BYTES_MAX, HostError, HostPattern, HostTable, PathPrefix, Site, Stripped};
 pub use launch::{InstancePorts, instance_environment, public_url, url_at};
 pub use name::{AppName, InstanceName, NameError, PortName, ProcessName, VarName};
@@ -48,7 +53,9 @@ pub use route::{
     Admission, Balance, ForeignService, HttpRules, Ledger, Route, RouteTable, Sticky, Target, foreign_route,
     route_table,
 };
+pub use router_plan::{AccessLogFormat, NetworkError, NetworkText, RouterPlan, RouterTimeouts};
 pub use shell::shell_command;
+pub use site::{PortSite, local_label};
 pub use text::{colours_only, plain};
 pub use traffic::{LATENCY_BOUNDS_US, Shard, Traffic, TrafficSnapshot};
 pub use url::{ResourceUrl, TemplateError, UrlError, UrlTemplate, redact, redact_all};

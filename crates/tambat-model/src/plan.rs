@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::check::{check_env, check_limits, check_names, check_ports, check_process};
+use crate::check_http::check_http;
 use crate::draft::{Draft, PortDraft, ProcessDraft, ReadyDraft};
 use crate::handle::Provider;
 use crate::problem::{Problem, Severity};
+use crate::site::{PortSite, resolve_sites};
 use crate::uses::resolve_uses;
 use crate::{
-    AppName, HttpRules, PortKey, PortName, ProcessName, Protocol, ResourceUrl, ServicePort, UrlTemplate, VarName,
+    AppName, HealthRules, HttpRules, PortKey, PortName, ProcessName, Protocol, ResourceUrl, RouterPlan, ServicePort,
+    Sticky, UrlTemplate, VarName,
 };
 
 /// How long an instance may take until it is ready, unless `ready.within` says otherwise: what the platforms allow.
@@ -28,6 +31,7 @@ pub struct Plan {
     build: Option<String>,
     processes: Vec<ProcessPlan>,
     resources: Vec<ResourcePlan>,
+    router: RouterPlan,
 }
 
 /// A process, checked.
@@ -65,6 +69,8 @@ pub struct ProcessPlan {
     pub idle: Option<Duration>,
     /// What holds for its requests, where it speaks HTTP.
     pub http: Arc<HttpRules>,
+    /// Its instances are asked how they are.
+    pub health: Option<HealthRules>,
 }
 
 /// A port that a process exports.
@@ -78,6 +84,8 @@ pub struct PortPlan {
     pub service: Option<ServicePort>,
     /// How its handle is written.
     pub template: UrlTemplate,
+    /// By which names it is reached, where it speaks HTTP.
+    pub site: Option<PortSite>,
 }
 
 /// Does a process export something on its port?
@@ -159,6 +167,8 @@ impl Plan {
         }
         let mut problems = check_names(&draft);
         problems.extend(check_ports(&draft));
+        let (mut sites, site_problems) = resolve_sites(&draft);
+        problems.extend(site_problems);
         let mut processes = Vec::with_capacity(draft.processes.len());
         let mut next_position = 0;
         for process in &draft.processes {
@@ -166,15 +176,20 @@ impl Plan {
             let (uses, use_problems) = resolve_uses(&draft, process);
             problems.extend(use_problems);
             problems.extend(check_env(process, &uses));
+            problems.extend(check_http(process));
             let position = process.position.unwrap_or(next_position);
             next_position = position.saturating_add(1);
-            processes.push(plan_process(&draft, process, position, uses));
+            let mut planned = plan_process(&draft, process, position, uses);
+            for port in &mut planned.ports {
+                port.site = sites.remove(&PortKey { process: process.name.clone(), port: port.name.clone() });
+            }
+            processes.push(planned);
         }
         if problems.iter().any(|p| p.severity == Severity::Error) {
             return Err(problems);
         }
-        let Draft { name, dir, build, resources, .. } = draft;
-        Ok((Self { name, dir, build, processes, resources }, problems))
+        let Draft { name, dir, build, resources, router, .. } = draft;
+        Ok((Self { name, dir, build, processes, resources, router }, problems))
     }
 
     /// The app's name.
@@ -210,6 +225,11 @@ impl Plan {
     /// One entry of `[resources]`.
     pub fn resource(&self, name: &str) -> Option<&ResourcePlan> {
         self.resources.iter().find(|r| r.name.as_str() == name)
+    }
+
+    /// `[router]`.
+    pub fn router(&self) -> &RouterPlan {
+        &self.router
     }
 
     /// How the handle of this process port is written.
@@ -317,7 +337,27 @@ fn plan_process(draft: &Draft, process: &ProcessDraft, position: u16, uses: Vec<
         any_owner: process.any_owner,
         expose: process.expose,
         idle: process.idle,
-        http: Arc::default(),
+        http: Arc::new(http_rules(process)),
+        health: process.health.clone(),
+    }
+}
+
+/// An instance of ours that refuses a connection comes back, or is known to be gone: its requests wait. On a developer's
+/// machine nothing else has a limit unless its user says one.
+fn http_rules(process: &ProcessDraft) -> HttpRules {
+    let http = &process.http;
+    HttpRules {
+        first_byte: http.first_byte,
+        response_idle: http.response_idle,
+        wait: http.wait,
+        waits_when_refused: true,
+        body_bytes_max: http.body_bytes_max,
+        headers: http.headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        sticky: http.sticky.as_ref().map(|cookie| Sticky { cookie: cookie.to_string() }),
+        balance: http.balance.unwrap_or_default(),
+        in_flight_max: http.in_flight_max,
+        queue_max: http.queue_max,
+        hop_token: None,
     }
 }
 
@@ -343,6 +383,7 @@ fn plan_ports(process: &ProcessDraft) -> Vec<PortPlan> {
         protocol,
         service,
         template: process.url.clone().unwrap_or_else(|| UrlTemplate::of(protocol)),
+        site: None,
     };
     if process.ports.is_empty() {
         let protocol = first_protocol(process);

@@ -15,6 +15,8 @@ pub enum Place {
     Use(ProcessName, String),
     /// One entry of `ports`, by its name.
     Port(ProcessName, String),
+    /// One hostname in the `hosts` of a process, as it is written, or, with a port's name, of an entry of its `ports`.
+    Host(ProcessName, Option<String>, String),
     /// One entry of `[resources]`.
     Resource(String),
 }

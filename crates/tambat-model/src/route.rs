@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::host::HostTable;
+use crate::host::{HostTable, Site};
 use crate::mend;
 use crate::traffic::Traffic;
 use crate::world::{Cause, Gate, InstanceView, Load, Phase, ProcessView, World};
@@ -182,8 +182,13 @@ pub fn route_table(plan: &Plan, wiring: &Wiring, world: &World, ledger: &Ledger)
         let name = key.to_string();
         let traffic = ledger.of(&name);
         let http = Arc::clone(&process.http);
-        let route = Route { name, protocol: port.protocol, idle: process.idle, http, admission, traffic };
-        table.insert(number, route);
+        let route = Arc::new(Route { name, protocol: port.protocol, idle: process.idle, http, admission, traffic });
+        for (site, pattern) in port.site.iter().flat_map(|site| site.patterns().map(move |pattern| (site, pattern))) {
+            let at = Site { path: site.path.clone(), strip: site.strip, route: Arc::clone(&route) };
+            // A plan in which two ports claim one name and path does not come to be.
+            drop(table.hosts.insert(pattern.clone(), at));
+        }
+        table.routes.insert(number, route);
     }
     table
 }

@@ -1,7 +1,8 @@
 //! Apps for tests, in few words.
 
 use crate::{
-    AppName, Draft, Plan, PortDraft, ProcessDraft, ProcessName, Protocol, ResourcePlan, ServicePort, UseDraft,
+    AppName, Draft, Plan, PortDraft, ProcessDraft, ProcessName, Protocol, ResourcePlan, ServicePort, SiteDraft,
+    UseDraft,
 };
 
 pub(crate) fn name(text: &str) -> ProcessName {
@@ -24,6 +25,7 @@ pub(crate) fn with_ports(text: &str, ports: &[(&str, Protocol, Option<u16>)]) ->
         name: name.parse().unwrap(),
         protocol: *protocol,
         port: number.map(port),
+        site: SiteDraft::default(),
     });
     ProcessDraft { ports: ports.collect(), ..process(text, None, &[]) }
 }
@@ -31,7 +33,7 @@ pub(crate) fn with_ports(text: &str, ports: &[(&str, Protocol, Option<u16>)]) ->
 pub(crate) fn draft(processes: Vec<ProcessDraft>) -> Draft {
     let mail = ResourcePlan { name: name("mail"), url: "smtp://me:secret@mail.example.com:587".parse().unwrap() };
     let name = AppName::from_directory("shop");
-    Draft { name, dir: "/srv/shop".into(), build: None, processes, resources: vec![mail] }
+    Draft { processes, resources: vec![mail], ..Draft::new(name, "/srv/shop".into()) }
 }
 
 pub(crate) fn plan(processes: Vec<ProcessDraft>) -> Plan {

@@ -256,7 +256,7 @@ fn sight(look: Look) -> Sight {
 fn process(name: &str, protocol: Option<Protocol>) -> ProcessPlan {
     let process = ProcessDraft { protocol, ..ProcessDraft::new(name.parse().unwrap(), Some("run".to_owned())) };
     let name = AppName::from_directory("shop");
-    let draft = Draft { name, dir: "/".into(), build: None, processes: vec![process], resources: Vec::new() };
+    let draft = Draft { processes: vec![process], ..Draft::new(name, "/".into()) };
     Plan::new(draft).unwrap().0.processes()[0].clone()
 }
 

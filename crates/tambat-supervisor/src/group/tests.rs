@@ -12,13 +12,8 @@ struct Story {
 
 fn plan(name: &str, protocol: Option<Protocol>) -> ProcessPlan {
     let process = ProcessDraft { protocol, ..ProcessDraft::new(name.parse().unwrap(), Some("run".to_owned())) };
-    let draft = Draft {
-        name: tambat_model::AppName::from_directory("shop"),
-        dir: "/".into(),
-        build: None,
-        processes: vec![process],
-        resources: Vec::new(),
-    };
+    let name = tambat_model::AppName::from_directory("shop");
+    let draft = Draft { processes: vec![process], ..Draft::new(name, "/".into()) };
     Plan::new(draft).unwrap().0.processes()[0].clone()
 }
 

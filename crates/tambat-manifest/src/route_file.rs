@@ -1,0 +1,126 @@
+//! The file of a router alone (`tambat route --from FILE`): where it listens, and where requests go by hostname and path.
+
+mod keys;
+mod read;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{io, mem};
+
+use tambat_model::{HealthRules, HostPattern, HttpRules, PathPrefix, RouterPlan};
+
+use crate::{Diagnostic, LoadError, Text};
+
+pub use keys::{ROUTE_FILE_KEYS, route_file_keys_as_markdown};
+
+/// A file with 100,000 routes has 10 MiB; more than this is another file by mistake, and takes its memory many times.
+pub const ROUTE_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// A route has at most so many targets: each request looks at them.
+pub const TARGETS_MAX: usize = 256;
+
+/// At most so many addresses are asked about their health, each as often as the file says: 2,000 questions a second at
+/// the usual pace.
+pub const CHECKS_MAX: usize = 4_096;
+
+/// What a router's file says, with nothing in it that is wrong: no hostname and path is claimed twice, every route has a
+/// target, and every limit is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteFile {
+    listen: Vec<SocketAddr>,
+    router: RouterKeys,
+    routes: Vec<FileRoute>,
+}
+
+/// What a router's file says of the router itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RouterKeys {
+    /// What the routers of apps have, too; the access log's file is seen from the current directory.
+    pub plan: RouterPlan,
+    /// Where metrics are answered.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// One route of a router's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FileRoute {
+    /// As the file calls it.
+    pub name: String,
+    /// The hostnames it answers to, at least one.
+    pub hosts: Vec<HostPattern>,
+    /// The beginning of the paths it answers to.
+    pub path: PathPrefix,
+    /// Is that removed from what is sent on?
+    pub strip: bool,
+    /// Where its requests go: at least one, at most [`TARGETS_MAX`], none twice.
+    pub targets: Vec<SocketAddr>,
+    /// A tunnel on which nothing moves for so long is closed.
+    pub idle: Duration,
+    /// How long a request waits for a target when none takes it.
+    pub wait: Duration,
+    /// What holds for its requests.
+    pub http: Arc<HttpRules>,
+    /// How its targets are asked.
+    pub health: HealthRules,
+}
+
+impl RouteFile {
+    /// Reads this file, which has at most [`ROUTE_FILE_BYTES_MAX`].
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or for everything that is wrong with it at once.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let Some(text) = Text::read_at_most(path, ROUTE_FILE_BYTES_MAX)? else {
+            let source = io::Error::new(io::ErrorKind::NotFound, "there is no such file");
+            return Err(LoadError::Unreadable { path: path.to_path_buf(), source });
+        };
+        Self::new(&text).map_err(LoadError::Invalid)
+    }
+
+    /// What this text says.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, at once.
+    pub fn new(text: &Text) -> Result<Self, Vec<Diagnostic>> {
+        read::read(text)
+    }
+
+    /// Where the router listens: at least one address, none twice; port 0 is the kernel's choice.
+    pub fn listen(&self) -> &[SocketAddr] {
+        &self.listen
+    }
+
+    /// The router itself.
+    pub fn router(&self) -> &RouterKeys {
+        &self.router
+    }
+
+    /// The routes in the file's order, at least one.
+    pub fn routes(&self) -> &[FileRoute] {
+        &self.routes
+    }
+
+    /// Has this file nothing new for a router that was started with the other, but routes?
+    pub fn differs_in_routes_alone(&self, other: &Self) -> bool {
+        (&self.listen, &self.router) == (&other.listen, &other.router)
+    }
+
+    /// The routes, taken out.
+    pub fn take_routes(&mut self) -> Vec<FileRoute> {
+        mem::take(&mut self.routes)
+    }
+}
+
+impl FileRoute {
+    /// The hostname that its targets are asked under where they are asked for a path: the first one it names, if any.
+    pub fn health_host(&self) -> Option<&str> {
+        self.health.path.as_ref()?;
+        self.hosts.iter().find_map(|host| if let HostPattern::Exact(name) = host { Some(&**name) } else { None })
+    }
+}

@@ -1,0 +1,258 @@
+//! A router's file: every sentence that its reader may meet, what it means, and how large it may be.
+#![expect(clippy::too_many_lines, reason = "a table of sentences is as long as it has sentences")]
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use insta::assert_snapshot;
+use tambat_manifest::{LoadError, RouteFile, Text};
+use tambat_model::{AccessLogFormat, Balance, HealthRules};
+
+/// A file of 100,000 names is read within this, on a busy machine and without optimisation, too.
+const READ_LIMIT: Duration = Duration::from_secs(30);
+
+const LISTEN: &str = "listen = \"127.0.0.1:0\"\n";
+
+fn read(text: &str) -> RouteFile {
+    RouteFile::new(&Text::new("routes.toml", text)).unwrap_or_else(|all| panic!("{}", all[0].render(false)))
+}
+
+/// What is said of a file.
+fn said(text: &str) -> String {
+    let all = RouteFile::new(&Text::new("routes.toml", text)).unwrap_err();
+    let all = all.iter().map(|d| d.render(false)).collect::<Vec<_>>().join("\n\n");
+    for line in all.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    all
+}
+
+/// What is said of a route with these lines.
+fn said_of_route(lines: &str) -> String {
+    said(&format!("{LISTEN}[routes.shop]\n{lines}\n"))
+}
+
+#[test]
+fn a_route_needs_a_target_and_nothing_else() {
+    let file = read("listen = \"127.0.0.1:8080\"\n[routes.shop]\ntargets = \"127.0.0.1:3000\"\n");
+    assert_eq!(file.listen(), ["127.0.0.1:8080".parse().unwrap()]);
+    let [shop] = file.routes() else { panic!("one route") };
+    assert_eq!((shop.name.as_str(), shop.hosts[0].to_string(), shop.path.as_str()), ("shop", "*".to_owned(), "/"));
+    assert_eq!(shop.targets, ["127.0.0.1:3000".parse().unwrap()]);
+    let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
+    let http = &shop.http;
+    assert_eq!((seconds(http.first_byte), seconds(http.response_idle)), (Some(30), Some(55)));
+    assert_eq!((seconds(http.wait), shop.wait.as_secs(), shop.idle.as_secs()), (Some(30), 30, 3_600));
+    assert!(!http.waits_when_refused && !shop.strip && http.sticky.is_none() && http.body_bytes_max.is_none());
+    assert_eq!((shop.health.clone(), shop.health_host()), (HealthRules::default(), None));
+}
+
+#[test]
+fn everything_that_may_be_said() {
+    let file = read(
+        r#"
+        listen = ["127.0.0.1:0", "localhost:8080", "0.0.0.0:80"]
+        [router]
+        workers = 3
+        trusted = ["10.0.0.0/8", "::1"]
+        max_connections = 256
+        timeouts = { head = "1s", body_idle = "2s", keep_alive = "3s", connect = "4s" }
+        access_log = "-"
+        access_log_format = "text"
+        metrics = "127.0.0.1:9090"
+        [routes."shop.v2"]
+        hosts = ["*.shop.example", "Shop.Example."]
+        path = "/api/"
+        strip_path = true
+        targets = ["localhost:3000", "[::1]:3001"]
+        balance = "least-in-flight"
+        timeouts = { first_byte = "5s", response_idle = "6s", idle = "7s", wait = "8s" }
+        max_body = "10MiB"
+        max_in_flight = 100
+        queue = 50
+        sticky = "sid"
+        headers = { "X-Frame-Options" = "DENY", Server = "" }
+        health = { path = "/healthz", every = "1s", within = "500ms", up = 1, down = 5 }
+        "#,
+    );
+    let listen: Vec<String> = file.listen().iter().map(ToString::to_string).collect();
+    assert_eq!(listen, ["127.0.0.1:0", "127.0.0.1:8080", "[::1]:8080", "0.0.0.0:80"]);
+    let plan = &file.router().plan;
+    assert_eq!((plan.workers.map(u16::from), plan.connections_max.map(u32::from)), (Some(3), Some(256)));
+    assert_eq!(plan.trusted.iter().map(|network| network.as_str()).collect::<Vec<_>>(), ["10.0.0.0/8", "::1"]);
+    assert_eq!((plan.access_log.as_deref(), plan.access_log_format), (Some("-"), AccessLogFormat::Text));
+    assert_eq!(plan.timeouts.keep_alive, Some(Duration::from_secs(3)));
+    assert_eq!(file.router().metrics, Some("127.0.0.1:9090".parse().unwrap()));
+    let shop = &file.routes()[0];
+    let targets: Vec<String> = shop.targets.iter().map(ToString::to_string).collect();
+    assert_eq!(targets, ["127.0.0.1:3000", "[::1]:3001"]);
+    assert_eq!((shop.path.as_str(), shop.strip, shop.health_host()), ("/api", true, Some("shop.example")));
+    let http = &shop.http;
+    assert_eq!((http.balance, http.body_bytes_max), (Balance::LeastInFlight, Some(10 * 1024 * 1024)));
+    assert_eq!(http.sticky.as_ref().map(|sticky| sticky.cookie.as_str()), Some("sid"));
+    assert_eq!(http.headers[1], ("Server".to_owned(), String::new()));
+    assert_eq!((shop.health.up.get(), shop.health.down.get()), (1, 5));
+}
+
+#[test]
+fn what_is_missing() {
+    assert_snapshot!(said(""), @"");
+    assert_snapshot!(said("listen = []\n[routes.shop]\ntargets = \"127.0.0.1:3000\"\n"), @"");
+    assert_snapshot!(said_of_route(""), @"");
+    assert_snapshot!(said_of_route("targets = []"), @"");
+    assert_snapshot!(said_of_route("hosts = []\ntargets = \"127.0.0.1:3000\""), @"");
+}
+
+#[test]
+fn unknown_keys() {
+    assert_snapshot!(said("lisen = \"127.0.0.1:0\"\n[routes.shop]\ntargets = \"127.0.0.1:3000\"\n"), @"");
+    assert_snapshot!(said_of_route("target = \"127.0.0.1:3000\""), @"");
+    assert_snapshot!(said_of_route("targets = \"127.0.0.1:3000\"\nworkers = 2"), @"");
+    assert_snapshot!(said_of_route("targets = \"127.0.0.1:3000\"\ntimeouts = { read = \"5s\" }"), @"");
+    assert_snapshot!(said(&format!("{LISTEN}[processes.web]\ncommand = \"x\"\n")), @"");
+}
+
+#[test]
+fn a_hostname_and_path_belongs_to_one_route() {
+    let two = |first: &str, second: &str| {
+        said(&format!(
+            "{LISTEN}[routes.shop]\n{first}\ntargets = \"127.0.0.1:1\"\n[routes.blog]\n{second}\ntargets = \"127.0.0.1:2\"\n"
+        ))
+    };
+    assert_snapshot!(two("hosts = \"a.example\"", "hosts = [\"b.example\", \"A.example.\"]"), @"");
+    assert_snapshot!(two("hosts = \"a.example\"\npath = \"/x\"", "hosts = \"a.example\"\npath = \"/x/\""), @"");
+    assert_snapshot!(two("", ""), @"");
+    assert_snapshot!(said_of_route("hosts = [\"a.example\", \"a.example\"]\ntargets = \"127.0.0.1:1\""), @"");
+    // Another path, another name: no clash.
+    let file = format!(
+        "{LISTEN}[routes.a]\nhosts = \"a.example\"\ntargets = \"127.0.0.1:1\"\n\
+         [routes.b]\nhosts = \"a.example\"\npath = \"/b\"\ntargets = \"127.0.0.1:2\"\n\
+         [routes.c]\nhosts = \"*.example\"\ntargets = \"127.0.0.1:3\"\n"
+    );
+    assert_eq!(read(&file).routes().len(), 3);
+}
+
+#[test]
+fn addresses() {
+    for (address, sentence) in [
+        ("db.internal:3000", "`db.internal:3000` is not an address of a target"),
+        ("3000", "`3000` is not an address of a target"),
+        (":3000", "`:3000` is not an address of a target"),
+        ("127.0.0.1", "`127.0.0.1` is not an address of a target"),
+        ("http://127.0.0.1:3000/", "`http://127.0.0.1:3000/` is not an address of a target"),
+        ("127.0.0.1:0", "`127.0.0.1:0` has no port to dial"),
+        ("localhost:0", "`localhost:0` has no port to dial"),
+        ("0.0.0.0:3000", "`0.0.0.0` can be listened at, but not dialled"),
+        ("127.0.0.1:99999", "`127.0.0.1:99999` is not an address of a target"),
+    ] {
+        let said = said_of_route(&format!("targets = \"{address}\""));
+        assert!(said.contains(sentence) && said.contains("= help: "), "{said}");
+    }
+    assert_snapshot!(said_of_route("targets = [\"127.0.0.1:3000\", \"db:3000\"]"), @"");
+    assert_snapshot!(said_of_route("targets = [\"127.0.0.1:3000\", \"localhost:3000\"]"), @"");
+    assert_snapshot!(said("listen = \"8080\"\n[routes.shop]\ntargets = \"127.0.0.1:3000\"\n"), @"");
+    assert_snapshot!(said("listen = \"127.0.0.1:3000\"\n[routes.shop]\ntargets = \"127.0.0.1:3000\"\n"), @"");
+    let many: Vec<String> = (1..=257).map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    let said = said_of_route(&format!("targets = [{}]", many.join(",")));
+    assert!(said.starts_with("error: `targets` takes at most 256 addresses, not 257\n"), "{said}");
+}
+
+#[test]
+fn other_values() {
+    let said_of = |line: &str| {
+        let said = said_of_route(&format!("targets = \"127.0.0.1:3000\"\n{line}"));
+        said.split("\n -->").next().unwrap_or_default().replace("\n       ", " ")
+    };
+    for (line, sentence) in [
+        ("path = \"api\"", "error: `api` is not a path prefix: it begins with `/`"),
+        ("hosts = \"http://a\"", "error: `http://a` is not a hostname: write it without scheme, port and path: shop.example.com"),
+        ("max_body = -1", "error: expected a size such as \"10MiB\", found -1"),
+        ("max_body = \"10Mb\"", "error: `Mb` is not a unit of size known here: it is B, KiB, MiB, GiB, kB, MB or GB"),
+        ("max_in_flight = 0", "error: expected a number from 1 up, found 0"),
+        ("queue = \"5\"", "error: expected a number from 1 up, found a string"),
+        ("sticky = \"a b\"", "error: `a b` is not the name of a cookie"),
+        ("sticky = 1", "error: expected true, false or a string, found a number"),
+        ("balance = \"round robin\"", "error: `balance` takes one of \"round-robin\", \"least-in-flight\", not \"round robin\""),
+        ("strip_path = \"true\"", "error: expected true or false, found a string"),
+        ("headers = { \"Content-Length\" = \"5\" }", "error: `Content-Length` cannot be set"),
+        ("headers = { a = \"x\\r\\ny\" }", "error: the value of a field takes printable ASCII"),
+        ("headers = { a = \"x\", A = \"y\" }", "error: the field `A` is there twice: names of fields do not tell case"),
+        ("health = { path = \"x\" }", "error: a path begins with `/`"),
+        ("health = { every = \"1ms\" }", "error: `every` is at least 50 ms"),
+        ("health = { up = 0 }", "error: expected a number from 1 to 100, found 0"),
+        ("health = { down = 101 }", "error: expected a number from 1 to 100, found 101"),
+        ("timeouts = { first_byte = 30 }", "error: expected a duration such as \"30s\", found a number"),
+        ("timeouts = { wait = \"0s\" }", "error: `wait` must be longer than nothing"),
+    ] {
+        let said = said_of(line);
+        assert!(said.starts_with(sentence), "{line}: {said}");
+    }
+    let said_of = |line: &str| said(&format!("{LISTEN}[router]\n{line}\n[routes.a]\ntargets = \"127.0.0.1:1\"\n"));
+    for (line, sentence) in [
+        ("workers = 0", "error: expected a number from 1 to 256, found 0"),
+        ("trusted = \"10.0.0.1/8\"", "error: `10.0.0.1/8` is not an address or a network"),
+        ("access_log = \"\"", "error: there is nothing in these quotes"),
+        ("access_log_format = \"xml\"", "error: `access_log_format` takes one of \"json\", \"text\", not \"xml\""),
+        ("metrics = \"9090\"", "error: `9090` is not an address to listen at"),
+        ("timeouts = { body = \"1s\" }", "error: unknown key `body` in `timeouts` of `[router]`"),
+    ] {
+        let said = said_of(line);
+        assert!(said.starts_with(sentence), "{line}: {said}");
+    }
+    assert_snapshot!(said(&format!("{LISTEN}[routes.\"a b\"]\ntargets = \"127.0.0.1:1\"\n")), @"");
+    assert_snapshot!(said("listen = [\n"), @"");
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    let said = said("[router]\nworkers = 0\n[routes.a]\npath = \"x\"\ntargets = \"y\"\n");
+    for part in ["nothing says where to listen", "from 1 to 256", "it begins with `/`", "`y` is not an address"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn a_hundred_thousand_names_in_one_route_or_one_each() {
+    let mut one = format!("{LISTEN}[routes.all]\ntargets = \"127.0.0.1:3000\"\nhosts = [\n");
+    let mut each = LISTEN.to_owned();
+    for nth in 0..100_000 {
+        writeln!(one, "\"h{nth}.example\",").unwrap();
+        write!(each, "[routes.r{nth}]\nhosts = \"h{nth}.example\"\ntargets = \"127.0.0.1:3000\"\n").unwrap();
+    }
+    one.push_str("]\n");
+    let start = Instant::now();
+    assert_eq!(read(&one).routes()[0].hosts.len(), 100_000);
+    let in_one = start.elapsed();
+    let start = Instant::now();
+    assert_eq!(read(&each).routes().len(), 100_000);
+    let as_many = start.elapsed();
+    assert!(in_one < READ_LIMIT && as_many < READ_LIMIT, "{in_one:?} {as_many:?}");
+}
+
+#[test]
+fn too_many_targets_to_ask() {
+    let mut text = LISTEN.to_owned();
+    for nth in 0..4_097 {
+        let (third, fourth) = (nth / 250, nth % 250 + 1);
+        write!(text, "[routes.r{nth}]\nhosts = \"h{nth}.example\"\ntargets = \"127.0.{third}.{fourth}:3000\"\n").unwrap();
+    }
+    let said = said(&text);
+    assert!(said.starts_with("error: the routes have 4097 targets to ask about their health\n"), "{said}");
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("routes.toml");
+    let error = RouteFile::load(&path).unwrap_err();
+    assert!(error.to_string().ends_with("routes.toml: there is no such file"), "{error}");
+    assert!(matches!(RouteFile::load(dir.path()), Err(LoadError::Unreadable { .. })));
+    std::fs::write(&path, b"listen = \"\xff\"\n").unwrap();
+    let error = RouteFile::load(Path::new(&path)).unwrap_err();
+    assert!(error.to_string().ends_with("line 1 is not UTF-8; save the file as UTF-8"), "{error}");
+    // 64 MiB and one byte, of which the disk keeps none.
+    std::fs::File::create(&path).unwrap().set_len(64 * 1024 * 1024 + 1).unwrap();
+    let error = RouteFile::load(&path).unwrap_err();
+    assert!(error.to_string().contains("more than 67108864 bytes"), "{error}");
+}
