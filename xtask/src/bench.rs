@@ -1,32 +1,31 @@
-//! `cargo xtask bench start`: every figure of BENCHMARKS.md, measured here and now.
+//! `cargo xtask bench …`: every figure of BENCHMARKS.md, measured here and now.
 //!
 //! All of it happens in a network namespace of its own: no port is anybody else's, and the congestion control is cubic or
 //! reno, since some others pace even on loopback.
 
 use std::{
     env, fs,
-    io::{self, Write as _},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use self::{
-    figures::Table,
-    machine::Cores,
-    proxies::{Place, Proxies},
-};
+use self::{http::Selection, machine::Cores};
 use crate::{failure::Failure, run};
 
 mod boot;
+mod engine;
 mod figures;
+mod http;
 mod idle;
 mod machine;
 mod process;
 mod procfs;
 mod proxies;
 mod redis;
+mod report;
 pub(crate) mod role;
+mod start;
 mod stream;
 mod tools;
 
@@ -39,9 +38,17 @@ const BUILD: [&str; 5] = ["build", "--package", "tambat", "--profile", "dist"];
 /// Where it is then, below the folder of all profiles.
 const BINARY: &str = "dist/tambat";
 
+/// A load that is slower than what it loads measures itself: this program, optimised.
+const BUILD_LOAD: [&str; 4] = ["build", "--package", "xtask", "--release"];
+
+const LOAD_BINARY: &str = "release/xtask";
+
 const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 
-/// Installs what is compared with, builds what is measured, and measures in a network namespace.
+/// What this namespace takes local ports from. All that listen here do so below.
+const LOCAL_PORTS: (&str, &str) = ("/proc/sys/net/ipv4/ip_local_port_range", "10000 65000");
+
+/// Installs what tambat is compared with, builds it, and measures boot, memory and streams in a network namespace.
 ///
 /// # Errors
 ///
@@ -50,39 +57,69 @@ const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 pub(crate) fn start(root: &Path) -> Result<(), Failure> {
     tools::ensure(root)?;
     run::shown(run::cargo(root, &BUILD))?;
-    let own = own()?;
+    enter_network(root, &own()?, &["start"])
+}
+
+/// The same for HTTP; `words` select what of it.
+///
+/// # Errors
+///
+/// As above, and when the words make no selection.
+pub(crate) fn http(root: &Path, words: &[&str]) -> Result<(), Failure> {
+    let selection = Selection::parse(words)?;
+    tools::ensure_http()?;
+    if selection.builds_tambat() {
+        run::shown(run::cargo(root, &BUILD))?;
+    }
+    run::shown(run::cargo(root, &BUILD_LOAD))?;
+    enter_network(root, &beside(&own()?, LOAD_BINARY)?, &[&["http"], words].concat())
+}
+
+/// Counts the instructions of the pure engine.
+///
+/// # Errors
+///
+/// When valgrind is missing and cannot be installed from here, or the engine does not build.
+pub(crate) fn engine(root: &Path) -> Result<(), Failure> {
+    tools::ensure_engine()?;
+    engine::measure(root)
+}
+
+fn enter_network(root: &Path, program: &Path, words: &[&str]) -> Result<(), Failure> {
     let mut inside = Command::new("unshare");
     inside.arg("--net");
     if !run::is_root() {
         inside.arg("--map-root-user");
     }
-    inside.arg("--").arg(own).arg(INSIDE).current_dir(root);
+    inside.arg("--").arg(program).arg(INSIDE).args(words).current_dir(root);
     run::shown(inside)
 }
 
-/// The measuring half.
-pub(crate) fn inside(root: &Path) -> Result<(), Failure> {
+/// The measuring half of each.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) fn inside(root: &Path, words: &[&str]) -> Result<(), Failure> {
     set_up_network()?;
     let scratch = Scratch::new()?;
     let own = own()?;
-    let bench = Bench {
-        tambat: beside(&own)?,
-        honcho: tools::honcho(root),
-        own,
-        dir: scratch.0.clone(),
-        cores: Cores::of_this_process()?,
+    let bench = |tambat: PathBuf| {
+        let (own, honcho, dir) = (own.clone(), tools::honcho(root), scratch.0.clone());
+        Ok(Bench { own, tambat, honcho, dir, cores: Cores::of_this_process()? })
     };
-    let mut report = Report::default();
-    report.say(&machine::description(root, &bench)?);
-    boot::measure(&bench, &mut report)?;
-    idle::measure(&bench, &mut report)?;
-    let proxies = Proxies::start(&bench, Place::Pinned(bench.cores))?;
-    stream::measure(&proxies, &mut report)?;
-    proxies.stop()?;
-    let proxies = Proxies::start(&bench, Place::Anywhere)?;
-    redis::measure(&proxies, &report)?;
-    proxies.stop()?;
-    report.finish()
+    match words {
+        ["http", words @ ..] => {
+            let selection = Selection::parse(words)?;
+            let tambat = match selection.tambat() {
+                Some(tambat) => tambat.to_owned(),
+                None if selection.builds_tambat() => beside(&own, BINARY)?,
+                None => PathBuf::new(),
+            };
+            http::measure(root, &bench(tambat)?, &selection)
+        }
+        _ => start::measure(root, &bench(beside(&own, BINARY)?)?),
+    }
 }
 
 /// What every measurement needs to know.
@@ -135,69 +172,6 @@ impl Bench {
     }
 }
 
-/// One figure and what it must not miss.
-struct Bar {
-    what: &'static str,
-    bound: Bound,
-    seen: f64,
-    unit: &'static str,
-}
-
-enum Bound {
-    AtMost(f64),
-    AtLeast(f64),
-}
-
-impl Bar {
-    fn holds(&self) -> bool {
-        match self.bound {
-            Bound::AtMost(limit) => self.seen <= limit,
-            Bound::AtLeast(limit) => self.seen >= limit,
-        }
-    }
-
-    fn row(&self) -> Vec<String> {
-        let bound = match self.bound {
-            Bound::AtMost(limit) => format!("≤ {limit} {}", self.unit),
-            Bound::AtLeast(limit) => format!("≥ {limit} {}", self.unit),
-        };
-        let verdict = if self.holds() { "held" } else { "missed" };
-        vec![self.what.to_owned(), bound, format!("{:.2} {}", self.seen, self.unit), verdict.to_owned()]
-    }
-}
-
-/// What is printed, and what is judged at the end.
-#[derive(Default)]
-struct Report {
-    bars: Vec<Bar>,
-}
-
-impl Report {
-    /// A reader that has gone is no reason to stop: the verdict is the exit code.
-    #[expect(clippy::unused_self, reason = "whoever speaks holds the report")]
-    fn say(&self, text: &str) {
-        let _ = writeln!(io::stdout().lock(), "{text}");
-    }
-
-    fn judge(&mut self, bar: Bar) {
-        self.bars.push(bar);
-    }
-
-    fn finish(self) -> Result<(), Failure> {
-        let mut table = Table::new(&["bar", "bound", "seen", ""]);
-        self.bars.iter().for_each(|bar| table.row(bar.row()));
-        self.say(&format!("## Bars\n\n{table}"));
-        let missed: Vec<&str> = self.bars.iter().filter(|bar| !bar.holds()).map(|bar| bar.what).collect();
-        if missed.is_empty() {
-            return Ok(());
-        }
-        Err(Failure::new(
-            format!("cannot hold every bar: missed {}", missed.join(", ")),
-            "is the machine busy with something else? The figures stand above",
-        ))
-    }
-}
-
 /// The folder of this run, gone with it.
 struct Scratch(PathBuf);
 
@@ -220,12 +194,12 @@ impl Drop for Scratch {
 }
 
 /// Beside the profile that this program was built with: `target/debug/xtask`, `target/dist/tambat`.
-fn beside(own: &Path) -> Result<PathBuf, Failure> {
-    let tambat = own.parent().and_then(Path::parent).map(|target| target.join(BINARY));
-    tambat.filter(|tambat| tambat.is_file()).ok_or_else(|| {
+fn beside(own: &Path, binary: &str) -> Result<PathBuf, Failure> {
+    let path = own.parent().and_then(Path::parent).map(|target| target.join(binary));
+    path.filter(|path| path.is_file()).ok_or_else(|| {
         Failure::new(
-            format!("cannot find {BINARY} in the target folder of {}", own.display()),
-            "run `cargo xtask bench start`",
+            format!("cannot find {binary} in the target folder of {}", own.display()),
+            "run `cargo xtask bench start`, or `cargo xtask bench http`",
         )
     })
 }
@@ -239,6 +213,9 @@ fn set_up_network() -> Result<(), Failure> {
     let mut up = Command::new("ip");
     up.args(["link", "set", "lo", "up"]);
     run::captured(up)?;
+    let (file, range) = LOCAL_PORTS;
+    fs::write(file, range)
+        .map_err(|error| Failure::new(format!("cannot write {file}: {error}"), "is this a namespace of its own?"))?;
     // Which ones a namespace may take, the machine decides. Without losses, as here, the two do the same.
     let set = |name: &str| fs::write(CONGESTION_CONTROL, name);
     set("cubic").or_else(|_| set("reno")).map_err(|error| {
@@ -270,26 +247,6 @@ fn quoted(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn bar(bound: Bound, seen: f64) -> Bar {
-        Bar { what: "length of rope", bound, seen, unit: "m" }
-    }
-
-    #[test]
-    fn a_bar_is_held_at_its_bound_and_missed_past_it() {
-        assert!(bar(Bound::AtMost(15.0), 15.0).holds() && !bar(Bound::AtMost(15.0), 15.01).holds());
-        assert!(bar(Bound::AtLeast(2.0), 2.0).holds() && !bar(Bound::AtLeast(2.0), 1.99).holds());
-        assert!(!bar(Bound::AtLeast(2.0), f64::NAN).holds());
-        assert_eq!(bar(Bound::AtLeast(2.0), 1.5).row(), ["length of rope", "≥ 2 m", "1.50 m", "missed"]);
-    }
-
-    #[test]
-    fn a_missed_bar_is_a_failure_that_names_it() {
-        let held = Report { bars: vec![bar(Bound::AtMost(1.0), 0.5)] };
-        assert!(held.finish().is_ok());
-        let missed = Report { bars: vec![bar(Bound::AtMost(1.0), 0.5), bar(Bound::AtMost(1.0), 1.5)] };
-        assert!(missed.finish().unwrap_err().to_string().contains("missed length of rope"));
-    }
 
     #[test]
     fn a_path_is_one_word_of_a_shell() {

@@ -22,6 +22,10 @@ usage: cargo xtask TASK
   tidy [--bless]     the rules of ARCHITECTURE.md, checked; --bless rewrites crate-graph.txt
   deps               licences, banned crates and duplicate versions of everything that is linked
   bench start        the figures of BENCHMARKS.md: boot, memory, wake-ups, streams; fails where a bar is missed
+  bench http [--only NAME,…] [--peers NAME,…] [--rounds N] [--seconds N] [--tambat FILE]
+                     the router beside nginx and HAProxy; a wrong name lists the right ones; --tambat measures that
+                     program instead of building one
+  bench engine       instructions that the pure HTTP engine takes for one exchange (callgrind)
   packages           the programs that the real-program tests need, installed where that is possible
 ";
 
@@ -32,9 +36,11 @@ enum Task {
     Tidy(tidy::Graph),
     Deps,
     Packages,
-    Bench,
-    /// The measuring half of it, in a network of its own.
-    BenchInside,
+    BenchStart,
+    BenchHttp(Vec<String>),
+    BenchEngine,
+    /// The measuring half of these, in a network of its own.
+    BenchInside(Vec<String>),
     /// One of the small programs that are measured.
     BenchRole(String, Vec<String>),
     Help,
@@ -42,7 +48,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
-    let Some(task) = task(&words.iter().map(String::as_str).collect::<Vec<_>>()) else {
+    let Some(task) = task(&borrowed(&words)) else {
         eprint!("cannot tell the task from `{}`\n\n{USAGE}", words.join(" "));
         return ExitCode::from(2);
     };
@@ -63,11 +69,11 @@ fn task(words: &[&str]) -> Option<Task> {
         ["tidy", "--bless"] => Some(Task::Tidy(tidy::Graph::Blessed)),
         ["deps"] => Some(Task::Deps),
         ["packages"] => Some(Task::Packages),
-        ["bench", "start"] => Some(Task::Bench),
-        [bench::INSIDE] => Some(Task::BenchInside),
-        [bench::role::WORD, role, args @ ..] => {
-            Some(Task::BenchRole((*role).to_owned(), args.iter().map(|arg| (*arg).to_owned()).collect()))
-        }
+        ["bench", "start"] => Some(Task::BenchStart),
+        ["bench", "http", words @ ..] => Some(Task::BenchHttp(owned(words))),
+        ["bench", "engine"] => Some(Task::BenchEngine),
+        [bench::INSIDE, words @ ..] => Some(Task::BenchInside(owned(words))),
+        [bench::role::WORD, role, args @ ..] => Some(Task::BenchRole((*role).to_owned(), owned(args))),
         ["help" | "--help" | "-h"] => Some(Task::Help),
         _ => None,
     }
@@ -75,7 +81,7 @@ fn task(words: &[&str]) -> Option<Task> {
 
 fn perform(task: &Task) -> Result<(), Failure> {
     if let Task::BenchRole(role, args) = task {
-        return bench::role::play(role, &args.iter().map(String::as_str).collect::<Vec<_>>());
+        return bench::role::play(role, &borrowed(args));
     }
     let root = root()?;
     match task {
@@ -83,13 +89,23 @@ fn perform(task: &Task) -> Result<(), Failure> {
         Task::Tidy(graph) => tidy::check(&root, *graph),
         Task::Deps => deps::check(&root),
         Task::Packages => packages::ensure(),
-        Task::Bench => bench::start(&root),
-        Task::BenchInside => bench::inside(&root),
+        Task::BenchStart => bench::start(&root),
+        Task::BenchHttp(words) => bench::http(&root, &borrowed(words)),
+        Task::BenchEngine => bench::engine(&root),
+        Task::BenchInside(words) => bench::inside(&root, &borrowed(words)),
         Task::BenchRole(..) | Task::Help => {
             eprint!("{USAGE}");
             Ok(())
         }
     }
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn borrowed(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
 }
 
 /// The repository: the folder above this package, which cargo names to what it runs.
@@ -111,7 +127,8 @@ mod tests {
         assert_eq!(task(&[]), None);
         assert_eq!(task(&["tests"]), None);
         assert_eq!(task(&["deps", "--quick"]), None);
-        assert_eq!(task(&["bench", "start"]), Some(Task::Bench));
+        assert_eq!(task(&["bench", "start"]), Some(Task::BenchStart));
+        assert_eq!(task(&["bench", "http", "--only", "64"]), Some(Task::BenchHttp(owned(&["--only", "64"]))));
         assert_eq!(task(&["bench"]), None);
         let role = Task::BenchRole("load".to_owned(), vec!["7001".to_owned()]);
         assert_eq!(task(&["bench-role", "load", "7001"]), Some(role));

@@ -7,9 +7,10 @@ use std::{
 };
 
 use super::{
-    Bar, Bench, Bound, Report,
+    Bench,
     figures::{Table, median, ms, range},
     process::{Running, first_200, pause, refused},
+    report::{Bar, Bound, Report},
 };
 use crate::failure::Failure;
 
@@ -100,7 +101,7 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<(), Failure>
     report.say(&format!("## Time to the first 200, {ROUNDS} rounds in turns\n\n{table}"));
     report.say(&format!("tambat over the app alone, round by round, ms: {}\n", rounds.join(", ")));
     let what = "time that tambat adds to the app's own boot";
-    report.judge(Bar { what, bound: Bound::AtMost(OVERHEAD_MS_MAX), seen: median(&more), unit: "ms" });
+    report.judge(Bar { what: what.to_owned(), bound: Bound::AtMost(OVERHEAD_MS_MAX), seen: median(&more), unit: "ms" });
     Ok(())
 }
 

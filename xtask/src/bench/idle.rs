@@ -7,11 +7,12 @@ use std::{
 };
 
 use super::{
-    Bar, Bench, Bound, Report,
+    Bench,
     boot::Runner,
     figures::{Table, float, median, ms, range},
     process::{Running, first_200, pause, refused},
     procfs,
+    report::{Bar, Bound, Report},
 };
 use crate::failure::Failure;
 
@@ -66,10 +67,10 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<(), Failure>
     if let Some(tambat) = &costs[1] {
         let mib = float(tambat.memory.pss) / 1024.0;
         let what = "memory of tambat with 50 idle processes (PSS)";
-        report.judge(Bar { what, bound: Bound::AtMost(MEMORY_MIB_MAX), seen: mib, unit: "MiB" });
+        report.judge(Bar { what: what.to_owned(), bound: Bound::AtMost(MEMORY_MIB_MAX), seen: mib, unit: "MiB" });
         let what = "wake-ups of tambat while 50 processes idle";
         let bound = Bound::AtMost(WAKE_UPS_A_SECOND_MAX);
-        report.judge(Bar { what, bound, seen: tambat.wake_ups, unit: "a second" });
+        report.judge(Bar { what: what.to_owned(), bound, seen: tambat.wake_ups, unit: "a second" });
     }
     Ok(())
 }

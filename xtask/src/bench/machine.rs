@@ -1,8 +1,8 @@
 //! What this was measured on, and with which versions.
 
-use std::{fs, path::Path, process::Command};
+use std::{ffi::OsStr, fs, path::Path, process::Command};
 
-use super::{Bench, CONGESTION_CONTROL};
+use super::CONGESTION_CONTROL;
 use crate::{failure::Failure, run};
 
 /// One core for what is measured, another for what loads it.
@@ -43,8 +43,8 @@ impl Cores {
     }
 }
 
-/// A paragraph about the machine, and a line with each version.
-pub(super) fn description(root: &Path, bench: &Bench) -> Result<String, Failure> {
+/// A paragraph about the machine, and a line with each version: tambat's, the compiler's, and these.
+pub(super) fn description(root: &Path, tambat: Option<&Path>, others: &[String]) -> Result<String, Failure> {
     let model = value(&read("/proc/cpuinfo"), "model name").unwrap_or_else(|| "unknown processor".to_owned());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let memory = value(&read("/proc/meminfo"), "MemTotal").unwrap_or_default();
@@ -56,7 +56,15 @@ pub(super) fn description(root: &Path, bench: &Bench) -> Result<String, Failure>
         control.trim(),
         load.split(' ').take(3).collect::<Vec<_>>().join(" "),
     );
-    for line in versions(root, bench)? {
+    let mut lines = Vec::new();
+    if let Some(tambat) = tambat {
+        let commit = first_line("git", &["-C", &root.to_string_lossy(), "rev-parse", "--short", "HEAD"]);
+        let version = first_line(tambat, &["--version"])?;
+        lines.push(format!("{version}, profile `dist`, at {}", commit.unwrap_or_default()));
+    }
+    lines.push(first_line("rustc", &["--version"])?);
+    lines.extend_from_slice(others);
+    for line in lines {
         text.push_str("\n- ");
         text.push_str(&line);
     }
@@ -64,26 +72,10 @@ pub(super) fn description(root: &Path, bench: &Bench) -> Result<String, Failure>
     Ok(text)
 }
 
-fn versions(root: &Path, bench: &Bench) -> Result<Vec<String>, Failure> {
-    let commit = first_line(command("git", &["-C", &root.to_string_lossy(), "rev-parse", "--short", "HEAD"]));
-    let first = |program: &Path, args: &[&str]| first_line(command(program, args));
-    Ok(vec![
-        format!("{}, profile `dist`, at {}", first(&bench.tambat, &["--version"])?, commit.unwrap_or_default()),
-        first(Path::new("rustc"), &["--version"])?,
-        format!("foreman {}", first(Path::new("foreman"), &["version"])?),
-        first(&bench.honcho, &["--version"])?,
-        first(Path::new("haproxy"), &["-v"])?,
-        first(Path::new("redis-server"), &["--version"])?,
-    ])
-}
-
-fn command(program: impl AsRef<std::ffi::OsStr>, args: &[&str]) -> Command {
+/// The first line that a program prints.
+pub(super) fn first_line(program: impl AsRef<OsStr>, args: &[&str]) -> Result<String, Failure> {
     let mut command = Command::new(program);
     command.args(args);
-    command
-}
-
-fn first_line(command: Command) -> Result<String, Failure> {
     Ok(run::captured(command)?.lines().next().unwrap_or_default().trim().to_owned())
 }
 
@@ -127,8 +119,8 @@ mod tests {
 
     #[test]
     fn a_pinned_command_keeps_its_words_and_its_environment() {
-        let mut command = command("redis-server", &["--port", "1"]);
-        command.env("PORT", "1").env_remove("HOST").current_dir("/");
+        let mut command = Command::new("redis-server");
+        command.args(["--port", "1"]).env("PORT", "1").env_remove("HOST").current_dir("/");
         let pinned = Cores::pinned(3, &command);
         assert_eq!(run::line(&pinned), "taskset -c 3 redis-server --port 1");
         assert_eq!(pinned.get_envs().count(), 2);

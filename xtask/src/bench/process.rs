@@ -1,13 +1,17 @@
 //! Programs that are measured: started, waited for, ended by their pid.
 
 use std::{
+    fs,
     io::{self, Read as _, Write as _},
     net::{Ipv4Addr, TcpStream},
+    path::Path,
     process::{Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
     time::{Duration, Instant},
 };
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::procfs;
 use crate::{failure::Failure, run};
@@ -35,8 +39,23 @@ pub(super) struct Running {
 impl Running {
     /// Starts a program without a terminal. What it says is passed over.
     pub(super) fn start(mut command: Command) -> Result<Self, Failure> {
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Self::spawn(command)
+    }
+
+    /// The same; what it says goes into this file.
+    pub(super) fn start_into(mut command: Command, file: &Path) -> Result<Self, Failure> {
+        let open = || fs::OpenOptions::new().create(true).append(true).open(file);
+        let (out, err) = open()
+            .and_then(|out| Ok((out, open()?)))
+            .map_err(|error| Failure::new(format!("cannot write {}: {error}", file.display()), "is the disk full?"))?;
+        command.stdout(out).stderr(err);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Result<Self, Failure> {
         let what = run::line(&command);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdin(Stdio::null());
         let mut child = command
             .spawn()
             .map_err(|error| Failure::new(format!("cannot run `{what}`: {error}"), "is it installed, and in PATH?"))?;
@@ -85,6 +104,13 @@ impl Drop for Running {
 fn kill(signal: &str, pid: u32) {
     let pid = pid.to_string();
     run::succeeds("/bin/sh", &["-c", r#"kill -s "$0" "$1""#, signal, &pid]);
+}
+
+/// For this process and all that it starts: as many open files as the machine allows.
+pub(super) fn raise_open_files() -> Result<(), Failure> {
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    raised.map_err(|error| Failure::new(format!("cannot raise the limit of open files: {error}"), "see `ulimit -Hn`"))
 }
 
 /// Time passes on purpose: what is measured is what happens meanwhile.

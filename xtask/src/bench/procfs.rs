@@ -19,6 +19,29 @@ pub(super) struct Memory {
     pub(super) pss: u64,
     /// Every page it has mapped in full.
     pub(super) rss: u64,
+    /// What it alone has written to.
+    pub(super) private_dirty: u64,
+}
+
+/// Processor time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Used {
+    /// As the scheduler counts it, in nanoseconds.
+    pub(super) processor: Duration,
+    /// As the clock's ticks found it. The kernel makes the sum of these two agree with its own count, in ticks.
+    pub(super) user: Duration,
+    pub(super) system: Duration,
+}
+
+impl Used {
+    /// Since that moment.
+    pub(super) fn since(self, before: Self) -> Self {
+        Self {
+            processor: self.processor.saturating_sub(before.processor),
+            user: self.user.saturating_sub(before.user),
+            system: self.system.saturating_sub(before.system),
+        }
+    }
 }
 
 /// The processes of a runner: itself and what it forked without another program; not the apps it runs.
@@ -38,7 +61,9 @@ pub(super) fn memory(pids: &[u32]) -> Result<Memory, Failure> {
     let mut sum = Memory::default();
     for pid in pids {
         let one = read(*pid, "smaps_rollup").as_deref().and_then(parse_rollup).ok_or_else(|| gone(*pid))?;
-        sum = Memory { pss: sum.pss + one.pss, rss: sum.rss + one.rss };
+        sum.pss += one.pss;
+        sum.rss += one.rss;
+        sum.private_dirty += one.private_dirty;
     }
     Ok(sum)
 }
@@ -54,7 +79,24 @@ pub(super) fn sleeps(pids: &[u32]) -> u64 {
 
 /// Processor time of a process since it began, all threads, user and system.
 pub(super) fn processor_time(pid: u32) -> Result<Duration, Failure> {
-    read(pid, "stat").as_deref().and_then(parse_stat).map(|stat| stat.used).ok_or_else(|| gone(pid))
+    read(pid, "stat").as_deref().and_then(parse_stat).map(|stat| stat.user + stat.system).ok_or_else(|| gone(pid))
+}
+
+/// Of all these processes together, since they began.
+pub(super) fn used(pids: &[u32]) -> Result<Used, Failure> {
+    let mut sum = Used::default();
+    for pid in pids {
+        let stat = read(*pid, "stat").as_deref().and_then(parse_stat).ok_or_else(|| gone(*pid))?;
+        sum.user += stat.user;
+        sum.system += stat.system;
+        for thread in entries(Path::new(&format!("/proc/{pid}/task"))) {
+            // A thread that has just ended is in nobody's count.
+            let counts = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
+            let nanoseconds = counts.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or_default();
+            sum.processor += Duration::from_nanos(nanoseconds);
+        }
+    }
+    Ok(sum)
 }
 
 fn gone(pid: u32) -> Failure {
@@ -100,19 +142,20 @@ fn descendants(all: &[(u32, u32)], root: u32) -> BTreeSet<u32> {
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     parent: u32,
-    used: Duration,
+    user: Duration,
+    system: Duration,
 }
 
 /// Fields 4, 14 and 15, counted from behind the name, which may hold anything.
 fn parse_stat(stat: &str) -> Option<Stat> {
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
     let number = |nth: usize| fields.get(nth - 3)?.parse::<u32>().ok();
-    let used = TICK * (number(14)? + number(15)?);
-    Some(Stat { parent: number(4)?, used })
+    Some(Stat { parent: number(4)?, user: TICK * number(14)?, system: TICK * number(15)? })
 }
 
 fn parse_rollup(rollup: &str) -> Option<Memory> {
-    Some(Memory { pss: field(rollup, "Pss:")?, rss: field(rollup, "Rss:")? })
+    let part = |name| field(rollup, name);
+    Some(Memory { pss: part("Pss:")?, rss: part("Rss:")?, private_dirty: part("Private_Dirty:")? })
 }
 
 /// The first number of the line that begins with this.
@@ -127,7 +170,7 @@ mod tests {
     #[test]
     fn stat_is_read_past_any_name() {
         let stat = "7 (a) S 9) R 42 1 1 0 -1 4194304 90 0 0 0 150 25 3 4 20 0 1 0 100";
-        assert_eq!(parse_stat(stat), Some(Stat { parent: 42, used: Duration::from_millis(1_750) }));
+        assert_eq!(parse_stat(stat), Some(Stat { parent: 42, user: TICK * 150, system: TICK * 25 }));
         for broken in ["", "7 (a", "7 (a) R 42", "7 (a) R x 1 1 0 -1 4194304 90 0 0 0 150 25"] {
             assert_eq!(parse_stat(broken), None, "{broken}");
         }
@@ -135,8 +178,8 @@ mod tests {
 
     #[test]
     fn memory_is_read_by_its_own_line() {
-        let rollup = "00400000-7fff [rollup]\nRss:    3440 kB\nPss:     512 kB\nPss_Dirty:   300 kB\nSwapPss: 9 kB\n";
-        assert_eq!(parse_rollup(rollup), Some(Memory { pss: 512, rss: 3_440 }));
+        let rollup = "00400000-7fff [rollup]\nRss:    3440 kB\nPss:     512 kB\nPss_Dirty:   300 kB\nPrivate_Dirty:  280 kB\nSwapPss: 9 kB\n";
+        assert_eq!(parse_rollup(rollup), Some(Memory { pss: 512, rss: 3_440, private_dirty: 280 }));
         assert_eq!(parse_rollup("Rss: 1 kB\n"), None);
     }
 
@@ -160,5 +203,6 @@ mod tests {
         assert!(own_processes(own).unwrap().contains(&own));
         assert!(memory(&[own]).unwrap().pss > 0);
         assert!(sleeps(&[own]) > 0 && processor_time(own).is_ok());
+        assert!(used(&[own]).unwrap().processor > Duration::ZERO && used(&[u32::MAX]).is_err());
     }
 }

@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use super::{
-    Report,
     figures::{Table, float, median},
     proxies::{Backend, Proxies, Way},
+    report::Report,
 };
 use crate::failure::Failure;
 

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::http;
 use crate::failure::Failure;
 
 /// How a role is asked for on the command line.
@@ -42,6 +43,8 @@ pub(crate) fn play(role: &str, args: &[&str]) -> Result<(), Failure> {
         ("sink", []) => serve(swallow),
         ("echo", []) => serve(echo),
         ("load", [port, connections, seconds]) => with(port, connections, seconds, load),
+        ("http-backend", [kind]) => http::backend::play(kind),
+        ("http-load", words) => http::load::play(words),
         ("ping", [port, connections, seconds]) => with(port, connections, seconds, ping),
         _ => Err(io::Error::new(ErrorKind::InvalidInput, "there is no such role")),
     };

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    Bar, Bound, Report,
     figures::{Table, float, median, range},
     proxies::{Backend, Load, Proxies, Way},
+    report::{Bar, Bound, Report},
     role::ECHO_BYTES,
 };
 use crate::failure::Failure;
@@ -52,7 +52,7 @@ fn stream(proxies: &Proxies, report: &mut Report) -> Result<(), Failure> {
     report.say(&format!("On the clock, GB/s, medians: {}, {}, {}\n", wall(0), wall(1), wall(2)));
     let what = "bytes per processor second to HAProxy without splice";
     let seen = median(&ratios(&figures[0], &figures[1]));
-    report.judge(Bar { what, bound: Bound::AtLeast(RATIO_MIN), seen, unit: "×" });
+    report.judge(Bar { what: what.to_owned(), bound: Bound::AtLeast(RATIO_MIN), seen, unit: "×" });
     Ok(())
 }
 

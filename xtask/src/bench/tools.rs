@@ -11,24 +11,42 @@ use crate::{
     run,
 };
 
+const HAPROXY: Need = Need { what: "haproxy", package: "haproxy", present: || run::succeeds("haproxy", &["-v"]) };
+const IP: Need = Need { what: "ip", package: "iproute2", present: || run::succeeds("ip", &["-V"]) };
+const UNSHARE: Need =
+    Need { what: "unshare", package: "util-linux", present: || run::succeeds("unshare", &["--version"]) };
+const TASKSET: Need =
+    Need { what: "taskset", package: "util-linux", present: || run::succeeds("taskset", &["--version"]) };
+
 const NEEDS: &[Need] = &[
+    HAPROXY,
+    IP,
+    UNSHARE,
+    TASKSET,
     Need { what: "foreman", package: "ruby-foreman", present: || run::succeeds("foreman", &["version"]) },
-    Need { what: "haproxy", package: "haproxy", present: || run::succeeds("haproxy", &["-v"]) },
     Need { what: "redis-server", package: "redis-server", present: || run::succeeds("redis-server", &["--version"]) },
     Need {
         what: "redis-benchmark",
         package: "redis-tools",
         present: || run::succeeds("redis-benchmark", &["--version"]),
     },
-    Need { what: "ip", package: "iproute2", present: || run::succeeds("ip", &["-V"]) },
-    Need { what: "unshare", package: "util-linux", present: || run::succeeds("unshare", &["--version"]) },
-    Need { what: "taskset", package: "util-linux", present: || run::succeeds("taskset", &["--version"]) },
     Need {
         what: "venv for python3",
         package: "python3-venv",
         present: || run::succeeds("python3", &["-c", "import ensurepip"]),
     },
 ];
+
+const HTTP_NEEDS: &[Need] = &[
+    HAPROXY,
+    IP,
+    UNSHARE,
+    TASKSET,
+    Need { what: "nginx", package: "nginx-light", present: || run::succeeds("nginx", &["-v"]) },
+];
+
+const ENGINE_NEEDS: &[Need] =
+    &[Need { what: "valgrind", package: "valgrind", present: || run::succeeds("valgrind", &["--version"]) }];
 
 /// Figures are compared over years: so are the versions of what they are compared with.
 const HONCHO: &str = "honcho==2.0.0";
@@ -53,6 +71,24 @@ pub(super) fn ensure(root: &Path) -> Result<(), Failure> {
     run::shown(make)
         .and_then(|()| run::shown(install))
         .map_err(|failure| Failure::new(format!("cannot install {HONCHO} into {VENV}"), failure.to_string()))
+}
+
+/// The same for `bench http`.
+///
+/// # Errors
+///
+/// As above.
+pub(super) fn ensure_http() -> Result<(), Failure> {
+    packages::ensure_all(HTTP_NEEDS, "measure")
+}
+
+/// The same for `bench engine`.
+///
+/// # Errors
+///
+/// As above.
+pub(super) fn ensure_engine() -> Result<(), Failure> {
+    packages::ensure_all(ENGINE_NEEDS, "count instructions")
 }
 
 /// Where it is once [`ensure`] has been.

@@ -1,0 +1,172 @@
+//! What each proxy is told. All do the same work, as far as they can: keep-alive on both sides, Via, X-Forwarded-For,
+//! -Proto, -Host and -Port written anew, a request id made, forwarded and told in the answer.
+
+use std::{fmt::Write as _, path::Path};
+
+use super::{contender::Contender, request};
+
+/// What is behind the proxies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Backend {
+    /// 1 KiB for each request.
+    Small,
+    /// 10 MiB.
+    Large,
+    /// An echo of messages.
+    WebSocket,
+}
+
+impl Backend {
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Large => "large",
+            Self::WebSocket => "websocket",
+        }
+    }
+
+    pub(super) fn port(self) -> u16 {
+        match self {
+            Self::Small => 7_001,
+            Self::Large => 7_002,
+            Self::WebSocket => 7_003,
+        }
+    }
+}
+
+/// Below the limit of 20,000 that many machines have, with room for two descriptors of each of 9,000 connections.
+const OPEN_FILES: u32 = 20_000;
+
+/// Two descriptors each, and some for HAProxy itself, which refuses to start with a number that it cannot serve.
+const HAPROXY_CONNECTIONS: u32 = 9_850;
+
+/// Hostnames are spread over so many routes, however many they are.
+pub(super) const HOST_ROUTES: u32 = 10;
+
+/// Of tambat: `tambat route --from` this. All else is as it comes.
+pub(super) fn tambat(contender: Contender, backend: Backend, port: u16) -> String {
+    let mut text = format!("listen = [\"127.0.0.1:{port}\"]\n\n[router]\nworkers = 1\n");
+    let target = format!("targets = [\"127.0.0.1:{}\"]\n", backend.port());
+    let Contender::TambatHosts(count) = contender else {
+        return text + "\n[routes.app]\n" + &target;
+    };
+    for route in 0..HOST_ROUTES {
+        let hosts = (route..count).step_by(HOST_ROUTES as usize).map(|nth| format!("{:?}", request::host(nth)));
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n[routes.r{route}]\nhosts = [{}]\n{target}", hosts.collect::<Vec<_>>().join(", "));
+    }
+    text
+}
+
+/// Of nginx. What is not here is as Debian's package has it.
+pub(super) fn nginx(contender: Contender, backend: Backend, port: u16, dir: &Path, log: Option<&Path>) -> String {
+    let dir = dir.display();
+    let log = match (log, contender) {
+        (None, _) => "off".to_owned(),
+        (Some(file), Contender::NginxLogBuffer) => format!("{} combined buffer=64k flush=1s", file.display()),
+        (Some(file), _) => format!("{} combined", file.display()),
+    };
+    let (id, answer_id) = match contender {
+        Contender::NginxNoId => ("", ""),
+        _ => ("proxy_set_header X-Request-ID $request_id;", "add_header X-Request-ID $request_id always;"),
+    };
+    let buffers = match contender {
+        Contender::NginxBuffers => {
+            "proxy_buffer_size 64k; proxy_buffers 16 64k; proxy_busy_buffers_size 512k; proxy_max_temp_file_size 0;"
+        }
+        _ => "",
+    };
+    format!(
+        "daemon off;\nuser root;\npid {dir}/nginx.pid;\nerror_log stderr warn;\n\
+         worker_processes 1;\nworker_rlimit_nofile {OPEN_FILES};\n\
+         events {{ worker_connections {OPEN_FILES}; }}\n\
+         http {{\n\
+         access_log {log};\n\
+         client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;\n\
+         uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;\n\
+         keepalive_timeout 75s; keepalive_requests 1000000000;\n\
+         map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}\n\
+         upstream app {{\n\
+         server 127.0.0.1:{};\n\
+         keepalive {OPEN_FILES}; keepalive_requests 1000000000; keepalive_timeout 50s;\n\
+         }}\n\
+         server {{\n\
+         listen 127.0.0.1:{port} backlog=4096;\n\
+         location / {{\n\
+         proxy_pass http://app; proxy_http_version 1.1;\n\
+         proxy_set_header Host $http_host;\n\
+         proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;\n\
+         proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme;\n\
+         proxy_set_header X-Forwarded-Host $http_host; proxy_set_header X-Forwarded-Port $server_port;\n\
+         proxy_set_header Via \"1.1 nginx\"; add_header Via \"1.1 nginx\" always;\n\
+         {id} {answer_id} {buffers}\n\
+         }}\n}}\n}}\n",
+        backend.port(),
+    )
+}
+
+/// Of HAProxy. What is not here is its default. Its log goes to its standard output. It gives up kept-alive connections to
+/// servers while a quarter of its descriptors is used, unless told otherwise: with 9,000 connections it would have none.
+pub(super) fn haproxy(contender: Contender, backend: Backend, port: u16, logs: bool) -> String {
+    let (pipes, splice) = match contender {
+        // Two descriptors each, and a quarter of all connections would have one.
+        Contender::HaproxySplice => {
+            ("  maxpipes 32\n", "  option splice-auto\n  option splice-request\n  option splice-response\n")
+        }
+        _ => ("", ""),
+    };
+    let (log_to, log) =
+        if logs { ("  log stdout format raw local0\n", "  log global\n  option httplog\n") } else { ("", "") };
+    format!(
+        "global\n  nbthread 1\n  maxconn {HAPROXY_CONNECTIONS}\n{pipes}{log_to}\
+         \x20 tune.pool-low-fd-ratio 98\n  tune.pool-high-fd-ratio 99\n\
+         defaults\n  mode http\n{log}{splice}  http-reuse always\n\
+         \x20 timeout connect 5s\n  timeout client 75s\n  timeout server 55s\n  timeout http-request 10s\n\
+         \x20 timeout http-keep-alive 75s\n  timeout tunnel 1h\n\
+         frontend web\n  bind 127.0.0.1:{port} backlog 4096\n\
+         \x20 unique-id-format %[uuid]\n  unique-id-header X-Request-ID\n\
+         \x20 http-request set-header X-Forwarded-For %[src]\n  http-request set-header X-Forwarded-Proto http\n\
+         \x20 http-request set-header X-Forwarded-Host %[req.hdr(host)]\n\
+         \x20 http-request set-header X-Forwarded-Port %[dst_port]\n\
+         \x20 http-request add-header Via \"1.1 haproxy\"\n\
+         \x20 http-response set-header X-Request-ID %[unique-id]\n  http-response add-header Via \"1.1 haproxy\"\n\
+         \x20 default_backend app\n\
+         backend app\n  server s 127.0.0.1:{}\n",
+        backend.port(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostnames_are_spread_and_none_is_lost() {
+        for count in [10, 1_000] {
+            let text = tambat(Contender::TambatHosts(count), Backend::Small, 80);
+            assert_eq!(text.matches("[routes.").count(), 10, "{count}");
+            assert_eq!(text.matches(".example\"").count(), count as usize);
+            assert!((0..count).all(|nth| text.contains(&format!("{:?}", request::host(nth)))), "{count}");
+        }
+        assert_eq!(tambat(Contender::Tambat, Backend::Small, 80).matches("[routes.").count(), 1);
+    }
+
+    #[test]
+    fn each_setting_is_where_its_name_says_and_nowhere_else() {
+        let dir = Path::new("/d");
+        let nginx = |contender| nginx(contender, Backend::Small, 80, dir, Some(Path::new("/l")));
+        assert!(
+            nginx(Contender::Nginx).contains("$request_id") && !nginx(Contender::NginxNoId).contains("$request_id")
+        );
+        assert!(
+            nginx(Contender::NginxLogBuffer).contains("buffer=64k") && !nginx(Contender::Nginx).contains("buffer=")
+        );
+        assert!(
+            nginx(Contender::NginxBuffers).contains("proxy_buffers")
+                && !nginx(Contender::Nginx).contains("proxy_buffers")
+        );
+        let haproxy = |contender| haproxy(contender, Backend::Large, 80, false);
+        assert!(haproxy(Contender::HaproxySplice).contains("splice-response"));
+        assert!(!haproxy(Contender::Haproxy).contains("splice"));
+    }
+}
