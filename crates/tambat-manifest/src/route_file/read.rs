@@ -46,13 +46,10 @@ pub(super) fn read(text: &Text) -> Result<RouteFile, Vec<Diagnostic>> {
 
 fn read_file(reader: &mut Reader, table: &dyn TableLike) -> RouteFile {
     let top = reader.fields(table, KeyTable::RouteFile, "at the top");
-    let mut listen = Vec::new();
-    match top.get("listen") {
-        Some(at) => listen = addresses(reader, at, listeners, LISTEN_MAX),
-        None => {
-            let wrong = Wrong::from("nothing says where to listen").help("listen = \"127.0.0.1:8080\"");
-            reader.wrong(0..0, wrong);
-        }
+    let listen = top.get("listen").map(|at| addresses(reader, at, listeners, LISTEN_MAX)).unwrap_or_default();
+    if listen.is_empty() && !reader.found.has_errors() {
+        let span = top.get("listen").map_or(0..0, |at| at.span.clone());
+        reader.wrong(span, Wrong::from("nothing says where to listen").help("listen = \"127.0.0.1:8080\""));
     }
     let router = top.get("router").map(|at| read_router(reader, at)).unwrap_or_default();
     let routes = top.get("routes").map(|at| read_routes(reader, at, &listen)).unwrap_or_default();
@@ -187,15 +184,13 @@ fn read_hosts(
 }
 
 fn clash(reader: &Reader, first: &Claim, second: &str, span: &Range<usize>, site: &str) -> Diagnostic {
-    let title = if &*first.route == second {
-        format!("`{site}` is there twice")
-    } else {
-        format!("`{site}` is claimed by `{}` and by `{second}`", first.route)
-    };
-    let here = reader.spot(span.clone()).label(format!("by `{second}`"));
-    let there = reader.spot(first.span.clone()).label(format!("by `{}`", first.route));
-    Diagnostic::error(here, title)
-        .and(there)
+    let (here, there) = (reader.spot(span.clone()), reader.spot(first.span.clone()));
+    if &*first.route == second {
+        return Diagnostic::error(here, format!("`{site}` is there twice")).and(there).help("keep one of the two");
+    }
+    let title = format!("`{site}` is claimed by `{}` and by `{second}`", first.route);
+    Diagnostic::error(here.label(format!("by `{second}`")), title)
+        .and(there.label(format!("by `{}`", first.route)))
         .help("one hostname and path belongs to one route: give one of them a `path`")
 }
 
