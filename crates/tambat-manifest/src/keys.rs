@@ -58,22 +58,18 @@ impl KeyTable {
     /// Where that is, in words.
     pub fn place(self) -> &'static str {
         match self {
-            Self::App => "at the top",
+            Self::App | Self::RouteFile => "at the top",
             Self::Process => "in `[processes.NAME]`",
             Self::Port => "in an entry of `ports`",
             Self::Ready => "in `ready`",
             Self::Stop => "in `stop`",
             Self::Timeouts => "in `timeouts`",
-            Self::Health => "in `health`",
+            Self::Health | Self::RouteFileHealth => "in `health`",
             Self::Resource => "in `[resources.NAME]`",
-            Self::Router => "in `[router]`",
-            Self::RouterTimeouts => "in `timeouts` of `[router]`",
-            Self::RouteFile => "at the top",
-            Self::RouteFileRouter => "in `[router]`",
-            Self::RouteFileRouterTimeouts => "in `timeouts` of `[router]`",
+            Self::Router | Self::RouteFileRouter => "in `[router]`",
+            Self::RouterTimeouts | Self::RouteFileRouterTimeouts => "in `timeouts` of `[router]`",
             Self::RouteFileRoute => "in `[routes.NAME]`",
             Self::RouteFileTimeouts => "in `timeouts` of `[routes.NAME]`",
-            Self::RouteFileHealth => "in `health`",
         }
     }
 

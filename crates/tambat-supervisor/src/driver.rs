@@ -245,15 +245,22 @@ impl Driver {
                 self.on(slot, &Event::Spawned { pid: pid.get() });
             }
             RunEvent::NotStarted { step, errno } => {
-                self.live.remove(&slot);
+                self.forget(slot);
                 let cause = format!("cannot {step}: {}", std::io::Error::from_raw_os_error(errno)).into();
                 self.on(slot, &Event::NotSpawned { cause });
             }
             RunEvent::Ended(exit) => {
-                self.live.remove(&slot);
+                self.forget(slot);
                 let _ = self.watches.send(Watch::End { slot });
                 self.on(slot, &Event::Exited(exit));
             }
+        }
+    }
+
+    /// Nothing of this run is left. Who still has a table that names it is told to look at a newer one.
+    fn forget(&mut self, slot: SlotId) {
+        if let Some(live) = self.live.remove(&slot) {
+            live.load.close();
         }
     }
 
@@ -269,7 +276,8 @@ impl Driver {
         if counts {
             self.counted = now;
         }
-        let is_idle = |slot| self.live.get(&slot).is_none_or(|live| live.load.in_flight() == 0);
+        // Of one that is closed a count of nothing is final.
+        let is_idle = |slot| self.live.get(&slot).is_none_or(|l| l.load.is_closed() && l.load.in_flight() == 0);
         let due = |(slot, instance): (SlotId, &Instance)| match instance.deadline()? {
             at if at <= now => Some((slot, Event::Elapsed)),
             _ if counts && matches!(instance.state(), State::Draining { .. }) && is_idle(slot) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use tambat_model::{Gate, InstanceName, ProcessPlan, Readiness, Role};
+use tambat_model::{Gate, InstanceName, Load, ProcessPlan, Readiness, Role};
 
 use crate::instance::{Action, Event, Instance, Rules, State};
 use crate::moment::Moment;
@@ -93,6 +93,12 @@ impl Group {
     /// Does anything of it run?
     pub(crate) fn is_alive(&self) -> bool {
         self.slots.iter().any(|(_, i)| i.is_alive())
+    }
+
+    /// Closes the loads of those whose runs take nothing new any more.
+    pub(crate) fn close_loads<'a>(&self, load_of: impl Fn(SlotId) -> Option<&'a Load>) {
+        let closed = self.slots.iter().filter(|(_, i)| i.has_closed());
+        closed.filter_map(|(slot, _)| load_of(*slot)).for_each(Load::close);
     }
 
     /// The first code that is not 0, once every instance has come to its end by itself. `None`: not so, or there is none.

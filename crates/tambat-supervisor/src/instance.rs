@@ -24,9 +24,6 @@ pub(crate) const FAILURES_WITHIN: Duration = Duration::from_mins(1);
 /// that, so none is longer than 2 s.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 
-/// So long after an instance began to drain, no route names it any more, and a count of its connections is final.
-const DRAIN_SETTLE: Duration = Duration::from_millis(20);
-
 /// The exit code of what never became ready: the code `timeout(1)` has for it.
 pub(crate) const CODE_NOT_READY: u8 = 124;
 
@@ -102,6 +99,11 @@ impl Instance {
         matches!(self.state, Spawning { .. } | Binding { .. } | Ready { .. } | Draining { .. } | Stopping { .. })
     }
 
+    /// Does what runs of it take nothing new any more, whatever happens? Who lets go of a port to reload takes it up again.
+    pub(crate) fn has_closed(&self) -> bool {
+        !matches!(self.state, State::Spawning { .. } | State::Binding { .. } | State::Ready { .. })
+    }
+
     /// Is it on its way out, to be forgotten?
     pub(crate) fn is_leaving(&self) -> bool {
         use State::{Draining, Gone, Stopping};
@@ -151,7 +153,7 @@ impl Instance {
             Event::Seen(sight) => self.on_seen(sight, now),
             Event::Exited(exit) => self.on_exited(exit, now),
             Event::Refused => self.on_refused(now),
-            Event::Drained => self.on_drained(now),
+            Event::Drained => self.on_drained(),
             Event::Elapsed => self.on_elapsed(now),
             Event::Stop => self.stop(Then::Stay),
             Event::Retire => self.on_retire(now),
@@ -287,9 +289,9 @@ impl Instance {
         Vec::new()
     }
 
-    fn on_drained(&mut self, now: Moment) -> Vec<Action> {
+    fn on_drained(&mut self) -> Vec<Action> {
         match &self.state {
-            State::Draining { since, then, .. } if now - *since >= DRAIN_SETTLE => self.stop(then.clone()),
+            State::Draining { then, .. } => self.stop(then.clone()),
             _ => Vec::new(),
         }
     }
@@ -364,7 +366,7 @@ impl Instance {
     fn drain(&mut self, then: Then, now: Moment) -> Vec<Action> {
         match &mut self.state {
             State::Ready { pid, endpoints, .. } if !endpoints.is_empty() => {
-                self.state = State::Draining { pid: *pid, since: now, until: now + self.rules.drain, then };
+                self.state = State::Draining { pid: *pid, until: now + self.rules.drain, then };
                 Vec::new()
             }
             State::Draining { then: planned, .. } => {

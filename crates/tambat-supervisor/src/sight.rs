@@ -172,6 +172,13 @@ mod tests {
     }
 
     #[test]
+    fn who_listens_elsewhere_is_known_by_its_first_port() {
+        let two = vec![elsewhere("app", 3000), elsewhere("app", 9229)];
+        assert_eq!(Sight::Nobody { elsewhere: two }.elsewhere(), Some(3000));
+        assert_eq!((Sight::NOTHING.elsewhere(), Sight::NotYet("503".to_owned()).elsewhere()), (None, None));
+    }
+
+    #[test]
     fn the_line_to_change_by_program() {
         let programs = [
             "node",

@@ -1,6 +1,6 @@
 //! Random users, programs and clocks against the real machines: what must hold after any story.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -76,11 +76,13 @@ impl Sim {
     fn does(&mut self, what: impl FnOnce(&mut Group, Moment) -> Vec<Todo>) {
         let now = self.now;
         let draining: Vec<SlotId> = self.in_state(|state| matches!(state, State::Draining { .. }));
+        let mut closed = self.closed();
         let todo = what(&mut self.group, now);
         for Todo { slot, action, .. } in todo {
             self.effects += 1;
             match action {
                 Action::Spawn => {
+                    closed.remove(&slot);
                     assert!(!self.stopped, "what its user stopped is not started");
                     assert!(!self.stateful || self.runs.is_empty(), "two on one set of data");
                     assert_eq!(self.runs.insert(slot, Kept::Asked), None, "the one before has not ended");
@@ -102,7 +104,13 @@ impl Sim {
             let back = self.group.instance(slot).is_some_and(|i| matches!(i.state(), State::Ready { .. }));
             assert!(!back, "what drains gets no new role");
         }
+        let still = |slot: &SlotId| self.group.instance(*slot).is_none_or(Instance::has_closed);
+        assert!(closed.iter().all(still), "what is closed is opened by a new run alone");
         self.holds();
+    }
+
+    fn closed(&self) -> BTreeSet<SlotId> {
+        self.group.slots().filter(|(_, i)| i.has_closed()).map(|(slot, _)| slot).collect()
     }
 
     /// What is true at any moment.

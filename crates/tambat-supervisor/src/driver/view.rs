@@ -24,6 +24,9 @@ impl Driver {
             return;
         }
         self.shown = Some(shown);
+        // First nothing more is admitted, then it is said who else there is: whoever is denied finds that out at once,
+        // or waits for a moment.
+        self.groups.iter().for_each(|g| g.close_loads(|slot| self.live.get(&slot).map(|live| &*live.load)));
         let processes = self.groups.iter().map(|g| (g.plan().name.clone(), self.view(g))).collect();
         self.outlets.world.send_replace(Arc::new(World { processes }));
     }

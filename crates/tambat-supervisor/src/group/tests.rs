@@ -83,6 +83,44 @@ fn told(todo: Vec<Todo>) -> Vec<String> {
     todo.into_iter().map(one).collect()
 }
 
+/// The load of each run by its number, closed as far as a publication would have it.
+struct Loads([Load; 3]);
+
+impl Loads {
+    fn closed(&self, story: &Story) -> [bool; 3] {
+        story.group.close_loads(|slot| self.0.get(usize::try_from(slot.nth).unwrap()));
+        self.0.each_ref().map(Load::is_closed)
+    }
+}
+
+#[test]
+fn a_load_is_closed_when_its_run_takes_nothing_new_any_more_and_never_for_a_reload() {
+    let loads = Loads(Default::default());
+    let mut web = Story::web(1).up();
+    assert_eq!(loads.closed(&web), [false; 3]);
+    web.on(0, &Event::Refused);
+    assert_eq!((web.state().as_str(), loads.closed(&web)), ("0=web.1 Binding", [false; 3]), "it reloads");
+    web.answers(0);
+    web.does(Group::restart);
+    web.spawned(1);
+    assert_eq!(loads.closed(&web), [false; 3], "the old one goes on until the new one is ready");
+    web.answers(1);
+    assert_eq!(web.state(), "0=web.1 Draining, 1=web.1 Ready");
+    assert_eq!(loads.closed(&web), [true, false, false]);
+    web.does(Group::stop);
+    assert_eq!(loads.closed(&web), [true, true, false]);
+    web.exits(0, 0);
+    web.exits(1, 0);
+    assert_eq!(loads.closed(&web), [true, true, false]);
+
+    let loads = Loads(Default::default());
+    let mut web = Story::web(2).up();
+    web.exits(0, 1);
+    assert_eq!(loads.closed(&web), [true, false, false], "it crashed");
+    web.does(Group::kill);
+    assert_eq!(loads.closed(&web), [true, true, false]);
+}
+
 #[test]
 fn as_many_are_started_as_there_should_be() {
     let mut web = Story::web(2);

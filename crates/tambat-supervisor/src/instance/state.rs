@@ -17,7 +17,7 @@ pub(crate) enum State {
     /// It runs and is ready. A worker has no endpoints until it binds its port.
     Ready { pid: i32, endpoints: Vec<Endpoint>, after: std::time::Duration },
     /// It takes no new connection; when those it has have ended it is stopped, and what then.
-    Draining { pid: i32, since: Moment, until: Moment, then: Then },
+    Draining { pid: i32, until: Moment, then: Then },
     /// It was told to stop, and what then. `killed`: by force, which it had no chance to obey.
     Stopping { pid: Option<i32>, then: Then, killed: bool },
     /// It is started again at this moment.
@@ -71,7 +71,7 @@ pub(crate) enum Event {
     Exited(Exit),
     /// A connection to it was refused although it lives.
     Refused,
-    /// It has no connection.
+    /// It takes no connection any more, and has none.
     Drained,
     /// The moment of [`super::Instance::deadline`] has come.
     Elapsed,

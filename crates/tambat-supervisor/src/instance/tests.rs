@@ -103,7 +103,7 @@ fn states() -> Vec<State> {
         binding(Turn::Reload),
         binding(Turn::Overdue),
         ready(endpoints()),
-        State::Draining { pid: PID, since: EARLIER, until: NOW, then: Then::Leave },
+        State::Draining { pid: PID, until: NOW, then: Then::Leave },
         stopping(Then::Stay),
         stopping(Then::Leave),
         stopping(Then::Start),
@@ -598,12 +598,11 @@ fn the_last_word_counts_while_it_stops() {
 }
 
 #[test]
-fn connections_are_counted_once_no_route_can_bring_more() {
+fn who_drains_is_stopped_with_its_last_connection_or_at_the_limit() {
     let mut web = in_state(exporter(), ready(endpoints()));
     assert_eq!(web.on(Event::Retire, NOW), []);
     assert_eq!(web.deadline(), Some(NOW + Duration::from_secs(2)));
-    assert_eq!(web.on(Event::Drained, NOW), []);
-    assert_eq!(web.on(Event::Drained, NOW + DRAIN_SETTLE), [Action::Stop]);
+    assert_eq!(web.on(Event::Drained, NOW), [Action::Stop]);
     let mut busy = in_state(exporter(), ready(endpoints()));
     busy.on(Event::Retire, NOW);
     assert_eq!(busy.on(Event::Elapsed, NOW + Duration::from_secs(2)), [Action::Stop]);
