@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tambat_model::{Cause, HealthRules};
 
-pub use checker::{Check, Checker};
+pub use checker::{Check, Checker, QUESTIONS_MAX};
 
 /// A target stays out for so long after a connection to it has failed, unless its answers bring it in before: as long as
 /// a restart takes, and a few requests a minute at most find out that it was none.
@@ -82,8 +82,8 @@ impl Health {
         let state = rested(self.0, now);
         Self(match sign {
             Sign::Well => well(state, rules),
-            Sign::Ill(cause) => ill(state, cause, rules),
-            Sign::Unreachable(cause) => unreachable(state, cause, now),
+            Sign::Ill(cause) => ill(&state, cause, rules),
+            Sign::Unreachable(cause) => unreachable(&state, cause, now),
             Sign::Time => state,
         })
     }
@@ -136,10 +136,9 @@ fn well(state: State, rules: &HealthRules) -> State {
     }
 }
 
-fn ill(state: State, cause: Cause, rules: &HealthRules) -> State {
-    let is_enough = |wrong: u32| wrong >= rules.down.get();
-    match state {
-        State::In { wrong, .. } | State::Resting { wrong, .. } if is_enough(wrong.saturating_add(1)) => {
+fn ill(state: &State, cause: Cause, rules: &HealthRules) -> State {
+    match *state {
+        State::In { wrong, .. } | State::Resting { wrong, .. } if wrong.saturating_add(1) >= rules.down.get() => {
             State::Out { right: 0, cause }
         }
         State::In { wrong, .. } => State::In { asked: true, wrong: wrong + 1, last: Some(cause) },
@@ -148,9 +147,9 @@ fn ill(state: State, cause: Cause, rules: &HealthRules) -> State {
     }
 }
 
-fn unreachable(state: State, cause: Cause, now: Instant) -> State {
+fn unreachable(state: &State, cause: Cause, now: Instant) -> State {
     let until = now + REST;
-    match state {
+    match *state {
         State::In { wrong, .. } | State::Resting { wrong, .. } => State::Resting { until, right: 0, wrong, cause },
         // One that was on its way when the answers put it out.
         State::Out { .. } => State::Out { right: 0, cause },
@@ -203,9 +202,10 @@ mod tests {
             // Right answers bring it in before.
             ("x++", "RRI"),
             ("x+....", "RRRRRI"),
-            // A wrong one meanwhile keeps it out: then it must answer first.
+            // One whose last answer meanwhile was wrong stays out until its answers bring it in.
             ("x-....", "RRRRRO"),
-            ("x-+....", "RRRRROO"),
+            ("x-+....", "RRRRRII"),
+            ("x-....+", "RRRRROO"),
             ("x-....++", "RRRRROOI"),
             ("x---", "RRRO"),
             ("--x-", "IIRO"),
@@ -227,7 +227,8 @@ mod tests {
         assert_eq!(fresh.due(), None);
         let resting = fresh.on(Sign::Unreachable("refused the connection".into()), &rules, now);
         assert_eq!(resting.due(), Some(now + REST));
-        assert!(!resting.clone().on(Sign::Time, &rules, now + REST - Duration::from_nanos(1)).is_in());
+        let just_before = REST.checked_sub(Duration::from_nanos(1)).unwrap();
+        assert!(!resting.clone().on(Sign::Time, &rules, now + just_before).is_in());
         let back = resting.on(Sign::Time, &rules, now + REST);
         assert!(back.is_in() && back.due().is_none());
     }

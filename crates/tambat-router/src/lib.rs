@@ -23,6 +23,7 @@ mod carry;
 mod choice;
 mod connection;
 mod deadlines;
+mod health;
 mod listener;
 mod report;
 mod router;
@@ -34,6 +35,7 @@ mod turn_away;
 mod worker;
 
 pub use access::{AccessFormat, AccessLog, AccessWriter, EndedBy};
+pub use health::{Check, Checker, Health, QUESTIONS_MAX, REST, Sign, TargetHealth};
 pub use listener::{CountersSnapshot, Listener, ListenerKind};
 pub use report::RouterReport;
 pub use router::Router;

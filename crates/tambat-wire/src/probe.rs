@@ -13,7 +13,7 @@ pub(crate) const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// Whoever drives it connects, sends [`Probe::request`] once, and passes everything received so far to
 /// [`Probe::judge`] each time more arrives. It holds the deadline, too. An HTTP driver does well to read on to the end
 /// for a short time after [`Judgement::Ready`]: several servers log a broken pipe when their answer is not taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Probe {
     /// `GET` of a path over HTTP/1.1 (RFC 9112).
     Http {
@@ -33,7 +33,7 @@ pub enum Probe {
 }
 
 /// Which HTTP statuses mean that an app is ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Expect {
     /// Any below 500: the app answers by itself, if only with a redirect or a login page.
     Below500,

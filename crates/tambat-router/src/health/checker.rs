@@ -13,7 +13,7 @@ use super::ask::ask;
 use super::{Health, Sign};
 
 /// How many targets are asked at one moment: each question takes a file descriptor.
-pub(crate) const QUESTIONS_MAX: usize = 256;
+pub const QUESTIONS_MAX: usize = 256;
 
 /// 2^64 divided by the golden ratio: multiples of it, modulo 2^64, lie as far from each other as can be, however many
 /// there are (Knuth, The Art of Computer Programming, volume 3, §6.4).
@@ -108,8 +108,11 @@ impl Checker {
 
     /// Asks, until a target has come in or gone out, or is out for another reason. Cancel safe.
     pub async fn changed(&mut self) {
-        while !std::mem::take(&mut self.changed) {
+        loop {
             self.start_due();
+            if std::mem::take(&mut self.changed) {
+                return;
+            }
             let next = self.next_due();
             let sleep = async {
                 match next {
@@ -229,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    const LIMIT: Duration = Duration::from_secs(60);
+    const LIMIT: Duration = Duration::from_mins(1);
 
     fn check(addr: SocketAddr, path: Option<&str>) -> Check {
         let probe = match path {
