@@ -66,3 +66,80 @@ impl Default for FieldSlots<'_> {
         Self::new()
     }
 }
+
+/// Is it worth reading a head again, now that `bytes` has grown, of which the first `already_seen` were read before in
+/// vain?
+///
+/// A sender of single bytes would otherwise have its head read once for each. It is worth it when the new bytes may hold
+/// the end of the head or break a limit, with every line of a short head, and each time the bytes have doubled: so all
+/// readings together look at a few times the bytes of the head, however it comes.
+pub fn head_may_be_whole(bytes: &[u8], already_seen: usize, limits: &Limits) -> bool {
+    let crosses = |mark: usize| already_seen < mark && mark <= bytes.len();
+    // A line feed ends the head if the one before it is next to it, or a CR away.
+    let tail = &bytes[already_seen.saturating_sub(2)..];
+    already_seen == 0
+        || already_seen.ilog2() != bytes.len().max(1).ilog2()
+        || crosses(limits.line_bytes_max + 1)
+        || crosses(limits.head_bytes_max)
+        || (bytes.len() <= SHORT_BYTES_MAX && bytes[already_seen..].contains(&b'\n'))
+        || tail.windows(2).any(|pair| pair == b"\n\n")
+        || tail.windows(3).any(|three| three == b"\n\r\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many bytes are looked at when these segments come one after the other.
+    fn looked_at(segments: impl Iterator<Item = usize>) -> usize {
+        let limits = Limits::default();
+        let (mut bytes, mut seen, mut sum) = (b"GET / HTTP/1.1\r\nX: ".to_vec(), 0, 0);
+        for segment in segments {
+            bytes.resize(bytes.len() + segment, b'x');
+            if head_may_be_whole(&bytes, seen, &limits) {
+                sum += bytes.len();
+            }
+            seen = bytes.len();
+        }
+        sum
+    }
+
+    #[test]
+    fn a_head_in_single_bytes_is_read_a_few_times() {
+        assert!(looked_at((0..16_000).map(|_| 1)) < 60_000);
+        assert!(looked_at((0..160).map(|_| 100)) < 60_000);
+    }
+
+    #[test]
+    fn a_head_of_single_lines_is_read_a_few_times() {
+        let limits = Limits::default();
+        let (mut bytes, mut sum) = (b"GET / HTTP/1.1\r\n".to_vec(), 0);
+        for _ in 0..100 {
+            let seen = bytes.len();
+            bytes.extend_from_slice(&[b'x'; 600]);
+            bytes.extend_from_slice(b":\r\n");
+            sum += if head_may_be_whole(&bytes, seen, &limits) { bytes.len() } else { 0 };
+        }
+        assert!(sum < 4 * bytes.len(), "{sum} of {}", bytes.len());
+    }
+
+    #[test]
+    fn the_end_of_a_head_is_seen_wherever_it_is_cut() {
+        let limits = Limits::default();
+        for end in ["\r\n\r\n", "\n\n", "\r\n\n", "\n\r\n"] {
+            let head = format!("GET / HTTP/1.1\r\nX: {}{end}", "x".repeat(3_000));
+            for cut in head.len() - 6..head.len() {
+                assert!(head_may_be_whole(head.as_bytes(), cut, &limits), "{end:?} at {cut}");
+            }
+        }
+        assert!(!head_may_be_whole(&[b'x'; 3_001], 3_000, &limits));
+    }
+
+    #[test]
+    fn limits_are_seen_when_they_are_crossed() {
+        let limits = Limits { line_bytes_max: 5_000, head_bytes_max: 6_000, ..Limits::default() };
+        let worth = |len: usize| head_may_be_whole(&vec![b'x'; len], len - 1, &limits);
+        let seen: Vec<_> = (4_097..8_192).filter(|len| worth(*len)).collect();
+        assert_eq!(seen, [5_001, 6_000]);
+    }
+}

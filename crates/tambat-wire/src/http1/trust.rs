@@ -165,7 +165,9 @@ mod tests {
 
     #[test]
     fn what_is_no_network_is_said() {
-        for bad in ["", "10.0.0.0/33", "10.0.0.1/8", "::1/129", "10.0.0.0/", "10.0.0.0/+8", "10/8", "localhost", "::/0/0"] {
+        for bad in
+            ["", "10.0.0.0/33", "10.0.0.1/8", "::1/129", "10.0.0.0/", "10.0.0.0/+8", "10/8", "localhost", "::/0/0"]
+        {
             let said = bad.parse::<Network>().unwrap_err().to_string();
             assert!(said.starts_with(&format!("`{bad}` is no network: ")), "{said}");
         }
