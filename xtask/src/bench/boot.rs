@@ -98,7 +98,7 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<(), Failure>
         ]);
     }
     let rounds: Vec<String> = more.iter().map(|more| format!("{more:.1}")).collect();
-    report.say(&format!("## Time to the first 200, {ROUNDS} rounds in turns\n\n{table}"));
+    report.say(&format!("### Time to the first 200, {ROUNDS} rounds in turns\n\n{table}"));
     report.say(&format!("tambat over the app alone, round by round, ms: {}\n", rounds.join(", ")));
     let what = "time that tambat adds to the app's own boot";
     report.judge(Bar { what: what.to_owned(), bound: Bound::AtMost(OVERHEAD_MS_MAX), seen: median(&more), unit: "ms" });

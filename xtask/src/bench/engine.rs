@@ -44,7 +44,7 @@ pub(super) fn measure(root: &Path) -> Result<(), Failure> {
         table.row(vec![what.to_owned(), format!("{:.0}", float(twice.saturating_sub(once)) / float(COUNT))]);
     }
     report.say(&format!(
-        "## Instructions of the pure engine\n\n{}, {}\n\n{table}",
+        "### Instructions of the pure engine\n\n{}, {}\n\n{table}",
         machine::first_line("rustc", &["--version"])?,
         machine::first_line("valgrind", &["--version"])?,
     ));

@@ -113,7 +113,7 @@ fn print(report: &Report, times: &[Vec<f64>], costs: &[Option<Idle>]) {
         let name = if runner == Runner::Alone { "the apps alone" } else { runner.name() };
         table.row(vec![name.to_owned(), format!("{:.0}", median(times)), range(times, 0)]);
     }
-    report.say(&format!("## {PROCESSES} processes, started at once, {ROUNDS} rounds in turns\n\n{table}"));
+    report.say(&format!("### {PROCESSES} processes, started at once, {ROUNDS} rounds in turns\n\n{table}"));
     let processor = format!("processor time in {} s, ms", IDLE.as_secs());
     let head = ["the runner's own processes", "number", "PSS, MiB", "RSS, MiB", "wake-ups a second", &processor];
     let mut table = Table::new(&head);

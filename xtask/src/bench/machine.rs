@@ -51,7 +51,7 @@ pub(super) fn description(root: &Path, tambat: Option<&Path>, others: &[String])
     let (kernel, load) = (read("/proc/sys/kernel/osrelease"), read("/proc/loadavg"));
     let control = read(CONGESTION_CONTROL);
     let mut text = format!(
-        "## Machine\n\n{cores} × {model}, {memory} of memory, Linux {}, TCP {}; load averages at the start: {}\n",
+        "### Machine\n\n{cores} × {model}, {memory} of memory, Linux {}, TCP {}; load averages at the start: {}\n",
         kernel.trim(),
         control.trim(),
         load.split(' ').take(3).collect::<Vec<_>>().join(" "),

@@ -71,7 +71,7 @@ pub(super) fn measure(proxies: &Proxies, report: &Report) -> Result<(), Failure>
             ]);
         }
     }
-    report.say(&format!("## Redis PING, {ROUNDS} rounds in turns, medians\n\n{table}"));
+    report.say(&format!("### Redis PING, {ROUNDS} rounds in turns, medians\n\n{table}"));
     Ok(())
 }
 

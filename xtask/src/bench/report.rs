@@ -70,7 +70,7 @@ impl Report {
         if !self.bars.is_empty() {
             let mut table = Table::new(&["bar", "bound", "seen", ""]);
             self.bars.iter().for_each(|bar| table.row(bar.row()));
-            self.say(&format!("## Bars\n\n{table}"));
+            self.say(&format!("### Bars\n\n{table}"));
         }
         if !self.failures.is_empty() {
             return Err(Failure::new(

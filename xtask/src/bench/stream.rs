@@ -44,7 +44,7 @@ fn stream(proxies: &Proxies, report: &mut Report) -> Result<(), Failure> {
     }
     table.row(row("median", &figures, median));
     report.say(&format!(
-        "## A TCP stream one way, messages of 64 KiB, {ROUNDS} rounds of {} s in turns\n\n\
+        "### A TCP stream one way, messages of 64 KiB, {ROUNDS} rounds of {} s in turns\n\n\
          GB per processor second of the proxy. Ratio: tambat to the column before it.\n\n{table}",
         STREAM.seconds
     ));
@@ -89,7 +89,7 @@ fn echo(proxies: &Proxies, report: &Report) -> Result<(), Failure> {
         }
     }
     report.say(&format!(
-        "## A TCP echo, {ECHO_BYTES} bytes to and fro, {ECHO_ROUNDS} rounds of {ECHO_SECONDS} s in turns\n\n\
+        "### A TCP echo, {ECHO_BYTES} bytes to and fro, {ECHO_ROUNDS} rounds of {ECHO_SECONDS} s in turns\n\n\
          Processor time of the proxy for each round trip, and how long one takes.\n\n{table}"
     ));
     Ok(())

@@ -84,7 +84,7 @@ impl Comparison<'_> {
             }
         }
         let logs = field.stop()?;
-        report.say(&format!("## {}, {} rounds of {} s in turns\n", self.title, http.rounds(), self.load.seconds));
+        report.say(&format!("### {}, {} rounds of {} s in turns\n", self.title, http.rounds(), self.load.seconds));
         for figure in self.figures {
             report.say(&format!("{}.\n\n{}", figure.what(), by_round(*figure, &all)));
         }

@@ -74,7 +74,7 @@ pub(super) fn measure(http: &Http<'_>, report: &mut Report) -> Result<(), Failur
             ours = Some(each);
         }
     }
-    report.say(&format!("## Connections that are kept alive and idle, each after one request\n\n{table}"));
+    report.say(&format!("### Connections that are kept alive and idle, each after one request\n\n{table}"));
     if let Some(seen) = ours {
         let what = "memory for an idle kept-alive connection (PSS)".to_owned();
         report.judge(Bar { what, bound: Bound::AtMost(BYTES_MAX), seen, unit: "bytes" });
