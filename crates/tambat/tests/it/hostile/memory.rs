@@ -1,0 +1,89 @@
+//! What hostile clients leave in the router's memory: nothing.
+
+use crate::support::until;
+
+use super::recorder::{Recorder, Then};
+use super::stage::{HOST, Setting, Stage};
+use super::vectors;
+
+/// So many times everything is sent before the baseline is taken: buffers that are kept have their size by then.
+const ROUNDS_BEFORE: usize = 3;
+
+/// And after it: a hundred bytes a connection would be seen.
+const ROUNDS_AFTER: usize = 6;
+
+/// What is promised.
+const GROWTH_PERCENT_MAX: u64 = 5;
+
+/// What a process holds of the machine's memory by itself, in KiB (`proc_pid_smaps(5)`).
+pub(super) fn resident_kib(pid: i32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
+    line.trim().trim_end_matches(" kB").trim().parse().unwrap()
+}
+
+/// Sends everything of groups A and B, and requests that are broken off on either side.
+fn round(stage: &Stage) {
+    for (case, vectors) in vectors::all() {
+        for vector in vectors {
+            let mark = stage.mark();
+            let bytes = vector.marked(&mark);
+            let mut client = stage.client();
+            client.send_beside(bytes);
+            let answer = client.try_answer(false);
+            assert!(answer.is_ok(), "{case} {}: {answer:?}", vector.name);
+        }
+    }
+    for path in ["/junk", "/cut", "/reset", "/silent-close", "/upgrade"] {
+        for _ in 0..10 {
+            let upgrade = if path == "/upgrade" { "Connection: upgrade\r\nUpgrade: websocket\r\n" } else { "" };
+            let mut client = stage.send(&format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{upgrade}\r\n"));
+            let _ = client.try_answer(false);
+        }
+    }
+    for _ in 0..20 {
+        drop(stage.send(&format!("POST /left HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 100000\r\n\r\nhello")));
+        drop(stage.send("GET /left HTTP/1.1\r\nHo"));
+        drop(stage.client());
+    }
+    stage.good();
+}
+
+/// An app that keeps every promise but those of these paths.
+fn unreliable() -> Recorder {
+    Recorder::playing(|visit, request| match request.path.as_str() {
+        "/junk" => {
+            visit.send("HELLO\r\n\r\n");
+            Then::Close
+        }
+        "/cut" => {
+            visit.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello");
+            Then::Close
+        }
+        "/reset" => Then::Reset,
+        "/silent-close" => Then::Close,
+        "/upgrade" => {
+            visit.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhello");
+            Then::Close
+        }
+        _ => visit.echo(request),
+    })
+}
+
+#[test]
+fn memory_is_back_at_its_baseline_after_everything() {
+    let stage = Stage::of(unreliable(), &Setting::default());
+    for _ in 0..ROUNDS_BEFORE {
+        round(&stage);
+    }
+    let baseline = resident_kib(stage.router.pid());
+    for _ in 0..ROUNDS_AFTER {
+        round(&stage);
+    }
+    let most = baseline + baseline * GROWTH_PERCENT_MAX / 100;
+    // Connections that linger are let go within a second.
+    until(&format!("no more than {most} KiB, which is 5 % more than before"), || {
+        (resident_kib(stage.router.pid()) <= most).then_some(())
+    });
+    assert_eq!(stage.app.log().junk, Vec::<String>::new());
+}
