@@ -71,3 +71,91 @@ fn said_of_requests(process: &ProcessDraft) -> Vec<(&'static str, &'static str)>
     ];
     said.into_iter().filter(|(.., said)| *said).map(|(key, entry, _)| (key, entry)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Protocol::{Http, None as Nothing, Redis, Tcp};
+    use crate::draft::{HttpDraft, SiteDraft};
+    use crate::sample::{plan, problems, process, with_ports};
+    use crate::{Balance, HealthRules, Sticky};
+
+    /// All that can be said of requests.
+    fn everything() -> HttpDraft {
+        let some = NonZeroU32::new(7);
+        let second = Some(Duration::from_secs(1));
+        HttpDraft {
+            first_byte: second,
+            response_idle: second,
+            wait: second,
+            body_bytes_max: Some(1),
+            headers: vec![("X-A".parse().unwrap(), "b".parse().unwrap())],
+            sticky: Some(crate::CookieName::tambat()),
+            balance: Some(Balance::LeastInFlight),
+            in_flight_max: some,
+            queue_max: some,
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_requests_reaches_the_rules() {
+        let plan =
+            plan(vec![ProcessDraft { http: everything(), ..process("web", None, &[]) }, process("b", None, &[])]);
+        let rules = &plan.processes()[0].http;
+        let second = Some(Duration::from_secs(1));
+        assert_eq!((rules.first_byte, rules.response_idle, rules.wait), (second, second, second));
+        assert_eq!((rules.body_bytes_max, rules.balance), (Some(1), Balance::LeastInFlight));
+        assert_eq!(rules.headers, [("X-A".to_owned(), "b".to_owned())]);
+        assert_eq!(rules.sticky, Some(Sticky { cookie: "tambat".to_owned() }));
+        assert_eq!((rules.in_flight_max, rules.queue_max), (NonZeroU32::new(7), NonZeroU32::new(7)));
+        let unsaid = &plan.processes()[1].http;
+        assert!(unsaid.waits_when_refused && rules.waits_when_refused, "they are instances of ours");
+        assert_eq!((unsaid.first_byte, unsaid.response_idle, unsaid.wait), (None, None, None));
+    }
+
+    #[test]
+    fn who_gets_no_requests_has_no_rules_for_them() {
+        let said = problems(vec![ProcessDraft { http: everything(), ..process("cache", Some(Redis), &[]) }]);
+        let entries = [
+            "first_byte",
+            "response_idle",
+            "wait",
+            "max_body",
+            "headers",
+            "sticky",
+            "balance",
+            "max_in_flight",
+            "queue",
+        ];
+        assert_eq!(said, entries.map(|entry| format!("`cache` does not speak http, so `{entry}` says nothing")));
+        let admin = with_ports("chat", &[("c2s", Tcp, None), ("admin", Http, None)]);
+        assert_eq!(problems(vec![ProcessDraft { http: everything(), ..admin }]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn only_what_can_answer_is_asked_how_it_is() {
+        let asked = |protocol, path: Option<&str>| {
+            let health = HealthRules { path: path.map(str::to_owned), ..HealthRules::default() };
+            problems(vec![ProcessDraft { health: Some(health), ..process("x", Some(protocol), &[]) }])
+        };
+        assert_eq!(asked(Http, Some("/healthz")), Vec::<String>::new());
+        assert_eq!(asked(Redis, None), Vec::<String>::new());
+        let no_path = "`x` does not speak http on its PORT, so `health` has no path to ask";
+        assert_eq!(asked(Redis, Some("/healthz")), [no_path]);
+        assert_eq!(asked(Nothing, None), ["`x` has no port, so nobody can ask it how it is"]);
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_hosts() {
+        let hosts = |count: usize| (0..count).map(|n| format!("h{n}.example").parse().unwrap()).collect();
+        let web = |count| {
+            let site = SiteDraft { hosts: hosts(count), ..SiteDraft::default() };
+            problems(vec![ProcessDraft { site, ..process("web", None, &[]) }])
+        };
+        assert_eq!(web(HOSTS_MAX), Vec::<String>::new());
+        assert_eq!(web(HOSTS_MAX + 1), ["`hosts` of `web` has 1001 entries; there is room for 1000"]);
+    }
+}

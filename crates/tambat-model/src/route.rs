@@ -270,7 +270,7 @@ fn is_coming(phase: &Phase, role: Role) -> bool {
 mod tests {
     use super::*;
     use crate::sample::{name, plan, port, process, with_ports};
-    use crate::{Endpoint, InstanceName, PortName};
+    use crate::{Endpoint, InstanceName, PortName, ProcessDraft, SiteDraft};
 
     fn instance(process: &str, number: u16, phase: Phase) -> InstanceView {
         let name = InstanceName { process: name(process), number: number.try_into().unwrap() };
@@ -399,6 +399,36 @@ mod tests {
             admission_of(&chat, Gate::Open, up(other)),
             "refuse: chat.1 has not bound its port c2s / make it listen on the number in the variable PORT_C2S"
         );
+    }
+
+    #[test]
+    fn every_name_and_path_leads_to_the_route_of_its_port() {
+        let api = ProcessDraft {
+            site: SiteDraft {
+                hosts: vec!["*.shop.example".parse().unwrap()],
+                path: Some("/api".parse().unwrap()),
+                strip_path: Some(true),
+            },
+            ..process("api", Some(Protocol::Http), &[])
+        };
+        let plan = plan(vec![process("web", None, &[]), api, process("cache", Some(Protocol::Redis), &[])]);
+        let mut wiring = Wiring::default();
+        for (process, number) in plan.processes().iter().zip(5000..) {
+            wiring.service_ports.insert(PortKey { process: process.name.clone(), port: None }, port(number));
+        }
+        let table = route_table(&plan, &wiring, &World::default(), &Ledger::default());
+        let find = |host, path| {
+            let site = table.hosts().find(host, path)?;
+            Some((site.route.name.clone(), site.strip))
+        };
+        let web = Some(("web".to_owned(), false));
+        let api = Some(("api".to_owned(), true));
+        assert_eq!((find("shop.localhost", "/"), find("web.shop.localhost", "/apis")), (web.clone(), web));
+        assert_eq!((find("shop.localhost", "/api/x"), find("api.shop.localhost", "/api")), (api.clone(), api.clone()));
+        assert_eq!((find("eu.shop.example", "/api"), find("eu.shop.example", "/")), (api, None));
+        assert_eq!((find("api.shop.localhost", "/"), find("cache.shop.localhost", "/")), (None, None));
+        let of_host = &table.hosts().find("shop.localhost", "/").unwrap().route;
+        assert!(Arc::ptr_eq(of_host, table.get(port(5000)).unwrap()), "one route, whichever way it is found");
     }
 
     #[test]

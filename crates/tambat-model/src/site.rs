@@ -289,3 +289,211 @@ fn both(later: &PortKey, earlier: &PortKey) -> String {
 fn shown(path: &PathPrefix) -> &str {
     if path.is_root() { "" } else { path.as_str() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Protocol::{Http, Redis, Tcp};
+    use crate::sample::{draft, name, plan, problems, process, with_ports};
+    use crate::{Plan, Problem};
+
+    fn sited(process: ProcessDraft, hosts: &[&str], path: Option<&str>) -> ProcessDraft {
+        ProcessDraft { site: site(hosts, path), ..process }
+    }
+
+    fn site(hosts: &[&str], path: Option<&str>) -> SiteDraft {
+        SiteDraft {
+            hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
+            path: path.map(|path| path.parse().unwrap()),
+            strip_path: None,
+        }
+    }
+
+    fn http(name: &str) -> ProcessDraft {
+        process(name, Some(Http), &[])
+    }
+
+    /// Where each port that speaks HTTP is reached: `web: shop.localhost web.shop.localhost`, and where else.
+    fn reached(plan: &Plan) -> Vec<String> {
+        let ports = plan.processes().iter().flat_map(|p| p.ports.iter().map(move |port| (&p.name, port)));
+        let one = |(process, port): (&ProcessName, &crate::PortPlan)| {
+            let key = PortKey { process: process.clone(), port: port.name.clone() };
+            let site = port.site.as_ref()?;
+            let names = site.patterns().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            Some(format!("{key}: {names}{}", if site.path.is_root() { "" } else { site.path.as_str() }))
+        };
+        ports.filter_map(one).collect()
+    }
+
+    fn whole(processes: Vec<ProcessDraft>) -> Vec<Problem> {
+        Plan::new(draft(processes)).map_or_else(|problems| problems, |(_, warnings)| warnings)
+    }
+
+    #[test]
+    fn every_port_that_speaks_http_has_its_names() {
+        let plan = plan(vec![
+            http("web"),
+            http("API_v2"),
+            process("cache", Some(Redis), &[]),
+            process("worker", None, &[]),
+            with_ports("chat", &[("c2s", Tcp, None), ("Admin_x", Http, None)]),
+            with_ports("site", &[("main", Http, None), ("admin", Http, None)]),
+        ]);
+        assert_eq!(
+            reached(&plan),
+            [
+                "web: shop.localhost web.shop.localhost",
+                "API_v2: api-v2.shop.localhost",
+                "chat:Admin_x: admin-x.chat.shop.localhost",
+                "site:main: site.shop.localhost main.site.shop.localhost",
+                "site:admin: admin.site.shop.localhost",
+            ]
+        );
+    }
+
+    #[test]
+    fn without_web_nobody_is_the_app_unless_its_user_says_who() {
+        assert_eq!(reached(&plan(vec![http("api")])), ["api: api.shop.localhost"]);
+        let tcp = process("web", Some(Tcp), &[]);
+        assert_eq!(reached(&plan(vec![tcp, http("api")])), ["api: api.shop.localhost"]);
+        let front = sited(http("api"), &["shop.localhost"], None);
+        assert_eq!(reached(&plan(vec![front])), ["api: api.shop.localhost shop.localhost"]);
+    }
+
+    #[test]
+    fn a_path_holds_for_all_names_and_gives_one_at_the_apps() {
+        let api = sited(http("api"), &["shop.example.com"], Some("/api"));
+        assert_eq!(
+            reached(&plan(vec![http("web"), api.clone()])),
+            ["web: shop.localhost web.shop.localhost", "api: shop.localhost api.shop.localhost shop.example.com/api",]
+        );
+        // Those that are told apart by their hosts do without; one that has none means it.
+        let other = sited(http("other"), &["other.example.com"], Some("/api"));
+        assert_eq!(
+            reached(&plan(vec![api.clone(), other.clone()])),
+            ["api: api.shop.localhost shop.example.com/api", "other: other.shop.localhost other.example.com/api"]
+        );
+        let bare = sited(http("bare"), &[], Some("/api"));
+        assert_eq!(reached(&plan(vec![api, other, bare]))[2], "bare: shop.localhost bare.shop.localhost/api");
+    }
+
+    #[test]
+    fn hosts_of_a_process_are_its_first_ports() {
+        let mut chat = sited(with_ports("chat", &[("a", Http, None), ("b", Http, None)]), &["chat.example"], None);
+        chat.ports[1].site = site(&["admin.example"], Some("/b"));
+        assert_eq!(
+            reached(&plan(vec![chat])),
+            [
+                "chat:a: chat.shop.localhost a.chat.shop.localhost chat.example",
+                "chat:b: shop.localhost b.chat.shop.localhost admin.example/b",
+            ]
+        );
+    }
+
+    #[test]
+    fn one_host_and_path_belongs_to_one_port_and_both_are_named() {
+        let a = || sited(http("a"), &["x.example", "*"], None);
+        let found = whole(vec![a(), sited(http("b"), &["*.example", "X.example"], None)]);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].what, "`a` and `b` both answer at x.example");
+        assert_eq!(found[0].at, Place::Host(name("b"), None, "x.example".to_owned()));
+        assert_eq!(found[0].other, Some(Place::Host(name("a"), None, "x.example".to_owned())));
+        assert_eq!(problems(vec![a(), sited(http("b"), &["*"], None)]), ["`a` and `b` both answer at *"]);
+        assert_eq!(problems(vec![a(), sited(http("b"), &["x.example"], Some("/b"))]), Vec::<String>::new());
+        let twins = |path| vec![sited(http("a"), &["x.e"], Some("/p")), sited(http("b"), &["x.e"], Some(path))];
+        assert_eq!(problems(twins("/p/")), ["`a` and `b` both answer at x.e/p"]);
+        let mut ports = with_ports("chat", &[("a", Http, None), ("b", Http, None)]);
+        ports.ports.iter_mut().for_each(|port| port.site = site(&["x.e"], None));
+        assert_eq!(problems(vec![ports]), ["two ports of `chat` both answer at x.e"]);
+    }
+
+    #[test]
+    fn a_name_on_this_machine_belongs_to_its_process() {
+        assert_eq!(
+            problems(vec![http("web"), sited(http("api"), &["web.shop.localhost"], Some("/x"))]),
+            ["web.shop.localhost is the name that `web` has on this machine"]
+        );
+        assert_eq!(
+            problems(vec![sited(http("api"), &["shop.localhost"], None), http("web")]),
+            ["`web` and `api` both answer at shop.localhost"]
+        );
+        assert_eq!(
+            problems(vec![http("web"), sited(http("api"), &["shop.localhost"], Some("/x"))]),
+            Vec::<String>::new()
+        );
+        assert_eq!(problems(vec![sited(http("api"), &["api.shop.localhost"], None)]), Vec::<String>::new());
+        let twins = problems(vec![http("my_api"), http("my-api")]);
+        assert_eq!(twins[1], "`my_api` and `my-api` would both be my-api.shop.localhost");
+        let workers = vec![process("my_job", None, &[]), process("my-job", None, &[])];
+        assert_eq!(problems(workers).len(), 1, "who speaks no http has no name");
+    }
+
+    #[test]
+    fn two_paths_that_are_one_are_told() {
+        let at = |name, path| sited(http(name), &[], Some(path));
+        let found = whole(vec![http("web"), at("a", "/api"), at("b", "/api/")]);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].what, "`a` and `b` both answer at shop.localhost/api");
+        assert_eq!(found[0].at, Place::Key(name("b"), "path"));
+        assert_eq!(found[0].other, Some(Place::Key(name("a"), "path")));
+        assert_eq!(
+            problems(vec![at("web", "/api"), at("a", "/api")]),
+            ["`web` and `a` both answer at shop.localhost/api"]
+        );
+    }
+
+    #[test]
+    fn names_are_for_those_who_speak_http() {
+        let cache = process("cache", Some(Redis), &[]);
+        assert_eq!(
+            problems(vec![sited(cache, &["c.example"], Some("/c"))]),
+            [
+                "`cache` does not speak http, so `hosts` says nothing",
+                "`cache` does not speak http, so `path` says nothing",
+            ]
+        );
+        let mut chat = sited(with_ports("chat", &[("c2s", Tcp, None), ("admin", Http, None)]), &["c.example"], None);
+        chat.ports[0].site = site(&[], Some("/x"));
+        assert_eq!(
+            problems(vec![chat]),
+            [
+                "the first port of `chat` does not speak http, so `hosts` says nothing",
+                "the port `c2s` of `chat` does not speak http, so `path` says nothing",
+            ]
+        );
+        let mut twice = sited(with_ports("chat", &[("a", Http, None)]), &["c.example"], None);
+        twice.ports[0].site = site(&["d.example"], None);
+        assert_eq!(problems(vec![twice]), ["`hosts` of the first port of `chat` is given twice, here and in `ports`"]);
+    }
+
+    #[test]
+    fn without_a_path_there_is_nothing_to_strip() {
+        let strip = |path: Option<&str>| {
+            let site = SiteDraft { strip_path: Some(true), ..site(&[], path) };
+            problems(vec![ProcessDraft { site, ..http("web") }])
+        };
+        let nothing = ["`web` has no `path`, so `strip_path` has nothing to remove"];
+        assert_eq!(
+            (strip(None).as_slice(), strip(Some("/")).as_slice()),
+            (&nothing.map(String::from)[..], &nothing.map(String::from)[..])
+        );
+        assert_eq!(strip(Some("/x")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn people_are_told_urls_if_somebody_listens_there() {
+        let api = plan(vec![sited(http("api"), &["x.example"], Some("/api"))]);
+        let site = api.processes()[0].ports[0].site.as_ref().unwrap();
+        assert_eq!(site.urls(Some(7080)), ["http://shop.localhost:7080/api", "http://api.shop.localhost:7080/api"]);
+        assert_eq!(site.urls(Some(80))[1], "http://api.shop.localhost/api");
+        assert_eq!(site.urls(None), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_label_takes_what_a_name_has() {
+        for (name, label) in [("web", Some("web")), ("My_Api", Some("my-api")), ("_x-", Some("x")), ("_-", None)] {
+            assert_eq!(local_label(name).as_deref(), label);
+        }
+        assert_eq!(reached(&plan(vec![http("__")])), ["__: "]);
+    }
+}
