@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use tambat_model::{
-    AccessLogFormat, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, HttpDraft, NetworkText,
-    PathPrefix, RouterPlan, RouterTimeouts,
+    AccessLogFormat, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, HttpDraft, Network,
+    PathPrefix, RouterPlan, RouterTimeouts, Trusted,
 };
 use toml_edit::Value;
 
@@ -51,11 +51,25 @@ pub(crate) fn strings<'a>(reader: &mut Reader, at: &At<'a>) -> Vec<At<'a>> {
 pub(crate) fn hosts(reader: &mut Reader, at: &At<'_>) -> Vec<(HostPattern, Range<usize>)> {
     let mut hosts = Vec::new();
     for at in strings(reader, at) {
-        if let Some(host) = reader.parse(&at, |text| Ok(text.parse::<HostPattern>()?)) {
+        if let Some(host) = reader.parse(&at, host) {
             hosts.push((host, at.span));
         }
     }
     hosts
+}
+
+/// A URL, or a host with its port, has a host in it that was meant.
+fn host(text: &str) -> Result<HostPattern, Wrong> {
+    text.parse::<HostPattern>().map_err(|error| {
+        let wrong = Wrong::from(error);
+        let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let named = authority.split_once(':').map_or(authority, |(host, _)| host);
+        match named.parse::<HostPattern>() {
+            Ok(meant) => wrong.help(format!("did you mean \"{meant}\"?")),
+            Err(_) => wrong,
+        }
+    })
 }
 
 /// `path`.
@@ -120,12 +134,12 @@ fn router_timeouts(reader: &mut Reader, at: &At<'_>, keys: KeyTable) -> RouterTi
     }
 }
 
-fn trusted(reader: &mut Reader, at: &At<'_>) -> Vec<NetworkText> {
+fn trusted(reader: &mut Reader, at: &At<'_>) -> Trusted {
     let entries = strings(reader, at);
     if entries.len() > TRUSTED_MAX {
         reader.wrong(at.key_span.clone(), format!("at most {TRUSTED_MAX} networks can be trusted"));
     }
-    entries.iter().filter_map(|at| reader.parse(at, |text| Ok(text.parse::<NetworkText>()?))).collect()
+    entries.iter().filter_map(|at| reader.parse(at, |text| Ok(text.parse::<Network>()?))).collect()
 }
 
 /// `max_in_flight` and `queue`: at least one.
@@ -135,10 +149,14 @@ pub(crate) fn some(reader: &mut Reader, at: &At<'_>) -> Option<NonZeroU32> {
 
 /// `sticky`: `true`, `false` or the name of a cookie.
 pub(crate) fn sticky(reader: &mut Reader, at: &At<'_>) -> Option<CookieName> {
-    if let Node::Value(Value::Boolean(flag)) = at.node {
-        return flag.value().then(CookieName::tambat);
+    match at.node {
+        Node::Value(Value::Boolean(flag)) => flag.value().then(CookieName::tambat),
+        Node::Value(Value::String(_)) => reader.parse(at, |text| Ok(text.parse::<CookieName>()?)),
+        _ => {
+            reader.expected(at, None);
+            None
+        }
     }
-    reader.parse(at, |text| Ok(text.parse::<CookieName>()?))
 }
 
 /// `balance`.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
 use tambat_manifest::{LoadError, RouteFile, Text};
-use tambat_model::{AccessLogFormat, Balance, HealthRules, NetworkText};
+use tambat_model::{AccessLogFormat, Balance, HealthRules, Network};
 
 /// A file of 100,000 names is read within this, on a busy machine and without optimisation, too.
 const READ_LIMIT: Duration = Duration::from_secs(30);
@@ -79,7 +79,7 @@ fn everything_that_may_be_said() {
     assert_eq!(listen, ["127.0.0.1:0", "127.0.0.1:8080", "[::1]:8080", "0.0.0.0:80"]);
     let plan = &file.router().plan;
     assert_eq!((plan.workers.map(u16::from), plan.connections_max.map(u32::from)), (Some(3), Some(256)));
-    assert_eq!(plan.trusted.iter().map(NetworkText::as_str).collect::<Vec<_>>(), ["10.0.0.0/8", "::1"]);
+    assert_eq!(plan.trusted, ["10.0.0.0/8", "::1"].map(|text| text.parse::<Network>().unwrap()).into_iter().collect());
     assert_eq!((plan.access_log.as_deref(), plan.access_log_format), (Some("-"), AccessLogFormat::Text));
     assert_eq!(plan.timeouts.keep_alive, Some(Duration::from_secs(3)));
     assert_eq!(file.router().metrics, Some("127.0.0.1:9090".parse().unwrap()));
@@ -349,7 +349,7 @@ fn other_values() {
     let said_of = |line: &str| said(&format!("{LISTEN}[router]\n{line}\n[routes.a]\ntargets = \"127.0.0.1:1\"\n"));
     for (line, sentence) in [
         ("workers = 0", "error: expected a number from 1 to 256, found 0"),
-        ("trusted = \"10.0.0.1/8\"", "error: `10.0.0.1/8` is not an address or a network"),
+        ("trusted = \"10.0.0.1/8\"", "error: `10.0.0.1/8` is no network: bits of the address are set behind"),
         ("access_log = \"\"", "error: there is nothing in these quotes"),
         ("access_log_format = \"xml\"", "error: `access_log_format` takes one of \"json\", \"text\", not \"xml\""),
         ("metrics = \"9090\"", "error: `9090` is not an address to listen at"),

@@ -18,6 +18,7 @@ mod host;
 mod launch;
 mod mend;
 mod name;
+mod network;
 mod plan;
 mod port;
 mod problem;
@@ -45,6 +46,7 @@ pub use health::{HEALTH_DOWN_DEFAULT, HEALTH_EVERY_DEFAULT, HEALTH_UP_DEFAULT, H
 pub use host::{HOSTNAME_BYTES_MAX, HostError, HostPattern, HostTable, PathPrefix, Site, Stripped};
 pub use launch::{InstancePorts, instance_environment, public_url, url_at};
 pub use name::{AppName, InstanceName, NameError, PortName, ProcessName, VarName};
+pub use network::{Network, NetworkError, Trusted};
 pub use plan::{Plan, PortPlan, ProcessPlan, Readiness, ResourcePlan, Restart, Role, Stop, Use};
 pub use port::{INSTANCE_PORT_FIRST, INSTANCE_PORT_LAST, InstancePort, PortError, ServicePort};
 pub use problem::{Place, Problem, Severity, closest};
@@ -53,7 +55,7 @@ pub use route::{
     Admission, Balance, ForeignService, HttpRules, Ledger, Route, RouteTable, Sticky, Target, foreign_route,
     route_table,
 };
-pub use router_plan::{AccessLogFormat, NetworkError, NetworkText, RouterPlan, RouterTimeouts};
+pub use router_plan::{AccessLogFormat, RouterPlan, RouterTimeouts};
 pub use shell::shell_command;
 pub use site::{PortSite, local_label};
 pub use text::{colours_only, plain};

@@ -87,43 +87,47 @@ impl Origin<'_> {
         self.hops[..self.len].last().copied().unwrap_or(self.peer)
     }
 
-    /// All addresses from the client's to the peer's.
-    fn chain(&self) -> impl Iterator<Item = IpAddr> {
-        self.hops[..self.len].iter().rev().copied().chain([self.peer])
-    }
-
-    /// As `X-Forwarded-For` has it.
-    pub(super) fn put_list(&self, out: &mut Vec<u8>) {
-        for (nth, address) in self.chain().enumerate() {
-            if nth > 0 {
-                out.extend_from_slice(b", ");
-            }
-            put_address(out, address);
+    /// Appends the end of `X-Forwarded-For` and of what follows it up to `Forwarded` (RFC 7239 §4), its CRLF not
+    /// included. The host that is sent stands at this place of `out` already. How the client came stands with the client.
+    pub(super) fn put(&self, host: Range<usize>, out: &mut Vec<u8>) {
+        let before_peer = self.hops[..self.len].iter().rev();
+        for address in before_peer.clone() {
+            put_address(out, *address);
+            out.extend_from_slice(b", ");
         }
+        // The peer's address is there with every request, and mostly alone: it is written as text once.
+        let peer_begins = out.len();
+        put_address(out, self.peer);
+        let peer = peer_begins..out.len();
+        out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
+        out.extend_from_slice(self.scheme);
+        out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
+        let host_begins = out.len();
+        match self.host {
+            Some(host) => out.extend_from_slice(host),
+            None => out.extend_from_within(host),
+        }
+        let host = host_begins..out.len();
+        out.extend_from_slice(b"\r\nX-Forwarded-Port: ");
+        put_number(out, u64::from(self.port));
+        out.extend_from_slice(b"\r\nForwarded: ");
+        let mut how = Some(host);
+        for address in before_peer {
+            put_node(*address, out, |out| put_address(out, *address));
+            self.put_how(how.take(), out);
+            out.extend_from_slice(b", ");
+        }
+        put_node(self.peer, out, |out| out.extend_from_within(peer));
+        self.put_how(how, out);
     }
 
-    /// As `Forwarded` has it (RFC 7239 §4): how the client came stands with the client. The host stands at this place of
-    /// `out` already.
-    pub(super) fn put_forwarded(&self, host: Range<usize>, out: &mut Vec<u8>) {
-        for (nth, address) in self.chain().enumerate() {
-            if nth > 0 {
-                out.extend_from_slice(b", ");
-            }
-            if address.is_ipv4() {
-                out.extend_from_slice(b"for=");
-                put_address(out, address);
-            } else {
-                out.extend_from_slice(b"for=\"[");
-                put_address(out, address);
-                out.extend_from_slice(b"]\"");
-            }
-            if nth == 0 {
-                // A host has no character that would have to be escaped.
-                out.extend_from_slice(b";host=\"");
-                out.extend_from_within(host.clone());
-                out.extend_from_slice(b"\";proto=");
-                out.extend_from_slice(self.scheme);
-            }
+    /// A host has no character that would have to be escaped.
+    fn put_how(&self, host: Option<Range<usize>>, out: &mut Vec<u8>) {
+        if let Some(host) = host {
+            out.extend_from_slice(b";host=\"");
+            out.extend_from_within(host);
+            out.extend_from_slice(b"\";proto=");
+            out.extend_from_slice(self.scheme);
         }
     }
 
@@ -148,16 +152,35 @@ fn address(text: &[u8]) -> Option<IpAddr> {
     parsed.ok().map(|address: IpAddr| address.to_canonical())
 }
 
+/// Appends an address as the node of a `for` (RFC 7239 §6).
+fn put_node(address: IpAddr, out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
+    if address.is_ipv4() {
+        out.extend_from_slice(b"for=");
+        put(out);
+    } else {
+        out.extend_from_slice(b"for=\"[");
+        put(out);
+        out.extend_from_slice(b"]\"");
+    }
+}
+
 /// Appends an address in its usual form. IPv4 by hand: this happens with every request.
 fn put_address(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(v4) => {
-            for (nth, byte) in v4.octets().into_iter().enumerate() {
-                if nth > 0 {
-                    out.push(b'.');
+            let mut text = [b'.'; "255.255.255.255.".len()];
+            let mut len = 0;
+            for octet in v4.octets() {
+                for (least, digit) in [(100, octet / 100), (10, octet / 10 % 10), (0, octet % 10)] {
+                    if octet >= least {
+                        text[len] = b'0' + digit;
+                        len += 1;
+                    }
                 }
-                put_number(out, u64::from(byte));
+                text[len] = b'.';
+                len += 1;
             }
+            out.extend_from_slice(&text[..len - 1]);
         }
         // Writing to a Vec cannot fail.
         IpAddr::V6(v6) => drop(write!(out, "{v6}")),
@@ -233,9 +256,9 @@ fn pair_value(text: &[u8]) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::trust::{Network, Trusted};
     use super::super::{FieldSlots, Head, Limits, request_head};
     use super::*;
+    use tambat_model::{Network, Trusted};
 
     /// The client, `X-Forwarded-For` and `Forwarded` of a request with these fields from 10.0.0.1.
     fn told(fields: &str, trusts_peer: bool) -> (String, String, String) {
@@ -249,12 +272,21 @@ mod tests {
             panic!("{bytes}");
         };
         let origin = head.origin(&hop);
-        let (mut list, mut forwarded) = (vec![], origin.host.unwrap_or(b"a.b").to_vec());
-        origin.put_list(&mut list);
-        let host_bytes = forwarded.len();
-        origin.put_forwarded(0..host_bytes, &mut forwarded);
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (head.client(&hop).to_string(), text(list), text(forwarded.split_off(host_bytes)))
+        let mut out = b"a.b".to_vec();
+        origin.put(0..3, &mut out);
+        let out = String::from_utf8(out).unwrap();
+        let (list, rest) = out["a.b".len()..].split_once("\r\n").unwrap();
+        let (_, forwarded) = rest.split_once("\r\nForwarded: ").unwrap();
+        (head.client(&hop).to_string(), list.to_owned(), forwarded.to_owned())
+    }
+
+    #[test]
+    fn addresses_are_written_as_they_are_read() {
+        for text in ["0.0.0.0", "1.20.99.100", "255.255.255.255", "10.9.200.101", "2001:db8::1", "::1"] {
+            let mut out = vec![];
+            put_address(&mut out, text.parse().unwrap());
+            assert_eq!(out, text.as_bytes());
+        }
     }
 
     #[test]
