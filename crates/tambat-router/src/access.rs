@@ -10,7 +10,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
@@ -27,17 +26,23 @@ const FLUSH_AFTER_MS: u64 = 250;
 /// So many buffers wait for the writer: 2 MiB.
 const BUFFERS_MAX: usize = 64;
 
-/// The access log of a router: what workers hand their lines to.
+/// The access log of a router: what workers hand their lines to. Its writing thread ends when the last copy of this is
+/// gone.
 #[derive(Debug, Clone)]
 pub struct AccessLog {
     format: AccessFormat,
-    buffers: SyncSender<Vec<u8>>,
+    writer: SyncSender<Order>,
     lost: Arc<AtomicU64>,
 }
 
-/// The thread that writes an access log. Ends when the last [`AccessLog`] is gone and all lines are written.
+/// What the writer is told.
 #[derive(Debug)]
-pub struct AccessWriter(JoinHandle<()>);
+enum Order {
+    /// Write these lines.
+    Write(Vec<u8>),
+    /// Say when everything before this is written.
+    Sync(SyncSender<()>),
+}
 
 impl AccessLog {
     /// A log that is written to `sink` by a thread of its own. An error of the sink (a full disk) loses the lines at
@@ -50,14 +55,23 @@ impl AccessLog {
         format: AccessFormat,
         sink: impl Write + Send + 'static,
         trouble: impl FnMut(String) + Send + 'static,
-    ) -> io::Result<(Self, AccessWriter)> {
-        let (buffers, inbox) = sync_channel(BUFFERS_MAX);
+    ) -> io::Result<Self> {
+        let (writer, inbox) = sync_channel(BUFFERS_MAX);
         let lost = Arc::new(AtomicU64::new(0));
-        let log = Self { format, buffers, lost: Arc::clone(&lost) };
-        let thread = std::thread::Builder::new()
+        let log = Self { format, writer, lost: Arc::clone(&lost) };
+        std::thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || write_all(&inbox, sink, trouble, &lost))?;
-        Ok((log, AccessWriter(thread)))
+        Ok(log)
+    }
+
+    /// Waits until everything that workers have handed over is written, or `limit` has passed.
+    pub fn sync(&self, limit: Duration) {
+        let (done, is_done) = sync_channel(1);
+        // A writer that has so much to do that it takes no order is not waited for.
+        if self.writer.try_send(Order::Sync(done)).is_ok() {
+            let _ = is_done.recv_timeout(limit);
+        }
     }
 
     /// How many lines have been thrown away because the sink was too slow or failed.
@@ -66,22 +80,17 @@ impl AccessLog {
     }
 }
 
-impl AccessWriter {
-    /// Waits until all lines are written: every router with this log must have ended.
-    pub fn finish(self) {
-        // One that panicked has ended, too.
-        let _ = self.0.join();
-    }
-}
-
-fn write_all(
-    inbox: &Receiver<Vec<u8>>,
-    mut sink: impl Write,
-    mut trouble: impl FnMut(String),
-    lost: &AtomicU64,
-) {
+fn write_all(inbox: &Receiver<Order>, mut sink: impl Write, mut trouble: impl FnMut(String), lost: &AtomicU64) {
     let mut in_trouble = false;
-    for buffer in inbox {
+    for order in inbox {
+        let buffer = match order {
+            Order::Write(buffer) => buffer,
+            Order::Sync(done) => {
+                // Who asked may have given up.
+                let _ = done.try_send(());
+                continue;
+            }
+        };
         match sink.write_all(&buffer).and_then(|()| sink.flush()) {
             Ok(()) if in_trouble => {
                 in_trouble = false;
@@ -150,8 +159,9 @@ impl AccessBuffer {
         if lines.is_empty() {
             return;
         }
-        if let Err(TrySendError::Full(buffer) | TrySendError::Disconnected(buffer)) =
-            self.log.buffers.try_send(std::mem::take(lines))
+        let order = Order::Write(std::mem::take(lines));
+        if let Err(TrySendError::Full(order) | TrySendError::Disconnected(order)) = self.log.writer.try_send(order)
+            && let Order::Write(buffer) = order
         {
             self.log.lost.fetch_add(self::lines(&buffer), Ordering::Relaxed);
         }
@@ -213,13 +223,13 @@ mod tests {
     #[test]
     fn lines_arrive_whole_and_in_order() {
         let sink = Sink::default();
-        let (log, writer) = AccessLog::start(AccessFormat::Text, sink.clone(), |said| panic!("{said}")).unwrap();
-        let buffer = AccessBuffer::new(log);
+        let log = AccessLog::start(AccessFormat::Text, sink.clone(), |said| panic!("{said}")).unwrap();
+        let buffer = AccessBuffer::new(log.clone());
         for number in 0..2_000 {
             buffer.record(&record(format!("/{number}").as_bytes()));
         }
         drop(buffer);
-        writer.finish();
+        log.sync(Duration::from_secs(10));
         let written = String::from_utf8(std::mem::take(&mut sink.0.lock().unwrap().0)).unwrap();
         assert_eq!(written.lines().count(), 2_000);
         assert!(written.lines().enumerate().all(|(number, line)| line.contains(&format!("a.example/{number} 200"))));
@@ -230,7 +240,7 @@ mod tests {
         let sink = Sink::default();
         let said = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&said);
-        let (log, writer) =
+        let log =
             AccessLog::start(AccessFormat::Text, sink.clone(), move |line| heard.lock().unwrap().push(line)).unwrap();
         let buffer = AccessBuffer::new(log.clone());
         let send = |fails: bool, lost: u64| {
@@ -245,8 +255,7 @@ mod tests {
         send(true, 1);
         send(true, 2);
         send(false, 2);
-        drop((buffer, log));
-        writer.finish();
+        log.sync(Duration::from_secs(10));
         assert_eq!(
             *said.lock().unwrap(),
             [
@@ -259,7 +268,7 @@ mod tests {
     #[tokio::test]
     async fn a_lonely_line_is_written_soon() {
         let sink = Sink::default();
-        let (log, _writer) = AccessLog::start(AccessFormat::Text, sink.clone(), drop).unwrap();
+        let log = AccessLog::start(AccessFormat::Text, sink.clone(), drop).unwrap();
         let buffer = Rc::new(AccessBuffer::new(log));
         let local = tokio::task::LocalSet::new();
         local

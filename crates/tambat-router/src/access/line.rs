@@ -221,13 +221,9 @@ fn timestamp(at: SystemTime, out: &mut Vec<u8>) {
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = date(days);
     digits::<4>(year, out);
-    for (before, value) in [
-        (b'-', month),
-        (b'-', day),
-        (b'T', second / 3_600),
-        (b':', second / 60 % 60),
-        (b':', second % 60),
-    ] {
+    for (before, value) in
+        [(b'-', month), (b'-', day), (b'T', second / 3_600), (b':', second / 60 % 60), (b':', second % 60)]
+    {
         out.push(before);
         digits::<2>(value, out);
     }
