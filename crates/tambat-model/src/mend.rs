@@ -16,6 +16,10 @@ pub(crate) fn paused(process: &ProcessName) -> Told {
 /// An instance is on its way.
 pub(crate) fn coming(instance: &InstanceView, process: &ProcessPlan, port: &PortPlan) -> Told {
     let (name, of) = (&instance.name, &process.name);
+    if let Some(ill) = &instance.ill {
+        let mend = format!("`tambat logs {of}` shows what it wrote");
+        return (format!("{name} is not well: it {ill}").into(), Some(mend.into()));
+    }
     match &instance.phase {
         Phase::Backoff { cause } => {
             let mend = format!("`tambat logs {of}` shows what it wrote");

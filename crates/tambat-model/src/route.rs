@@ -166,6 +166,11 @@ impl Ledger {
         }
         Arc::clone(all.entry(name.to_owned()).or_default())
     }
+
+    /// Forgets the counters of all others. Whoever still holds them counts on, unseen.
+    pub fn keep_only(&self, is_kept: impl Fn(&str) -> bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| is_kept(name));
+    }
 }
 
 /// The routes of an app's own process ports, as things are now.
@@ -233,7 +238,7 @@ fn admission(process: &ProcessPlan, port: &PortPlan, view: &ProcessView) -> Admi
     if !targets.is_empty() {
         return Admission::Serve(targets);
     }
-    if let Some(coming) = view.instances.iter().find(|i| is_coming(&i.phase, process.role)) {
+    if let Some(coming) = view.instances.iter().find(|i| is_coming(i, process.role)) {
         return hold(Some(process.ready.within()), mend::coming(coming, process, port));
     }
     let (cause, mend) = mend::absent(process, port, view);
@@ -244,6 +249,9 @@ fn target(instance: &InstanceView, port: &PortPlan) -> Option<Target> {
     let Phase::Ready { endpoints, load, .. } = &instance.phase else {
         return None;
     };
+    if instance.ill.is_some() {
+        return None;
+    }
     let endpoint = endpoints.iter().find(|e| e.port == port.name)?;
     Some(Target {
         name: instance.name.to_string(),
@@ -253,15 +261,16 @@ fn target(instance: &InstanceView, port: &PortPlan) -> Option<Target> {
     })
 }
 
-/// A worker that runs may bind its port yet; others are waited for until they are ready or given up.
-fn is_coming(phase: &Phase, role: Role) -> bool {
-    match phase {
+/// A worker that runs may bind its port yet, and who is ill may get well; others are waited for until they are ready or
+/// given up.
+fn is_coming(instance: &InstanceView, role: Role) -> bool {
+    match &instance.phase {
         Phase::Spawning
         | Phase::Binding { .. }
         | Phase::Backoff { .. }
         | Phase::Draining { .. }
         | Phase::Stopping { .. } => true,
-        Phase::Ready { .. } => role == Role::Worker,
+        Phase::Ready { .. } => role == Role::Worker || instance.ill.is_some(),
         Phase::Failed { .. } | Phase::Ended { .. } | Phase::Stopped => false,
     }
 }
@@ -274,7 +283,7 @@ mod tests {
 
     fn instance(process: &str, number: u16, phase: Phase) -> InstanceView {
         let name = InstanceName { process: name(process), number: number.try_into().unwrap() };
-        InstanceView { name, generation: 1, restarts: 0, phase }
+        InstanceView { name, generation: 1, restarts: 0, phase, ill: None }
     }
 
     fn ready(ports: &[(Option<&str>, u16)]) -> Phase {
@@ -368,6 +377,21 @@ mod tests {
         assert_eq!(admission_of(&web, Gate::Open, coming), "hold 60s: web.2 is starting");
         let two = vec![instance("web", 1, ready(&[(None, 20_000)])), instance("web", 2, ready(&[(None, 20_001)]))];
         assert_eq!(admission_of(&web, Gate::Open, two), "web.1 127.0.0.1:20000, web.2 127.0.0.1:20001");
+    }
+
+    #[test]
+    fn who_is_ill_is_not_chosen_and_waited_for_while_nobody_else_is_there() {
+        let web = plan(vec![process("web", None, &[])]);
+        let up = |number, ill: Option<&str>| {
+            let view = instance("web", number, ready(&[(None, 20_000 + number)]));
+            InstanceView { ill: ill.map(Cause::from), ..view }
+        };
+        let ill = Some("answers 503 Service Unavailable");
+        assert_eq!(admission_of(&web, Gate::Open, vec![up(1, ill), up(2, None)]), "web.2 127.0.0.1:20002");
+        assert_eq!(
+            admission_of(&web, Gate::Open, vec![up(1, ill)]),
+            "hold 60s: web.1 is not well: it answers 503 Service Unavailable / `tambat logs web` shows what it wrote"
+        );
     }
 
     #[test]

@@ -60,6 +60,9 @@ pub struct InstanceView {
     pub restarts: u32,
     /// Where it is in its life.
     pub phase: Phase,
+    /// What its health check says against it: the end of a sentence that begins with its name. The supervisor, which
+    /// asks only until an instance is ready, leaves this to whoever goes on asking.
+    pub ill: Option<Cause>,
 }
 
 /// Where an instance is in its life. Pid and ports exist only where there are any.

@@ -42,6 +42,7 @@ impl Driver {
             generation: self.run_of(slot),
             restarts: instance.restarts(),
             phase: phase(instance.state(), self.live.get(&slot)),
+            ill: None,
         });
         ProcessView { gate: group.gate(), desired: group.desired(), instances: instances.collect() }
     }
