@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn a_line_of_json() {
         let expected = concat!(
-            r#"{"time":"2026-11-22T21:14:15.042Z","client":"127.0.0.1","method":"GET","host":"shop.example:7080","#,
+            r#"{"time":"2026-11-22T21:54:15.042Z","client":"127.0.0.1","method":"GET","host":"shop.example:7080","#,
             r#""path":"/a b\u0022\u005c\u001b[31m\u00ff?x=1","status":504,"bytes_in":120,"bytes_out":1024,"#,
             r#""ms":1234.567,"first_byte_ms":0.042,"retries":1,"ended_by":"router","request_id":"0190-abc","#,
             r#""process":"web","target":"web.1","error":"response-timeout","#,
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_line_for_people() {
-        let expected = "2026-11-22T21:14:15.042Z 127.0.0.1 GET shop.example:7080/a\\x20b\"\\\\x1b[31m\\xff?x=1 504 \
+        let expected = "2026-11-22T21:54:15.042Z 127.0.0.1 GET shop.example:7080/a\\x20b\"\\\\x1b[31m\\xff?x=1 504 \
                         1234.567ms 1024B web.1 (response-timeout, ended by the router)\n";
         assert_eq!(line(AccessFormat::Text, &record()), expected);
         let good = Record { code: None, status: 200, asked: b"/", target: None, ..record() };

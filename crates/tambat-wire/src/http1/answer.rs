@@ -360,7 +360,7 @@ mod tests {
         Date: Sun, 22 Nov 2026 20:00:00 GMT
         Connection: close
         Content-Type: application/json
-        Content-Length: 205
+        Content-Length: 188
         Cache-Control: no-store
         X-Content-Type-Options: nosniff
         Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'
