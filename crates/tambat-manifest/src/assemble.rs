@@ -156,9 +156,13 @@ impl Assembly {
 
 #[cfg(test)]
 mod tests {
+    use std::num::{NonZeroU16, NonZeroU32};
     use std::time::{Duration, Instant};
 
-    use tambat_model::{Protocol, Readiness, Restart, Role};
+    use tambat_model::{
+        AccessLogFormat, Balance, HealthRules, HttpRules, Network, Protocol, Readiness, Restart, Role, RouterPlan,
+        RouterTimeouts, Sticky,
+    };
 
     use super::*;
     use crate::Text;
@@ -197,6 +201,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of keys is as long as it has keys")]
     fn every_key_reaches_the_plan() {
         let manifest = r#"
             name = "shop"
@@ -215,18 +220,35 @@ mod tests {
             stateful = false
             owner = "any"
             expose = true
-            timeouts.idle = "15m"
+            hosts = ["shop.example.com", "*.shop.example.com"]
+            path = "/shop"
+            strip_path = true
+            timeouts = { idle = "15m", first_byte = "30s", response_idle = "55s", wait = "10s" }
+            max_body = "10MiB"
+            headers = { X-Frame-Options = "DENY", Server = "" }
+            sticky = "sid"
+            balance = "least-in-flight"
+            max_in_flight = 100
+            queue = 50
+            health = { path = "/healthz", every = "5s", within = "2s", up = 1, down = 4 }
             [processes.cache]
             command = "redis-server"
             protocol = "redis"
             [processes.chat]
             command = "chat"
-            ports = { c2s = { protocol = "tcp", port = 5222 }, admin = "http" }
+            ports = { c2s = { protocol = "tcp", port = 5222 }, admin = { protocol = "http", hosts = "admin.example.com", path = "/a", strip_path = true } }
             [processes.clock]
             command = "clock"
             uses = { MAILER = "mail" }
             [resources.mail]
             url = "smtp://mail.example.com:587"
+            [router]
+            workers = 2
+            trusted = ["10.0.0.0/8", "::1"]
+            max_connections = 256
+            access_log = "access.log"
+            access_log_format = "text"
+            timeouts = { head = "1s", body_idle = "2s", keep_alive = "3s", connect = "4s" }
         "#;
         let plan = plan(Some(manifest), None);
         assert_eq!((plan.name().as_str(), plan.build()), ("shop", Some("make")));
@@ -241,9 +263,52 @@ mod tests {
         assert_eq!(web.ready, Readiness::Path("/healthz".to_owned(), Duration::from_secs(30)));
         assert_eq!((web.stop.signal.as_str(), web.stop.grace), ("INT", Duration::from_millis(500)));
         assert_eq!((web.restart, web.idle), (Restart::Always, Some(Duration::from_mins(15))));
+        let site = web.ports[0].site.as_ref().unwrap();
+        let hosts: Vec<String> = site.hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["shop.example.com", "*.shop.example.com"]);
+        assert_eq!((site.path.as_str(), site.strip), ("/shop", true));
+        let rules = HttpRules {
+            first_byte: Some(Duration::from_secs(30)),
+            response_idle: Some(Duration::from_secs(55)),
+            wait: Some(Duration::from_secs(10)),
+            waits_when_refused: true,
+            body_bytes_max: Some(10 << 20),
+            headers: [("X-Frame-Options", "DENY"), ("Server", "")].map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec(),
+            sticky: Some(Sticky { cookie: "sid".to_owned() }),
+            balance: Balance::LeastInFlight,
+            in_flight_max: NonZeroU32::new(100),
+            queue_max: NonZeroU32::new(50),
+            hop_token: None,
+        };
+        assert_eq!(*web.http, rules);
+        let health = HealthRules {
+            path: Some("/healthz".to_owned()),
+            every: Duration::from_secs(5),
+            within: Duration::from_secs(2),
+            up: NonZeroU32::MIN,
+            down: NonZeroU32::new(4).unwrap(),
+        };
+        assert_eq!((web.health.as_ref(), cache.health.as_ref()), (Some(&health), None));
+        let admin = chat.ports[1].site.as_ref().unwrap();
+        assert_eq!(
+            (admin.hosts[0].to_string().as_str(), admin.path.as_str(), admin.strip),
+            ("admin.example.com", "/a", true)
+        );
         assert!(cache.stateful);
         assert_eq!(chat.ports[0].service.unwrap().get(), 5222);
         assert_eq!((chat.ports[1].name.as_ref().unwrap().as_str(), chat.ports[1].protocol), ("admin", Protocol::Http));
+        let seconds = |s| Some(Duration::from_secs(s));
+        let timeouts =
+            RouterTimeouts { head: seconds(1), body_idle: seconds(2), keep_alive: seconds(3), connect: seconds(4) };
+        let router = RouterPlan {
+            workers: NonZeroU16::new(2),
+            trusted: ["10.0.0.0/8", "::1"].iter().map(|n| n.parse::<Network>().unwrap()).collect(),
+            connections_max: NonZeroU32::new(256),
+            access_log: Some("access.log".to_owned()),
+            access_log_format: AccessLogFormat::Text,
+            timeouts,
+        };
+        assert_eq!(*plan.router(), router);
         assert_eq!((clock.role, clock.uses[0].var.as_str()), (Role::Worker, "MAILER"));
     }
 

@@ -297,9 +297,15 @@ impl Reader {
 
     /// A size in bytes: a number of them, or a text with a unit.
     pub(crate) fn size(&mut self, at: &At<'_>) -> Option<u64> {
-        if let Node::Value(Value::Integer(_)) = at.node {
-            return self.number(at, |number| u64::try_from(number).ok().filter(|bytes| *bytes <= SIZE_BYTES_MAX));
+        match at.node {
+            Node::Value(Value::Integer(_)) => {
+                self.number(at, |number| u64::try_from(number).ok().filter(|bytes| *bytes <= SIZE_BYTES_MAX))
+            }
+            Node::Value(Value::String(_)) => self.parse(at, |text| Ok(parse_size(text)?)),
+            _ => {
+                self.expected(at, None);
+                None
+            }
         }
-        self.parse(at, |text| Ok(parse_size(text)?))
     }
 }

@@ -240,6 +240,467 @@ fn wrong_types() {
 }
 
 #[test]
+fn names_and_paths_that_cannot_be_used() {
+    let wrong = |line: &str| manifest(&format!("[processes.web]\ncommand = \"x\"\n{line}\n"));
+    assert_snapshot!(wrong("hosts = [\"shop.example.com\", \"http://shop.example.com:8080/\"]"), @r#"
+    error: `http://shop.example.com:8080/` is not a hostname: write it without
+           scheme, port and path: shop.example.com
+     --> tambat.toml:3:30
+      |
+    3 | hosts = ["shop.example.com", "http://shop.example.com:8080/"]
+      |                              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = help: did you mean "shop.example.com"?
+    "#);
+    assert_snapshot!(wrong("hosts = \"b\u{fc}cher.example\""), @r#"
+    error: `bücher.example` is not a hostname: write it in its ASCII form, which
+           begins with xn--
+     --> tambat.toml:3:9
+      |
+    3 | hosts = "bücher.example"
+      |         ^^^^^^^^^^^^^^^^
+    "#);
+    assert_snapshot!(wrong("hosts = [\"shop.*.com\"]"), @r#"
+    error: `shop.*.com` is not a hostname: a `*` may only stand first, before a dot,
+           or alone
+     --> tambat.toml:3:10
+      |
+    3 | hosts = ["shop.*.com"]
+      |          ^^^^^^^^^^^^
+    "#);
+    assert_snapshot!(wrong("hosts = [\"shop.example\", \"Shop.example.\"]"), @r#"
+    error: shop.example is there twice
+     --> tambat.toml:3:26
+      |
+    3 | hosts = ["shop.example", "Shop.example."]
+      |                          ^^^^^^^^^^^^^^^
+      |
+      = help: keep one of the two
+    "#);
+    assert_snapshot!(wrong("hosts = 1"), @r#"
+    error: expected a string or a list of strings, found a number
+     --> tambat.toml:3:9
+      |
+    3 | hosts = 1
+      |         ^
+    "#);
+    assert_snapshot!(wrong("hosts = [1]"), @r#"
+    error: expected a string, found a number
+     --> tambat.toml:3:10
+      |
+    3 | hosts = [1]
+      |          ^
+      |
+      = help: with quotes: "1"
+    "#);
+    assert_snapshot!(wrong("path = \"api\""), @r#"
+    error: `api` is not a path prefix: it begins with `/`
+     --> tambat.toml:3:8
+      |
+    3 | path = "api"
+      |        ^^^^^
+      |
+      = help: path = "/api"
+    "#);
+    assert_snapshot!(wrong("path = \"/a/../b\""), @r#"
+    error: `/a/../b` is not a path prefix: it has no `.`, `..` or empty segments
+     --> tambat.toml:3:8
+      |
+    3 | path = "/a/../b"
+      |        ^^^^^^^^^
+    "#);
+    assert_snapshot!(wrong("strip_path = \"true\"\npath = \"/x\""), @r#"
+    error: expected true or false, found a string
+     --> tambat.toml:3:14
+      |
+    3 | strip_path = "true"
+      |              ^^^^^^
+      |
+      = help: without quotes: strip_path = true
+    "#);
+    assert_snapshot!(wrong("strip_path = true"), @r#"
+    error: `web` has no `path`, so `strip_path` has nothing to remove
+     --> tambat.toml:3:1
+      |
+    3 | strip_path = true
+      | ^^^^^^^^^^^^^^^^^
+      |
+      = help: path = "/api", or leave out `strip_path`
+    "#);
+    assert_snapshot!(wrong("ports = { a = { protocol = \"http\", host = \"x.example\" } }"), @r#"
+    error: unknown key `host` in the port `a`
+     --> tambat.toml:3:36
+      |
+    3 | ports = { a = { protocol = "http", host = "x.example" } }
+      |                                    ^^^^
+      |
+      = help: did you mean `hosts`?
+    "#);
+    assert_snapshot!(wrong("ports = { a = { protocol = \"tcp\", hosts = \"x.example\" } }"), @r#"
+    error: the port `a` of `web` does not speak http, so `hosts` says nothing
+     --> tambat.toml:3:11
+      |
+    3 | ports = { a = { protocol = "tcp", hosts = "x.example" } }
+      |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    "#);
+}
+
+#[test]
+fn names_that_two_claim() {
+    let api = |lines: &str| {
+        manifest(&format!(
+            "[processes.web]\ncommand = \"x\"\nhosts = [\"a.example\", \"b.example\"]\n\n[processes.api]\ncommand = \"y\"\n{lines}\n"
+        ))
+    };
+    assert_snapshot!(api("protocol = \"http\"\nhosts = [\"c.example\", \"b.example\"]"), @r#"
+    error: `web` and `api` both answer at b.example
+     --> tambat.toml:8:23
+      |
+    3 | hosts = ["a.example", "b.example"]
+      |                       -----------
+    ...
+    8 | hosts = ["c.example", "b.example"]
+      |                       ^^^^^^^^^^^
+      |
+      = help: give one of them another host, or a `path` of its own
+    "#);
+    assert_snapshot!(api("protocol = \"http\"\nhosts = \"web.shop.localhost\""), @r#"
+    error: web.shop.localhost is the name that `web` has on this machine
+     --> tambat.toml:8:9
+      |
+    1 | [processes.web]
+      |            ---
+    ...
+    8 | hosts = "web.shop.localhost"
+      |         ^^^^^^^^^^^^^^^^^^^^
+      |
+      = help: remove it, or choose another
+    "#);
+    assert_snapshot!(api("ports = { main = \"http\", admin = { protocol = \"http\", hosts = \"b.example\" } }"), @r#"
+    error: `web` and `api:admin` both answer at b.example
+     --> tambat.toml:7:63
+      |
+    3 | ...xample", "b.example"]
+      |             -----------
+    ...
+    7 | ...n = "http", admin = { protocol = "http", hosts = "b.example" } }
+      |                                                     ^^^^^^^^^^^
+      |
+      = help: give one of them another host, or a `path` of its own
+    "#);
+    assert_snapshot!(api("protocol = \"redis\"\nhosts = \"c.example\""), @r#"
+    error: `api` does not speak http, so `hosts` says nothing
+     --> tambat.toml:8:1
+      |
+    8 | hosts = "c.example"
+      | ^^^^^^^^^^^^^^^^^^^
+      |
+      = help: names are for protocol = "http"; each entry of `ports` has its own
+    "#);
+    let paths = "[processes.api]\ncommand = \"x\"\nprotocol = \"http\"\npath = \"/api\"\n\n[processes.v2]\ncommand = \"y\"\nprotocol = \"http\"\npath = \"/api\"\n";
+    assert_snapshot!(manifest(paths), @r#"
+    error: `api` and `v2` both answer at shop.localhost/api
+     --> tambat.toml:9:1
+      |
+    4 | path = "/api"
+      | -------------
+    ...
+    9 | path = "/api"
+      | ^^^^^^^^^^^^^
+      |
+      = help: give one of them another `path`, or `hosts` of its own
+    "#);
+    let twins = "[processes.my_api]\ncommand = \"x\"\nprotocol = \"http\"\n[processes.my-api]\ncommand = \"y\"\nprotocol = \"http\"\n";
+    assert_snapshot!(manifest(twins), @r#"
+    error: `my_api` and `my-api` would both be my-api.shop.localhost
+     --> tambat.toml:4:12
+      |
+    1 | [processes.my_api]
+      |            ------
+    ...
+    4 | [processes.my-api]
+      |            ^^^^^^
+      |
+      = help: give one of them another name
+
+    warning: `my_api` cannot stand in a hostname, which takes letters, digits and
+             inner `-`
+     --> tambat.toml:1:12
+      |
+    1 | [processes.my_api]
+      |            ^^^^^^
+      |
+      = help: there it is `my-api`; call it so, and it has one name everywhere
+    "#);
+}
+
+#[test]
+fn rules_for_requests_that_cannot_be_used() {
+    let wrong = |line: &str| manifest(&format!("[processes.web]\ncommand = \"x\"\n{line}\n"));
+    assert_snapshot!(wrong("timeouts = { first_bite = \"1s\" }"), @r#"
+    error: unknown key `first_bite` in `timeouts`
+     --> tambat.toml:3:14
+      |
+    3 | timeouts = { first_bite = "1s" }
+      |              ^^^^^^^^^^
+      |
+      = help: did you mean `first_byte`?
+    "#);
+    assert_snapshot!(wrong("timeouts = { wait = 30 }"), @r#"
+    error: expected a duration such as "30s", found a number
+     --> tambat.toml:3:21
+      |
+    3 | timeouts = { wait = 30 }
+      |                     ^^
+      |
+      = help: with its unit: wait = "30s"
+    "#);
+    assert_snapshot!(wrong("max_body = \"10M\""), @r#"
+    error: `M` is not a unit of size known here: it is B, KiB, MiB, GiB, kB, MB or
+           GB
+     --> tambat.toml:3:12
+      |
+    3 | max_body = "10M"
+      |            ^^^^^
+    "#);
+    assert_snapshot!(wrong("max_body = -1"), @r#"
+    error: expected a size such as "10MiB", found -1
+     --> tambat.toml:3:12
+      |
+    3 | max_body = -1
+      |            ^^
+    "#);
+    assert_snapshot!(wrong("max_body = true"), @r#"
+    error: expected a size such as "10MiB", found a boolean
+     --> tambat.toml:3:12
+      |
+    3 | max_body = true
+      |            ^^^^
+    "#);
+    assert_snapshot!(wrong("headers = [\"X-A: b\"]"), @r#"
+    error: expected a table, found a list
+     --> tambat.toml:3:11
+      |
+    3 | headers = ["X-A: b"]
+      |           ^^^^^^^^^^
+    "#);
+    assert_snapshot!(wrong("headers = { \"X A\" = \"b\" }"), @r#"
+    error: `X A` is not the name of a field: it takes letters, digits and
+           !#$%&'*+-.^_`|~, 128 at most
+     --> tambat.toml:3:13
+      |
+    3 | headers = { "X A" = "b" }
+      |             ^^^^^
+    "#);
+    assert_snapshot!(wrong("headers = { Content-Length = \"0\" }"), @r#"
+    error: `Content-Length` cannot be set: it says where a message ends or what
+           becomes of its connection
+     --> tambat.toml:3:13
+      |
+    3 | headers = { Content-Length = "0" }
+      |             ^^^^^^^^^^^^^^
+    "#);
+    assert_snapshot!(wrong("headers = { Via = \"me\" }"), @r#"
+    error: `Via` cannot be set: tambat writes it itself
+     --> tambat.toml:3:13
+      |
+    3 | headers = { Via = "me" }
+      |             ^^^
+    "#);
+    assert_snapshot!(wrong("headers = { X-A = \"a\\r\\nSet-Cookie: b\" }"), @r#"
+    error: the value of a field takes printable ASCII, blanks only inside, 4096 at
+           most: nothing that would end it
+     --> tambat.toml:3:19
+      |
+    3 | headers = { X-A = "a\r\nSet-Cookie: b" }
+      |                   ^^^^^^^^^^^^^^^^^^^^
+    "#);
+    assert_snapshot!(wrong("headers = { X-A = 1 }"), @r#"
+    error: expected a string, found a number
+     --> tambat.toml:3:19
+      |
+    3 | headers = { X-A = 1 }
+      |                   ^
+      |
+      = help: with quotes: X-A = "1"
+    "#);
+    assert_snapshot!(wrong("headers = { X-A = \"1\", x-a = \"2\" }"), @r#"
+    error: the field `x-a` is there twice: names of fields do not tell case
+     --> tambat.toml:3:24
+      |
+    3 | headers = { X-A = "1", x-a = "2" }
+      |                        ^^^
+      |
+      = help: keep one of the two
+    "#);
+    assert_snapshot!(wrong("sticky = \"a=b\""), @r#"
+    error: `a=b` is not the name of a cookie: it takes letters, digits and
+           !#$%&'*+-.^_`|~, 128 at most
+     --> tambat.toml:3:10
+      |
+    3 | sticky = "a=b"
+      |          ^^^^^
+    "#);
+    assert_snapshot!(wrong("sticky = 1"), @r#"
+    error: expected true, false or a string, found a number
+     --> tambat.toml:3:10
+      |
+    3 | sticky = 1
+      |          ^
+    "#);
+    assert_snapshot!(wrong("balance = \"least\""), @r#"
+    error: `balance` takes one of "round-robin", "least-in-flight", not "least"
+     --> tambat.toml:3:11
+      |
+    3 | balance = "least"
+      |           ^^^^^^^
+    "#);
+    assert_snapshot!(wrong("max_in_flight = 0"), @r#"
+    error: expected a number from 1 up, found 0
+     --> tambat.toml:3:17
+      |
+    3 | max_in_flight = 0
+      |                 ^
+    "#);
+    assert_snapshot!(wrong("queue = \"50\""), @r#"
+    error: expected a number from 1 up, found a string
+     --> tambat.toml:3:9
+      |
+    3 | queue = "50"
+      |         ^^^^
+      |
+      = help: without quotes: queue = 50
+    "#);
+    assert_snapshot!(wrong("health = \"/healthz\""), @r#"
+    error: expected a table, found a string
+     --> tambat.toml:3:10
+      |
+    3 | health = "/healthz"
+      |          ^^^^^^^^^^
+    "#);
+    assert_snapshot!(wrong("health = { path = \"healthz\", every = \"1ms\", up = 0 }"), @r#"
+    error: a path begins with `/`
+     --> tambat.toml:3:19
+      |
+    3 | health = { path = "healthz", every = "1ms", up = 0 }
+      |                   ^^^^^^^^^
+      |
+      = help: path = "/healthz"
+
+    error: `every` is at least 50 ms
+     --> tambat.toml:3:38
+      |
+    3 | health = { path = "healthz", every = "1ms", up = 0 }
+      |                                      ^^^^^
+
+    error: expected a number from 1 to 100, found 0
+     --> tambat.toml:3:50
+      |
+    3 | health = { path = "healthz", every = "1ms", up = 0 }
+      |                                                  ^
+    "#);
+    assert_snapshot!(wrong("protocol = \"tcp\"\nsticky = true\nhealth = { path = \"/x\" }"), @r#"
+    error: `web` does not speak http, so `sticky` says nothing
+     --> tambat.toml:4:1
+      |
+    4 | sticky = true
+      | ^^^^^^^^^^^^^
+      |
+      = help: leave it out, or say protocol = "http" if that is what it speaks
+
+    error: `web` does not speak http on its PORT, so `health` has no path to ask
+     --> tambat.toml:5:1
+      |
+    5 | health = { path = "/x" }
+      | ^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = help: leave it out, or say protocol = "http" if that is what it speaks
+    "#);
+}
+
+#[test]
+fn rules_for_the_router_that_cannot_be_used() {
+    let wrong = |lines: &str| manifest(&format!("[processes.web]\ncommand = \"x\"\n[router]\n{lines}\n"));
+    assert_snapshot!(wrong("worker = 2"), @r#"
+    error: unknown key `worker` in `[router]`
+     --> tambat.toml:4:1
+      |
+    4 | worker = 2
+      | ^^^^^^
+      |
+      = help: did you mean `workers`?
+    "#);
+    assert_snapshot!(wrong("workers = 0"), @r#"
+    error: expected a number from 1 to 256, found 0
+     --> tambat.toml:4:11
+      |
+    4 | workers = 0
+      |           ^
+    "#);
+    assert_snapshot!(wrong("trusted = [\"10.0.0.1/8\", \"lan\"]"), @r#"
+    error: `10.0.0.1/8` is no network: bits of the address are set behind the
+           length: 10.0.0.0/8, not 10.0.0.1/8
+     --> tambat.toml:4:12
+      |
+    4 | trusted = ["10.0.0.1/8", "lan"]
+      |            ^^^^^^^^^^^^
+
+    error: `lan` is no network: write an address, or an address and a length:
+           10.0.0.0/8, ::1
+     --> tambat.toml:4:26
+      |
+    4 | trusted = ["10.0.0.1/8", "lan"]
+      |                          ^^^^^
+    "#);
+    assert_snapshot!(wrong("max_connections = -1"), @r#"
+    error: expected a number from 1 up, found -1
+     --> tambat.toml:4:19
+      |
+    4 | max_connections = -1
+      |                   ^^
+    "#);
+    assert_snapshot!(wrong("access_log_format = \"json\""), @r#"
+    error: nothing says where requests are written down, so their format says
+           nothing
+     --> tambat.toml:4:1
+      |
+    4 | access_log_format = "json"
+      | ^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = help: access_log = "access.log"
+    "#);
+    assert_snapshot!(wrong("access_log = \"-\"\naccess_log_format = \"xml\""), @r#"
+    error: `access_log_format` takes one of "json", "text", not "xml"
+     --> tambat.toml:5:21
+      |
+    5 | access_log_format = "xml"
+      |                     ^^^^^
+    "#);
+    assert_snapshot!(wrong("timeouts = { header = \"1s\", connect = \"0s\" }"), @r#"
+    error: unknown key `header` in `timeouts` of `[router]`
+     --> tambat.toml:4:14
+      |
+    4 | timeouts = { header = "1s", connect = "0s" }
+      |              ^^^^^^
+      |
+      = help: did you mean `head`?
+
+    error: `connect` must be longer than nothing
+     --> tambat.toml:4:39
+      |
+    4 | timeouts = { header = "1s", connect = "0s" }
+      |                                       ^^^^
+    "#);
+    assert_snapshot!(manifest("router = 2\n[processes.web]\ncommand = \"x\"\n"), @r#"
+    error: expected a table, found a number
+     --> tambat.toml:1:10
+      |
+    1 | router = 2
+      |          ^
+    "#);
+}
+
+#[test]
 fn values_that_cannot_be_used() {
     let wrong = |line: &str| manifest(&format!("[processes.web]\ncommand = \"x\"\n{line}\n"));
     assert_snapshot!(wrong("port = 0"), @r#"
