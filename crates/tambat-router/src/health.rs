@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tambat_model::{Cause, HealthRules};
 
-pub use checker::{Check, Checker, QUESTIONS_MAX};
+pub use checker::{Check, Checker, HealthView, QUESTIONS_MAX};
 
 /// A target stays out for so long after a connection to it has failed, unless its answers bring it in before: as long as
 /// a restart takes, and a few requests a minute at most find out that it was none.

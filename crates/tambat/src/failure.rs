@@ -14,6 +14,9 @@ pub(crate) const CODE_USAGE: u8 = 2;
 /// It took too long, as `timeout(1)` has it.
 pub(crate) const CODE_TIMED_OUT: u8 = 124;
 
+/// Ended by the signal of this number above it, as a shell has it.
+pub(crate) const CODE_SIGNALLED: u8 = 128;
+
 /// Why a verb failed, in words for its user, and the exit code that says so to a program.
 #[derive(Debug)]
 pub(crate) struct Failure {

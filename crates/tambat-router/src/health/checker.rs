@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tambat_model::{Cause, HealthRules};
-use tambat_wire::Probe;
+use tambat_wire::{Expect, Probe};
 use tokio::task::JoinSet;
 
 use super::ask::ask;
@@ -29,7 +29,19 @@ pub struct Check {
     /// How often, and what follows from the answers.
     pub rules: HealthRules,
     /// What is asked.
-    pub probe: Probe,
+    probe: Probe,
+}
+
+impl Check {
+    /// Of one target: that it accepts a connection, or, where the rules have a path, that it answers 2xx there, asked
+    /// for as `host`.
+    pub fn new(addr: SocketAddr, generation: u32, rules: HealthRules, host: &str) -> Self {
+        let probe = match &rules.path {
+            None => Probe::Accept,
+            Some(path) => Probe::Http { path: path.clone(), host: host.to_owned(), expect: Expect::Success },
+        };
+        Self { addr, generation, rules, probe }
+    }
 }
 
 /// Asks targets how they are. Nothing moves unless [`Checker::changed`] is awaited; dropping it ends every question.
@@ -42,6 +54,27 @@ pub struct Checker {
     asking: JoinSet<(Id, Sign)>,
     next: u64,
     changed: bool,
+    view: HealthView,
+}
+
+/// What is known of all targets that are asked, for whoever wants to look. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct HealthView(Arc<Mutex<HashMap<Arc<Check>, Health>>>);
+
+impl HealthView {
+    /// What is known of a target; none: it is not asked.
+    pub fn get(&self, check: &Check) -> Option<Health> {
+        self.known().get(check).cloned()
+    }
+
+    /// What is known of all of them at this moment.
+    pub fn snapshot(&self) -> HashMap<Arc<Check>, Health> {
+        self.known().clone()
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<Arc<Check>, Health>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Never used twice.
@@ -59,7 +92,6 @@ enum Due {
 #[derive(Debug)]
 struct Watched {
     check: Arc<Check>,
-    health: Health,
     /// When the last question was due.
     asked: Instant,
 }
@@ -96,9 +128,9 @@ impl Checker {
         }
     }
 
-    /// What is known of a target; none: it is not asked.
-    pub fn health(&self, check: &Check) -> Option<&Health> {
-        self.ids.get(check).and_then(|id| self.watched.get(id)).map(|watched| &watched.health)
+    /// What is known of the targets, now and later.
+    pub fn view(&self) -> HealthView {
+        self.view.clone()
     }
 
     /// How many are asked.
@@ -139,7 +171,8 @@ impl Checker {
         self.ids.insert(Arc::clone(&check), id);
         self.by_addr.entry(check.addr).or_default().push(id);
         self.due.insert((first, id, Due::Question));
-        self.watched.insert(id, Watched { check, health: Health::default(), asked: first });
+        self.view.known().insert(Arc::clone(&check), Health::default());
+        self.watched.insert(id, Watched { check, asked: first });
     }
 
     /// What is due for it finds nobody, nor does the answer to a question that is out.
@@ -148,6 +181,7 @@ impl Checker {
             return;
         };
         self.ids.remove(&watched.check);
+        self.view.known().remove(&watched.check);
         if let Some(ids) = self.by_addr.get_mut(&watched.check.addr) {
             ids.retain(|other| *other != id);
             if ids.is_empty() {
@@ -197,14 +231,17 @@ impl Checker {
     }
 
     fn sign(&mut self, id: Id, sign: Sign) {
-        let Some(watched) = self.watched.get_mut(&id) else {
+        let Some(watched) = self.watched.get(&id) else {
             return;
         };
-        let before = std::mem::take(&mut watched.health);
-        let cause = before.cause().cloned();
-        watched.health = before.on(sign, &watched.check.rules, now());
-        self.changed |= cause.as_ref() != watched.health.cause();
-        if let Some(due) = watched.health.due() {
+        let mut known = self.view.known();
+        let Some(health) = known.get_mut(&watched.check) else {
+            return;
+        };
+        let cause = health.cause().cloned();
+        *health = std::mem::take(health).on(sign, &watched.check.rules, now());
+        self.changed |= cause.as_ref() != health.cause();
+        if let Some(due) = health.due() {
             self.due.insert((due, id, Due::Time));
         }
     }
@@ -235,16 +272,12 @@ mod tests {
     const LIMIT: Duration = Duration::from_mins(1);
 
     fn check(addr: SocketAddr, path: Option<&str>) -> Check {
-        let probe = match path {
-            Some(path) => Probe::Http {
-                path: path.to_owned(),
-                host: "shop.example".to_owned(),
-                expect: tambat_wire::Expect::Success,
-            },
-            None => Probe::Accept,
+        let rules = HealthRules {
+            path: path.map(str::to_owned),
+            every: Duration::from_millis(20),
+            ..HealthRules::default()
         };
-        let rules = HealthRules { every: Duration::from_millis(20), ..HealthRules::default() };
-        Check { addr, generation: 1, rules, probe }
+        Check::new(addr, 1, rules, "shop.example")
     }
 
     async fn listener() -> (TcpListener, SocketAddr) {
@@ -256,7 +289,7 @@ mod tests {
     /// Waits for a change after which the target is in, or out.
     async fn until(checker: &mut Checker, check: &Check, is_in: bool) {
         let change = async {
-            while checker.health(check).unwrap().is_in() != is_in {
+            while checker.view().get(check).unwrap().is_in() != is_in {
                 checker.changed().await;
             }
         };
@@ -268,13 +301,13 @@ mod tests {
         let (listener, addr) = listener().await;
         let (mut checker, check) = (Checker::new(), check(addr, None));
         checker.watch([check.clone()]);
-        assert!(checker.health(&check).unwrap().is_in());
+        assert!(checker.view().get(&check).unwrap().is_in());
         drop(listener);
         until(&mut checker, &check, false).await;
-        assert_eq!(checker.health(&check).unwrap().reason(&check.rules), "refuses connections");
+        assert_eq!(checker.view().get(&check).unwrap().reason(&check.rules), "refuses connections");
         let _listener = TcpListener::bind(addr).await.unwrap();
         until(&mut checker, &check, true).await;
-        assert_eq!(checker.health(&check).unwrap().reason(&check.rules), "answers");
+        assert_eq!(checker.view().get(&check).unwrap().reason(&check.rules), "answers");
     }
 
     #[tokio::test]
@@ -296,7 +329,7 @@ mod tests {
         };
         let look = async {
             until(&mut checker, &check, false).await;
-            let reason = checker.health(&check).unwrap().reason(&check.rules);
+            let reason = checker.view().get(&check).unwrap().reason(&check.rules);
             assert!(reason.contains("503 Busy"), "{reason}");
             until(&mut checker, &check, true).await;
         };
@@ -314,7 +347,7 @@ mod tests {
         let mut checker = Checker::new();
         checker.watch([check.clone()]);
         until(&mut checker, &check, false).await;
-        assert_eq!(checker.health(&check).unwrap().reason(&check.rules), "gave no answer within 50ms");
+        assert_eq!(checker.view().get(&check).unwrap().reason(&check.rules), "gave no answer within 50ms");
     }
 
     #[tokio::test(start_paused = true)]
@@ -330,7 +363,7 @@ mod tests {
         checker.watch([first, check.clone(), other.clone()]);
         checker.unreachable(check.addr, 1, &"refused the connection".into());
         timeout(LIMIT, checker.changed()).await.unwrap();
-        assert!(!checker.health(&check).unwrap().is_in() && checker.health(&other).unwrap().is_in());
+        assert!(!checker.view().get(&check).unwrap().is_in() && checker.view().get(&other).unwrap().is_in());
         let start = tokio::time::Instant::now();
         until(&mut checker, &check, true).await;
         let rested = start.elapsed();
@@ -346,11 +379,11 @@ mod tests {
         assert_eq!(checker.count(), 1);
         checker.unreachable(here.addr, 1, &"refused the connection".into());
         checker.watch([elsewhere.clone(), here.clone()]);
-        assert!(!checker.health(&here).unwrap().is_in() && checker.health(&elsewhere).unwrap().is_in());
+        assert!(!checker.view().get(&here).unwrap().is_in() && checker.view().get(&elsewhere).unwrap().is_in());
         checker.watch([elsewhere.clone()]);
-        assert_eq!((checker.count(), checker.health(&here)), (1, None));
+        assert_eq!((checker.count(), checker.view().get(&here)), (1, None));
         checker.watch([here.clone()]);
-        assert!(checker.health(&here).unwrap().is_in(), "it is a new one");
+        assert!(checker.view().get(&here).unwrap().is_in(), "it is a new one");
     }
 
     #[test]

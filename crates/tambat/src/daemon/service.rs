@@ -205,7 +205,8 @@ fn busy_explicit(key: &PortKey, port: ServicePort) -> Failure {
     ))
 }
 
-pub(super) fn holder(port: ServicePort) -> String {
+/// Who listens at this port, as people name it.
+pub(crate) fn holder(port: ServicePort) -> String {
     match tambat_os::holder_of(port.get()) {
         Some(Holder::Known(info)) => format!("{} (pid {})", info.name, info.pid),
         Some(Holder::Unreadable { uid }) => format!("a process of user {uid}"),

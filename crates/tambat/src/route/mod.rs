@@ -1,0 +1,309 @@
+//! What `tambat route` runs: the router alone, its routes from a file, and the health of their targets.
+//!
+//! One loop owns everything that changes: the routes of the file, what is known of their targets, and the tables that are
+//! made of both. [`Handle`] is for whoever wants to look.
+
+mod listen;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tambat_manifest::{LoadError, RouteFile};
+use tambat_model::RouteTable;
+use tambat_os::Signal;
+use tambat_router::{Checker, HealthView, Listener, ListenerKind, QUESTIONS_MAX, Router, RouterReport};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::daemon::router_settings;
+use crate::failure::{CODE_SIGNALLED, Failure};
+use crate::router_setup::{self, RouterArgs};
+use crate::output;
+
+use listen::{Bound, bind};
+use table::{Memory, Routes};
+
+pub(crate) use table::Seen;
+
+/// How long requests have to come to their end once the router has been asked to stop.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// A table is made of all routes. Where that takes long, it is not done more often than so that it takes this part of
+/// the time: the loop has other things to do.
+const TABLE_SHARE: u32 = 10;
+
+/// Tables that connections may still be using. The last who lets go of one frees it, and that takes long for a large
+/// one: rather this loop than a thread that carries requests.
+const TABLES_KEPT: usize = 4;
+
+/// So many targets that came in or went out are named at once; more are counted.
+const NAMED_MAX: usize = 20;
+
+/// A way to look at a router that runs. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Handle {
+    /// The router.
+    pub(crate) router: Arc<Router>,
+    /// The newest route table.
+    pub(crate) tables: watch::Receiver<Arc<RouteTable>>,
+    routes: watch::Receiver<Arc<Routes>>,
+    health: HealthView,
+}
+
+impl Handle {
+    /// What is known of the targets now.
+    pub(crate) fn seen(&self) -> Seen {
+        Seen::new(Arc::clone(&self.routes.borrow()), &self.health)
+    }
+}
+
+/// Runs the router with the routes of this file until it is told to stop. Paths in the file are seen from `dir`.
+pub(crate) fn run(path: &Path, dir: &Path, args: &RouterArgs) -> Result<ExitCode, Failure> {
+    let file = RouteFile::load(path)?;
+    let listeners = bind(file.listen())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
+    runtime.block_on(async {
+        let signals = Signals::install().map_err(|error| Failure::new(format!("cannot watch signals: {error}")))?;
+        serve(path, dir, args, file, listeners, signals).await
+    })
+}
+
+async fn serve(
+    path: &Path,
+    dir: &Path,
+    args: &RouterArgs,
+    file: RouteFile,
+    listeners: Vec<Bound>,
+    mut signals: Signals,
+) -> Result<ExitCode, Failure> {
+    let (reports, heard) = mpsc::unbounded_channel();
+    let (tables, table) = watch::channel(Arc::default());
+    let (addrs, sockets): (Vec<_>, Vec<_>) = listeners.into_iter().map(|bound| (bound.addr, bound.socket)).unzip();
+    let mut routing = Routing::new(path, file, tables, heard, sockets.len());
+    let questions = routing.checker.count().min(QUESTIONS_MAX);
+    let base = router_settings(0, sockets.len() + questions);
+    let plan = &routing.file.router().plan;
+    let settings = router_setup::settings(base, plan, args, dir, |line| say(&line))?;
+    let shared = Listener { kind: ListenerKind::Shared, sockets };
+    let router = Router::start(vec![shared], table.clone(), reports, settings)
+        .map_err(|error| Failure::new(format!("cannot start the router: {error}")))?;
+    let (routes, health) = (routing.routes.subscribe(), routing.checker.view());
+    let handle = Handle { router: Arc::new(router), tables: table, routes, health };
+    addrs.iter().for_each(|addr| output::print(&format!("listening {addr}")));
+    routing.run(&handle, &mut signals).await
+}
+
+/// Words to people.
+fn say(line: &str) {
+    output::say(&format!("tambat: {line}"));
+}
+
+/// The loop's own things.
+struct Routing {
+    path: PathBuf,
+    /// As it was read last; its routes are in `routes`.
+    file: RouteFile,
+    routes: watch::Sender<Arc<Routes>>,
+    memory: Memory,
+    checker: Checker,
+    tables: watch::Sender<Arc<RouteTable>>,
+    /// Tables that somebody may still use.
+    old: Vec<Arc<RouteTable>>,
+    /// No table is made before.
+    next_table: Instant,
+    /// The newest table does not have all that is known.
+    stale: bool,
+    reports: mpsc::UnboundedReceiver<RouterReport>,
+    /// How many sockets accept.
+    sockets: usize,
+}
+
+impl Routing {
+    fn new(
+        path: &Path,
+        mut file: RouteFile,
+        tables: watch::Sender<Arc<RouteTable>>,
+        reports: mpsc::UnboundedReceiver<RouterReport>,
+        sockets: usize,
+    ) -> Self {
+        let mut memory = Memory::default();
+        let (routes, _) = watch::channel(Arc::new(memory.routes(file.take_routes())));
+        let mut routing = Self {
+            path: path.to_owned(),
+            file,
+            routes,
+            memory,
+            checker: Checker::new(),
+            tables,
+            old: Vec::new(),
+            next_table: Instant::now(),
+            stale: false,
+            reports,
+            sockets,
+        };
+        routing.checker.watch(routing.routes.borrow().checks());
+        routing.publish();
+        routing
+    }
+
+    /// Until the router is told to stop and has done so.
+    async fn run(&mut self, handle: &Handle, signals: &mut Signals) -> Result<ExitCode, Failure> {
+        let router = &handle.router;
+        let asked = loop {
+            tokio::select! {
+                incoming = signals.next() => match incoming {
+                    Incoming::Reload => self.reload(),
+                    Incoming::Stop(signal) => break signal,
+                },
+                failure = self.look_after() => return Err(failure),
+            }
+        };
+        let open = router.open();
+        if open > 0 {
+            let (name, limit) = (asked.name(), DRAIN_LIMIT.as_secs());
+            say(&format!("SIG{name}: finishing what is on its way ({limit} s at most; once more ends it at once)"));
+        }
+        tokio::select! {
+            () = router.drain(DRAIN_LIMIT) => {}
+            again = signals.next_stop() => {
+                say(&format!("SIG{} again: {} connections are cut off", again.name(), router.open()));
+                return Ok(ExitCode::from(CODE_SIGNALLED + u8::try_from(again.number()).unwrap_or_default()));
+            }
+            failure = self.look_after() => return Err(failure),
+        }
+        match router.open() {
+            0 => {}
+            left => say(&format!("{left} connections are cut off after {} s", DRAIN_LIMIT.as_secs())),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Takes in what happens, for ever; comes back only when nothing accepts any more. Cancel safe.
+    async fn look_after(&mut self) -> Failure {
+        loop {
+            if self.sockets == 0 {
+                return Failure::new("nothing accepts connections any more");
+            }
+            let next = self.next_table;
+            tokio::select! {
+                Some(report) = self.reports.recv() => self.heard(report),
+                () = self.checker.changed() => self.stale = true,
+                () = tokio::time::sleep_until(next.into()), if self.stale => self.publish(),
+            }
+        }
+    }
+
+    fn heard(&mut self, report: RouterReport) {
+        match report {
+            RouterReport::Refused { addr, generation, .. } => {
+                self.checker.unreachable(addr, generation, &"refuses connections".into());
+            }
+            RouterReport::Unreachable { addr, generation, cause, .. } => {
+                self.checker.unreachable(addr, generation, &format!("cannot be reached: {cause}").into());
+            }
+            RouterReport::Waiting { .. } => {}
+            RouterReport::AcceptPaused { addr, cause } => say(&format!(
+                "cannot take more connections at {addr} for now: {cause}; those there are go on (is ulimit -n reached?)"
+            )),
+            RouterReport::ListenerLost { addr, cause } => {
+                self.sockets = self.sockets.saturating_sub(1);
+                say(&format!("{addr} is lost: {cause}; start tambat route again to have it back"));
+            }
+        }
+    }
+
+    fn seen(&self) -> Seen {
+        Seen::new(Arc::clone(&self.routes.borrow()), &self.checker.view())
+    }
+
+    /// Makes a table of what is known now.
+    fn publish(&mut self) {
+        let start = Instant::now();
+        let seen = self.seen();
+        self.memory.news(&seen, NAMED_MAX).iter().for_each(|line| say(line));
+        self.old.retain(|table| Arc::strong_count(table) > 1);
+        self.old.drain(..self.old.len().saturating_sub(TABLES_KEPT));
+        self.old.push(self.tables.send_replace(Arc::new(seen.table())));
+        self.stale = false;
+        self.next_table = Instant::now() + start.elapsed() * (TABLE_SHARE - 1);
+    }
+
+    /// Reads the file again. What is wrong with it is said, and the old routes stay.
+    fn reload(&mut self) {
+        let shown = self.path.display().to_string();
+        match RouteFile::load(&self.path) {
+            Ok(mut file) => {
+                let routes = file.take_routes();
+                let note = if file.differs_in_routes_alone(&self.file) {
+                    ""
+                } else {
+                    "; `listen` and `[router]` are read at the start only: start tambat route again for those"
+                };
+                if self.routes.borrow().are_of(&routes) {
+                    return say(&format!("SIGHUP: {shown} has the same routes as before{note}"));
+                }
+                let routes = Arc::new(self.memory.routes(routes));
+                self.checker.watch(routes.checks());
+                self.routes.send_replace(Arc::clone(&routes));
+                self.publish();
+                say(&format!("SIGHUP: {shown} read again: {}{note}", routes.in_words()));
+            }
+            Err(error) => {
+                if let LoadError::Invalid(all) = &error {
+                    let color = output::color_on_stderr();
+                    all.iter().for_each(|diagnostic| output::say(&diagnostic.render(color)));
+                    say(&format!("SIGHUP: {shown} is wrong: the old routes stay"));
+                } else {
+                    say(&format!("SIGHUP: {error}: the old routes stay"));
+                }
+            }
+        }
+    }
+}
+
+/// A signal that arrived.
+enum Incoming {
+    Stop(Signal),
+    Reload,
+}
+
+/// INT and TERM stop, HUP reads the file again.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Cancel safe.
+    async fn next(&mut self) -> Incoming {
+        tokio::select! {
+            _ = self.interrupt.recv() => Incoming::Stop(Signal::INT),
+            _ = self.terminate.recv() => Incoming::Stop(Signal::TERM),
+            _ = self.hang_up.recv() => Incoming::Reload,
+        }
+    }
+
+    /// Cancel safe.
+    async fn next_stop(&mut self) -> Signal {
+        loop {
+            if let Incoming::Stop(signal) = self.next().await {
+                return signal;
+            }
+        }
+    }
+}

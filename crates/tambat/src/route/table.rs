@@ -1,0 +1,220 @@
+//! From the routes of a file and what is known of their targets to the route table. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tambat_manifest::FileRoute;
+use tambat_model::{Admission, Cause, Ledger, Load, Protocol, Route, RouteTable, Site, Target, Traffic};
+use tambat_router::{Check, Health, HealthView, TargetHealth};
+
+/// Targets are somebody else's: they have one generation.
+const GENERATION: u32 = 1;
+
+/// So many targets that are out are named in a cause; more are counted.
+const CAUSES_MAX: usize = 3;
+
+/// What outlives a file: counters, and what is in flight at which target.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    ledger: Ledger,
+    targets: HashMap<String, Arc<Target>>,
+    /// Of each check: was it in when that was said last?
+    said: HashMap<Arc<Check>, bool>,
+}
+
+/// The routes of a file, with what outlives it.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    all: Vec<Known>,
+    by_name: HashMap<String, usize>,
+    /// Each check once, and the targets it is about.
+    checks: HashMap<Arc<Check>, Asked>,
+}
+
+/// A route, its counters and its targets.
+#[derive(Debug)]
+struct Known {
+    route: FileRoute,
+    traffic: Arc<Traffic>,
+    targets: Vec<(Arc<Target>, Arc<Check>)>,
+}
+
+/// What a check is about.
+#[derive(Debug)]
+struct Asked {
+    /// The first target.
+    name: String,
+    /// How many there are.
+    targets: usize,
+}
+
+/// The routes, and what is known of their targets, at one moment.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    routes: Arc<Routes>,
+    health: HashMap<Arc<Check>, Health>,
+}
+
+impl Memory {
+    /// The routes of a file as they are read; what was there before keeps its counters and what it has in flight.
+    pub(crate) fn routes(&mut self, routes: Vec<FileRoute>) -> Routes {
+        let mut made = Routes {
+            all: Vec::with_capacity(routes.len()),
+            by_name: routes.iter().zip(0..).map(|(route, nth)| (route.name.clone(), nth)).collect(),
+            checks: HashMap::new(),
+        };
+        let mut before = std::mem::take(&mut self.targets);
+        for route in routes {
+            let targets: Vec<_> = route.targets.iter().map(|addr| self.target(&mut before, &route, *addr)).collect();
+            let traffic = self.ledger.of(&route.name);
+            let targets = targets.into_iter().map(|target| (Arc::clone(&target), made.check(&route, &target)));
+            let targets = targets.collect();
+            made.all.push(Known { route, traffic, targets });
+        }
+        // Whoever still has an old table looks at the newest one then.
+        before.values().for_each(|gone| gone.load.close());
+        self.ledger.keep_only(|name| made.by_name.contains_key(name));
+        self.said.retain(|check, _| made.checks.contains_key(check));
+        made
+    }
+
+    fn target(
+        &mut self,
+        before: &mut HashMap<String, Arc<Target>>,
+        route: &FileRoute,
+        addr: SocketAddr,
+    ) -> Arc<Target> {
+        let name = format!("{}/{addr}", route.name);
+        let fresh = || Target { name: name.clone(), generation: GENERATION, addr, load: Arc::<Load>::default() };
+        let target = before.remove(&name).unwrap_or_else(|| Arc::new(fresh()));
+        self.targets.insert(name, Arc::clone(&target));
+        target
+    }
+
+    /// What is to be said of targets that came in or went out since the last time: at most so many of them by name.
+    pub(crate) fn news(&mut self, seen: &Seen, named_max: usize) -> Vec<String> {
+        let mut news = BTreeMap::new();
+        for (check, health) in &seen.health {
+            let before = self.said.insert(Arc::clone(check), health.is_in()).unwrap_or(true);
+            if let Some(asked) = seen.routes.checks.get(check).filter(|_| before != health.is_in()) {
+                let others = if asked.targets > 1 { format!(" (and {} like it)", asked.targets - 1) } else { String::new() };
+                let line = match health.cause() {
+                    None => format!("{}{others} is in again", asked.name),
+                    Some(cause) => format!("{}{others} is out: it {cause}", asked.name),
+                };
+                news.insert(asked.name.clone(), line);
+            }
+        }
+        let more = news.len().saturating_sub(named_max);
+        let mut lines: Vec<String> = news.into_values().take(named_max).collect();
+        if more > 0 {
+            lines.push(format!("{more} more targets came in or went out"));
+        }
+        lines
+    }
+}
+
+impl Routes {
+    /// What is to be asked.
+    pub(crate) fn checks(&self) -> impl Iterator<Item = Check> {
+        self.checks.keys().map(|check| Check::clone(check))
+    }
+
+    /// Are these the same routes, in the same order?
+    pub(crate) fn are_of(&self, routes: &[FileRoute]) -> bool {
+        self.all.iter().map(|known| &known.route).eq(routes)
+    }
+
+    /// `3 routes, 5 targets`.
+    pub(crate) fn in_words(&self) -> String {
+        let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let targets = self.all.iter().map(|known| known.targets.len()).sum();
+        format!("{}, {}", count(self.all.len(), "route"), count(targets, "target"))
+    }
+
+    fn check(&mut self, route: &FileRoute, target: &Target) -> Arc<Check> {
+        let host = route.health_host().map_or_else(|| target.addr.to_string(), str::to_owned);
+        let check = Check::new(target.addr, GENERATION, route.health.clone(), &host);
+        if let Some((known, _)) = self.checks.get_key_value(&check) {
+            let known = Arc::clone(known);
+            self.checks.entry(Arc::clone(&known)).and_modify(|asked| asked.targets += 1);
+            return known;
+        }
+        let check = Arc::new(check);
+        self.checks.insert(Arc::clone(&check), Asked { name: target.name.clone(), targets: 1 });
+        check
+    }
+}
+
+impl Seen {
+    /// What is known at this moment.
+    pub(crate) fn new(routes: Arc<Routes>, health: &HealthView) -> Self {
+        Self { routes, health: health.snapshot() }
+    }
+
+    /// The targets of a route, and why each is in or out; empty: there is no such route.
+    pub(crate) fn targets(&self, route: &str) -> Vec<TargetHealth> {
+        let known = self.routes.by_name.get(route).map(|nth| &self.routes.all[*nth]);
+        let of = |(target, check): &(Arc<Target>, Arc<Check>)| TargetHealth {
+            name: target.name.clone(),
+            addr: target.addr,
+            is_in: self.is_in(check),
+            reason: self.health.get(check).map(|health| health.reason(&check.rules)).unwrap_or_default(),
+        };
+        known.map(|known| known.targets.iter().map(of).collect()).unwrap_or_default()
+    }
+
+    /// The route table.
+    pub(crate) fn table(&self) -> RouteTable {
+        let mut table = RouteTable::default();
+        for known in &self.routes.all {
+            let route = Arc::new(Route {
+                name: known.route.name.clone(),
+                protocol: Protocol::Http,
+                idle: Some(known.route.idle),
+                http: Arc::clone(&known.route.http),
+                admission: self.admission(known),
+                traffic: Arc::clone(&known.traffic),
+            });
+            for host in &known.route.hosts {
+                let site =
+                    Site { path: known.route.path.clone(), strip: known.route.strip, route: Arc::clone(&route) };
+                // A file in which two routes claim one name and path does not come to be.
+                drop(table.hosts_mut().insert(host.clone(), site));
+            }
+        }
+        table
+    }
+
+    /// One that nothing is known of is in.
+    fn is_in(&self, check: &Arc<Check>) -> bool {
+        self.health.get(check).is_none_or(Health::is_in)
+    }
+
+    fn admission(&self, known: &Known) -> Admission {
+        let serving = known.targets.iter().filter(|(_, check)| self.is_in(check));
+        let serving: Vec<Arc<Target>> = serving.map(|(target, _)| Arc::clone(target)).collect();
+        if !serving.is_empty() {
+            return Admission::Serve(serving);
+        }
+        let named = known.targets.iter().take(CAUSES_MAX);
+        let mut causes: Vec<String> = named
+            .filter_map(|(target, check)| {
+                let cause: &Cause = self.health.get(check)?.cause()?;
+                Some(format!("{} {cause}", target.name))
+            })
+            .collect();
+        let more = known.targets.len().saturating_sub(CAUSES_MAX);
+        if more > 0 {
+            causes.push(format!("{more} more are out"));
+        }
+        let addrs: Vec<String> = known.targets.iter().take(CAUSES_MAX).map(|(t, _)| t.addr.to_string()).collect();
+        let mend = format!(
+            "start what listens at {}, or change `targets` of [routes.{}] in the router's file",
+            addrs.join(", "),
+            known.route.name
+        );
+        Admission::Hold { limit: Some(known.route.wait), cause: causes.join("; ").into(), mend: Some(mend.into()) }
+    }
+}
