@@ -2,21 +2,28 @@
 
 mod answer;
 mod authority;
+mod body;
 mod client;
+mod exchange;
 mod facts;
 mod fields;
 mod forward;
 mod limits;
 mod request;
 mod request_id;
+mod response;
 mod scan;
 mod target;
 mod trust;
 
 pub use answer::{Answer, Catalogue, CatalogueApp, CatalogueEntry, Form, write_options};
+pub use body::{ChunkDecoder, ChunkError, Decoded, Piece, TRAILERS_BYTES_MAX, write_chunk, write_last_chunk};
+pub use exchange::{After, BodyRules, Exchange, Fault, Over, Side, Taken, Waiting};
 pub use facts::{Framing, Head, MethodKind, Refusal, RequestFacts, Version};
 pub use forward::Forward;
 pub use limits::{FIELDS_MAX, FieldSlots, Limits, head_may_be_whole};
 pub use request::{Disposition, RequestHead, request_head};
 pub use request_id::RequestId;
-pub use trust::{Hop, Network, NetworkError, Scheme, Trusted};
+pub use response::{ResponseFraming, ResponseHead, ResponseRules, response_head};
+pub use tambat_model::{Network, Trusted};
+pub use trust::{Hop, Scheme};
