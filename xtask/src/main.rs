@@ -9,6 +9,7 @@ use failure::Failure;
 mod bench;
 mod deps;
 mod failure;
+mod libraries;
 mod metadata;
 mod packages;
 mod run;
@@ -26,7 +27,7 @@ usage: cargo xtask TASK
                      the router beside nginx and HAProxy; a wrong name lists the right ones; --tambat measures that
                      program instead of building one
   bench engine       instructions that the pure HTTP engine takes for one exchange (callgrind)
-  packages           the programs that the real-program tests need, installed where that is possible
+  packages           the programs and libraries that the real-program tests need, installed where that is possible
 ";
 
 /// What was asked for.
@@ -88,7 +89,7 @@ fn perform(task: &Task) -> Result<(), Failure> {
         Task::Test(extent) => test::all(&root, *extent),
         Task::Tidy(graph) => tidy::check(&root, *graph),
         Task::Deps => deps::check(&root),
-        Task::Packages => packages::ensure(),
+        Task::Packages => packages::ensure().and_then(|()| libraries::ensure(&root)),
         Task::BenchStart => bench::start(&root),
         Task::BenchHttp(words) => bench::http(&root, &borrowed(words)),
         Task::BenchEngine => bench::engine(&root),

@@ -26,6 +26,13 @@ const NEEDS: &[Need] = &[
     },
     Need { what: "foreman", package: "ruby-foreman", present: || run::succeeds("foreman", &["version"]) },
     Need { what: "the PostgreSQL server", package: "postgresql", present: postgres },
+    Need {
+        what: "venv for /usr/bin/python3",
+        package: "python3-venv",
+        present: || run::succeeds("/usr/bin/python3", &["-c", "import ensurepip"]),
+    },
+    Need { what: "node", package: "nodejs", present: || run::succeeds("node", &["--version"]) },
+    Need { what: "npm", package: "npm", present: || run::succeeds("npm", &["--version"]) },
     Need { what: "psql", package: "postgresql-client", present: || run::succeeds("psql", &["--version"]) },
 ];
 

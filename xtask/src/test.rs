@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{deps, failure::Failure, packages, run, tidy};
+use crate::{deps, failure::Failure, libraries, packages, run, tidy};
 
 /// How much of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ struct Step {
 /// In the order of what it costs to learn that something is wrong.
 const STEPS: &[Step] = &[
     Step { heading: "tools", extent: Extent::Quick, work: tools },
-    Step { heading: "packages: what the real-program tests need", extent: Extent::Whole, work: |_| packages::ensure() },
+    Step { heading: "packages: what the real-program tests need", extent: Extent::Whole, work: real_programs },
     Step { heading: "format", extent: Extent::Quick, work: format },
     Step { heading: "tidy: the rules of ARCHITECTURE.md", extent: Extent::Quick, work: held },
     Step { heading: "deps: licences, banned crates, duplicates", extent: Extent::Quick, work: deps::check },
@@ -84,6 +84,12 @@ fn tools(root: &Path) -> Result<(), Failure> {
     }
     eprintln!("tests are run by {}", Runner::found(root).name());
     Ok(())
+}
+
+/// The libraries come after the programs that install them.
+fn real_programs(root: &Path) -> Result<(), Failure> {
+    packages::ensure()?;
+    libraries::ensure(root)
 }
 
 fn format(root: &Path) -> Result<(), Failure> {

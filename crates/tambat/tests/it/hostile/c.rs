@@ -270,7 +270,7 @@ fn c07_a_chunked_body_without_its_last_chunk() {
         match client.try_answer(false) {
             Ok(answer) => must_be_one_of(&answer, BAD, body),
             Err(broken) => {
-                assert!(broken.end != End::Open && !broken.part.ends_with("0\r\n\r\n"), "{body}: {broken:?}")
+                assert!(broken.end != End::Open && !broken.part.ends_with("0\r\n\r\n"), "{body}: {broken:?}");
             }
         }
         stage.app.until_closed(stage.app.request(&mark).connection);

@@ -8,26 +8,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
 use super::client::{Client, End, PATIENCE};
 use super::memory::resident_kib;
 use super::recorder::{Recorder, Then};
 use super::stage::{HOST, Setting, Stage, file, must_be_one_of};
-use crate::support::{Routed, pause, until};
+use crate::support::{Routed, most_files, pause, until};
 
 /// So many, where the limits allow it.
 const SLOW_CLIENTS: u64 = 10_000;
 
 /// What the rest of a test needs of its open files.
 const FILES_SPARED: u64 = 500;
-
-/// Lets this process, and with it the router it starts, open as many files as it may; how many these are.
-fn most_files() -> u64 {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
-    hard
-}
 
 /// Requests on connections of their own, one after the other, until it is told to end: how many were answered, and how
 /// many were not.

@@ -74,9 +74,9 @@ impl Sending<'_> {
             bytes.extend_from_slice(&half.as_bytes()[..half.len() - 3]);
         }
         if self.company.by_bytes {
-            client.send_by_bytes(&bytes)
+            client.send_by_bytes(&bytes);
         } else {
-            client.send_what_goes(&bytes)
+            client.send_what_goes(&bytes);
         }
         // Whoever is refused is closed; whoever is not says that it is done, and takes what it is owed.
         client.finish();

@@ -3,6 +3,7 @@
 mod app_dir;
 mod backend;
 mod facts;
+mod files;
 mod fixture;
 mod http;
 mod marks;
@@ -14,8 +15,9 @@ mod said;
 mod terminal;
 mod wait;
 
-pub(crate) use app_dir::{AppDir, Output};
+pub(crate) use app_dir::{AppDir, Output, finish};
 pub(crate) use backend::Backend;
+pub(crate) use files::most_files;
 pub(crate) use http::{Response, get, try_get};
 pub(crate) use marks::{Marked, marked};
 pub(crate) use ports::{Base, is_free};

@@ -23,6 +23,26 @@ pub(crate) fn tornado() {
     needs("/usr/bin/python3", &["-c", "import tornado"], "python3-tornado");
 }
 
+/// The Python that has the library `websockets`.
+pub(crate) fn websockets() -> PathBuf {
+    let python = repository().join("target/tools/python/bin/python");
+    let ran = Command::new(&python).args(["-c", "import websockets"]).output();
+    assert!(ran.is_ok_and(|output| output.status.success()), "{}", not_installed("websockets of Python"));
+    python
+}
+
+/// The folder in which Node.js finds the library `ws`.
+pub(crate) fn ws() -> PathBuf {
+    needs("node", &["--version"], "nodejs");
+    let modules = repository().join("target/tools/node/node_modules");
+    assert!(modules.join("ws/package.json").exists(), "{}", not_installed("ws of Node.js"));
+    modules
+}
+
+fn not_installed(what: &str) -> String {
+    format!("cannot find {what}: `cargo xtask packages` installs it, and so does `cargo xtask test`")
+}
+
 /// foreman.
 pub(crate) fn foreman() {
     needs("foreman", &["version"], "ruby-foreman");
