@@ -218,3 +218,131 @@ impl Seen {
         Admission::Hold { limit: Some(known.route.wait), cause: causes.join("; ").into(), mend: Some(mend.into()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tambat_manifest::{RouteFile, Text};
+    use tambat_router::Checker;
+
+    use super::*;
+
+    fn file(text: &str) -> Vec<FileRoute> {
+        let text = format!("listen = \"127.0.0.1:0\"\n{text}");
+        RouteFile::new(&Text::new("routes.toml", text)).unwrap().take_routes()
+    }
+
+    fn shop(targets: &str) -> Vec<FileRoute> {
+        file(&format!("[routes.shop]\nhosts = [\"shop.example\", \"*.shop.example\"]\ntargets = {targets}\n"))
+    }
+
+    /// What becomes of a request for this host: the names of the targets, or the cause of its wait.
+    fn admission(table: &RouteTable, host: &str) -> String {
+        match table.hosts().find(host, "/").map(|site| &site.route.admission) {
+            Some(Admission::Serve(targets)) => {
+                targets.iter().map(|target| target.name.as_str()).collect::<Vec<_>>().join(", ")
+            }
+            Some(Admission::Hold { limit, cause, mend }) => {
+                format!("hold {:?}: {cause} / {}", limit.unwrap(), mend.as_ref().unwrap())
+            }
+            Some(Admission::Refuse { cause, .. }) => format!("refuse: {cause}"),
+            None => "no route".to_owned(),
+        }
+    }
+
+    /// Routes whose targets are asked.
+    fn watched(memory: &mut Memory, checker: &mut Checker, routes: Vec<FileRoute>) -> Arc<Routes> {
+        let routes = Arc::new(memory.routes(routes));
+        checker.watch(routes.checks());
+        routes
+    }
+
+    fn fails(checker: &mut Checker, port: u16) {
+        checker.unreachable(([127, 0, 0, 1], port).into(), GENERATION, &"refuses connections".into());
+    }
+
+    #[test]
+    fn a_target_that_is_out_is_not_chosen_and_with_none_in_requests_wait() {
+        let (mut memory, mut checker) = (Memory::default(), Checker::new());
+        let routes = watched(&mut memory, &mut checker, shop("[\"127.0.0.1:1\", \"127.0.0.1:2\"]"));
+        let view = checker.view();
+        let look = |host| admission(&Seen::new(Arc::clone(&routes), &view).table(), host);
+        assert_eq!(look("shop.example"), "shop/127.0.0.1:1, shop/127.0.0.1:2");
+        fails(&mut checker, 1);
+        assert_eq!(look("a.shop.example"), "shop/127.0.0.1:2");
+        fails(&mut checker, 2);
+        assert_eq!(
+            look("shop.example"),
+            "hold 30s: shop/127.0.0.1:1 refuses connections; shop/127.0.0.1:2 refuses connections / start what listens \
+             at 127.0.0.1:1, 127.0.0.1:2, or change `targets` of [routes.shop] in the router's file"
+        );
+        assert_eq!(look("other.example"), "no route");
+        let seen = Seen::new(Arc::clone(&routes), &view);
+        let targets = seen.targets("shop");
+        assert_eq!((targets.len(), targets[1].name.as_str(), targets[1].is_in), (2, "shop/127.0.0.1:2", false));
+        assert!(targets[1].reason.starts_with("refuses connections"), "{}", targets[1].reason);
+        assert!(seen.targets("blog").is_empty());
+    }
+
+    #[test]
+    fn many_that_are_out_are_counted() {
+        let (mut memory, mut checker) = (Memory::default(), Checker::new());
+        let five: Vec<String> = (1..=5).map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+        let routes = watched(&mut memory, &mut checker, shop(&format!("[{}]", five.join(","))));
+        (1..=5).for_each(|port| fails(&mut checker, port));
+        let told = admission(&Seen::new(routes, &checker.view()).table(), "shop.example");
+        assert!(told.contains("shop/127.0.0.1:3 refuses connections; 2 more are out / start"), "{told}");
+    }
+
+    #[test]
+    fn what_stays_in_the_file_keeps_what_it_had() {
+        let (mut memory, mut checker) = (Memory::default(), Checker::new());
+        let before = watched(&mut memory, &mut checker, shop("[\"127.0.0.1:1\", \"127.0.0.1:2\"]"));
+        let load = |routes: &Routes, nth: usize| Arc::clone(&routes.all[0].targets[nth].0.load);
+        let in_flight = load(&before, 0).admit(None).unwrap();
+        before.all[0].traffic.shard(0).begin();
+        fails(&mut checker, 1);
+        assert!(before.are_of(&shop("[\"127.0.0.1:1\", \"127.0.0.1:2\"]")));
+        let new = shop("[\"127.0.0.1:3\", \"127.0.0.1:1\"]");
+        assert!(!before.are_of(&new));
+        let after = watched(&mut memory, &mut checker, new);
+        assert!(Arc::ptr_eq(&load(&before, 0), &load(&after, 1)) && load(&after, 1).in_flight() == 1);
+        assert!(load(&before, 1).is_closed() && !load(&after, 0).is_closed() && !load(&after, 1).is_closed());
+        assert_eq!(after.all[0].traffic.snapshot().requests, 1);
+        assert_eq!(
+            admission(&Seen::new(Arc::clone(&after), &checker.view()).table(), "shop.example"),
+            "shop/127.0.0.1:3"
+        );
+        drop(in_flight);
+        let other = file("[routes.blog]\ntargets = \"127.0.0.1:1\"\n");
+        let other = watched(&mut memory, &mut checker, other);
+        assert!(load(&after, 0).is_closed() && load(&after, 1).is_closed());
+        // It is asked as before, so what is known of it holds for the new route, too.
+        assert!(admission(&Seen::new(other, &checker.view()).table(), "any").starts_with("hold"));
+        let back = watched(&mut memory, &mut checker, shop("\"127.0.0.1:1\""));
+        assert_eq!(back.all[0].traffic.snapshot().requests, 0, "it was gone, so this is another one");
+    }
+
+    #[test]
+    fn who_came_in_or_went_out_is_said_once() {
+        let (mut memory, mut checker) = (Memory::default(), Checker::new());
+        let routes = file(
+            "[routes.a]\nhosts = \"a\"\ntargets = \"127.0.0.1:1\"\n[routes.b]\nhosts = \"b\"\ntargets = \"127.0.0.1:1\"\n\
+             [routes.c]\nhosts = \"c\"\ntargets = [\"127.0.0.1:2\", \"127.0.0.1:3\"]\n",
+        );
+        let routes = watched(&mut memory, &mut checker, routes);
+        let view = checker.view();
+        let mut news = |named| memory.news(&Seen::new(Arc::clone(&routes), &view), named);
+        assert!(news(5).is_empty());
+        (1..=3).for_each(|port| fails(&mut checker, port));
+        let said = news(2);
+        assert_eq!(
+            said,
+            [
+                "a/127.0.0.1:1 (and 1 like it) is out: it refuses connections",
+                "c/127.0.0.1:2 is out: it refuses connections",
+                "1 more targets came in or went out"
+            ]
+        );
+        assert!(news(5).is_empty());
+    }
+}
