@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::host::{HostTable, Site};
+use crate::listed::ListedApp;
 use crate::mend;
 use crate::traffic::Traffic;
 use crate::world::{Cause, Gate, InstanceView, Load, Phase, ProcessView, World};
@@ -17,6 +18,7 @@ use crate::{Plan, PortKey, PortPlan, ProcessPlan, Protocol, Role, ServicePort, W
 pub struct RouteTable {
     routes: BTreeMap<ServicePort, Arc<Route>>,
     hosts: HostTable,
+    listed: Vec<ListedApp>,
 }
 
 /// What happens to a connection or request that is for one process port.
@@ -145,6 +147,16 @@ impl RouteTable {
     /// The same, to add to.
     pub fn hosts_mut(&mut self) -> &mut HostTable {
         &mut self.hosts
+    }
+
+    /// The apps of the catalogue, in the order in which they are shown; none where the routes are of no app.
+    pub fn listed(&self) -> &[ListedApp] {
+        &self.listed
+    }
+
+    /// Sets them.
+    pub fn list(&mut self, apps: Vec<ListedApp>) {
+        self.listed = apps;
     }
 
     /// All service ports' routes, by number.
