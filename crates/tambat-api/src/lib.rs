@@ -7,6 +7,8 @@
 //! |---|---|
 //! | `GET /apps?reveal=true` | [`AppStatus`]; `reveal`: with the passwords that its handles are written with |
 //! | `GET /apps/{app}/watch` | lines of [`AppStatus`], one now and one after every change |
+//! | `GET /apps/{app}/routes` | [`RoutesReport`] |
+//! | `GET /apps/{app}/metrics` | metrics as text, in the form that Prometheus reads |
 //! | `GET /apps/{app}/logs?process=P&lines=N&follow=true` | lines of [`LogRecord`] |
 //! | `GET /apps/{app}/processes/{process}/env?reveal=true` | [`EnvironmentReport`] |
 //! | `POST /apps/{app}/processes/{process}/restart`, `/stop`, `/pause`, `/resume` | [`Done`] |
@@ -18,9 +20,11 @@
 //! What goes wrong is answered with a status of 4xx or 5xx and an [`ErrorBody`].
 
 mod client;
+mod routes;
 mod types;
 
 pub use client::{Client, ClientError, Lines};
+pub use routes::{RouteStatus, RoutesReport, TargetStatus};
 pub use types::{
     AppStatus, Attach, Done, EnvironmentReport, ErrorBody, HandleStatus, InstanceStatus, LogRecord, PortStatus,
     ProcessStatus, ResourceStatus, Scale, VariableReport,

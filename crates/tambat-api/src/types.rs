@@ -57,6 +57,13 @@ pub struct PortStatus {
     pub addresses: Vec<String>,
     /// Where people and clients on this machine reach it. A password in it is hidden.
     pub url: String,
+    /// Where browsers on this machine reach it by name: `http://shop.localhost:7080`, the one to visit first; none
+    /// where it does not speak HTTP, or names are served nowhere.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// Its hostnames elsewhere, as the manifest has them.
+    #[serde(default)]
+    pub hosts: Vec<String>,
     /// How its handle is written: `{host}` and `{port}` are filled in by whoever uses it.
     pub template: String,
     /// Connections accepted since the start.

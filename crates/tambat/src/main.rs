@@ -1,13 +1,18 @@
 //! tambat: apps by the ports they bind.
 //!
 //! This is the composition root: the only place that knows the supervisor and the router both. `cli` has a file a
-//! verb; `daemon` is what `tambat start` runs.
+//! verb; `daemon` is what `tambat start` runs, `route` what `tambat route` does.
 
 mod cli;
+mod control_socket;
 mod daemon;
 mod failure;
 mod layers;
+mod metrics;
 mod output;
+mod route;
+mod router_setup;
+mod routes_view;
 mod sockets;
 
 use std::ffi::OsString;

@@ -40,11 +40,20 @@ impl Sockets {
         self.dir.join(format!("{}.lock", hash(app_dir)))
     }
 
-    /// Every socket there is, of running apps and left behind by dead ones.
+    /// The socket at which tambats share this port for names.
+    pub(crate) fn http_socket(&self, port: u16) -> PathBuf {
+        self.dir.join(format!("{HTTP}{port}.sock"))
+    }
+
+    /// The lock that decides who of them holds it.
+    pub(crate) fn http_lock(&self, port: u16) -> PathBuf {
+        self.dir.join(format!("{HTTP}{port}.lock"))
+    }
+
+    /// Every app's socket there is, of running apps and left behind by dead ones.
     pub(crate) fn all(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let mut sockets: Vec<PathBuf> =
-            entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "sock")).collect();
+        let mut sockets: Vec<PathBuf> = entries.map(|e| e.path()).filter(|path| is_of_app(path)).collect();
         sockets.sort();
         sockets
     }
@@ -53,6 +62,14 @@ impl Sockets {
     pub(crate) fn hash(app_dir: &Path) -> String {
         hash(app_dir)
     }
+}
+
+/// What the files of a shared port begin with; no app's do, which begin with hexadecimal digits.
+const HTTP: &str = "http-";
+
+fn is_of_app(socket: &Path) -> bool {
+    let is_shared = socket.file_name().is_some_and(|name| name.as_bytes().starts_with(HTTP.as_bytes()));
+    socket.extension().is_some_and(|end| end == "sock") && !is_shared
 }
 
 /// A name for a directory: short enough for a socket's path (108 bytes on Linux), the same in every shell.
@@ -86,5 +103,13 @@ mod tests {
         assert_eq!(hash(Path::new("/srv/shop")), hash(Path::new("/srv/shop")));
         assert_ne!(hash(Path::new("/srv/shop")), hash(Path::new("/srv/shop2")));
         assert_eq!(hash(Path::new("/")).len(), 16);
+    }
+
+    #[test]
+    fn the_socket_of_a_shared_port_is_no_apps() {
+        let sockets = Sockets { dir: PathBuf::from("/run/tambat") };
+        assert!(is_of_app(&sockets.socket(Path::new("/srv/shop"))));
+        assert!(!is_of_app(&sockets.lock(Path::new("/srv/shop"))));
+        assert!(!is_of_app(&sockets.http_socket(7080)));
     }
 }

@@ -15,7 +15,7 @@ pub(crate) fn completions(command: &mut Command, shell: Shell) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// `tambat man`: the page of tambat, then one a verb, the keys of the manifest, and the errors that the router answers
+/// `tambat man`: the page of tambat, then one a verb, the keys of the files, and the errors that the router answers
 /// with; `tambat man | man -l -` reads it.
 pub(crate) fn man(command: Command) -> Result<ExitCode, Failure> {
     let failed = |error: std::io::Error| Failure::new(format!("cannot write the manual page: {error}"));
@@ -39,10 +39,16 @@ pub(crate) fn man(command: Command) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The keys of `tambat.toml`, from the table that the parser itself uses.
+/// The keys of `tambat.toml` and of a router's file, from the tables that the parsers themselves use.
 fn keys() -> String {
-    let mut page = ".SH \"TAMBAT.TOML\"\n".to_owned();
-    for key in tambat_manifest::KEYS {
+    let files =
+        [("TAMBAT.TOML", tambat_manifest::KEYS), ("THE FILE OF TAMBAT ROUTE", tambat_manifest::ROUTE_FILE_KEYS)];
+    files.map(|(title, keys)| keys_of(title, keys)).concat()
+}
+
+fn keys_of(title: &str, keys: &[tambat_manifest::Key]) -> String {
+    let mut page = format!(".SH \"{title}\"\n");
+    for key in keys {
         page.push_str(&format!(".TP\n\\fB{}\\fR {} ({})\n{}\n", key.name, key.table.place(), key.kind, key.doc));
     }
     page
@@ -50,9 +56,10 @@ fn keys() -> String {
 
 /// What stands in `Tambat-Error`, from the table that the router itself uses.
 fn errors() -> String {
-    let mut page = ".SH ERRORS\nWhat the router itself answers carries one of these in the field \\fITambat\\-Error\\fR; \
+    let mut page =
+        ".SH ERRORS\nWhat the router itself answers carries one of these in the field \\fITambat\\-Error\\fR; \
                     the access log and the metrics have them, too.\n"
-        .to_owned();
+            .to_owned();
     for code in tambat_model::ErrorCode::ALL {
         page.push_str(&format!(".TP\n\\fB{code}\\fR ({})\n{}\n", code.status(), code.doc()));
     }

@@ -9,6 +9,8 @@ mod logs;
 mod open;
 mod plan;
 mod ps;
+mod route;
+mod routes;
 mod run;
 mod running;
 mod start;
@@ -21,6 +23,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use tambat_os::Spawner;
 
 use crate::failure::Failure;
+use crate::router_setup::RouterArgs;
+
+pub(crate) use running::sockets;
 
 /// Runs apps by the port they bind.
 #[derive(Debug, Parser)]
@@ -43,6 +48,10 @@ enum Verb {
     /// Show processes, instances, ports and providers
     #[command(visible_alias = "status")]
     Ps(JsonArgs),
+    /// Show the route table, and why each target is in or out
+    Routes(RoutesArgs),
+    /// Run the router alone, its routes from a file
+    Route(RouteArgs),
     /// Show what the processes wrote
     Logs(LogsArgs),
     /// Print the URL to visit or dial
@@ -125,6 +134,8 @@ pub(crate) struct StartArgs {
     /// Serve on this address too, not only on loopback (0.0.0.0: on all)
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) host: Vec<std::net::IpAddr>,
+    #[command(flatten)]
+    pub(crate) router: RouterArgs,
     /// Leave the terminal once everything is ready
     #[arg(long)]
     pub(crate) detach: bool,
@@ -170,6 +181,27 @@ pub(crate) struct RunArgs {
 /// Facts, for people or for programs.
 #[derive(Debug, Args)]
 pub(crate) struct JsonArgs {
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `tambat route`.
+#[derive(Debug, Args)]
+pub(crate) struct RouteArgs {
+    /// Read the routes from this file, and again at SIGHUP
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) from: PathBuf,
+    #[command(flatten)]
+    pub(crate) router: crate::router_setup::RouterArgs,
+}
+
+/// `tambat routes`.
+#[derive(Debug, Args)]
+pub(crate) struct RoutesArgs {
+    /// Of the `tambat route` that runs with this file
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) from: Option<PathBuf>,
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -308,6 +340,8 @@ pub(crate) fn run(spawner: Option<Spawner>) -> Result<ExitCode, Failure> {
         Verb::Start(args) => start::run(&dir, &args, spawner),
         Verb::Run(args) => run::run(&dir, &args),
         Verb::Ps(args) => ps::run(&dir, args.json),
+        Verb::Route(args) => route::run(&dir, &args),
+        Verb::Routes(args) => routes::run(&dir, &args),
         Verb::Logs(args) => logs::run(&dir, &args),
         Verb::Url(args) => open::url(&dir, &args),
         Verb::Open(args) => open::open(&dir, args.process.as_deref()),

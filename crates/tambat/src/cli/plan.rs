@@ -63,6 +63,11 @@ struct PlannedPort {
     name: Option<String>,
     protocol: String,
     port: Option<u16>,
+    /// Where browsers on this machine reach it by name; the port stands in them where it is known.
+    names: Vec<String>,
+    hosts: Vec<String>,
+    path: Option<String>,
+    strip_path: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -87,7 +92,7 @@ fn report(
         name: process.name.to_string(),
         instances: counts.get(&process.name).copied().unwrap_or(0),
         command: redact_all(&process.command),
-        ports: process.ports.iter().map(|port| planned_port(&wiring, &process.name, port)).collect(),
+        ports: process.ports.iter().map(|port| planned_port(&wiring, &process.name, port, args)).collect(),
         worker: process.role == Role::Worker,
         ready: ready(&process.ready, process.protocol()),
         at_once: matches!(process.ready, Readiness::AtOnce),
@@ -130,12 +135,19 @@ fn ports(plan: &Plan, base: Base, state: Option<&StateDir>) -> Result<(ServicePo
     Ok((ports, notes))
 }
 
-fn planned_port(wiring: &Wiring, process: &ProcessName, port: &tambat_model::PortPlan) -> PlannedPort {
+fn planned_port(wiring: &Wiring, process: &ProcessName, port: &tambat_model::PortPlan, args: &PlanArgs) -> PlannedPort {
     let key = PortKey { process: process.clone(), port: port.name.clone() };
+    let site = port.site.as_ref();
+    // 0: the kernel chooses, so nobody knows yet.
+    let http_port = Some(args.ports.http_port).filter(|port| *port != 0);
     PlannedPort {
         name: port.name.as_ref().map(ToString::to_string),
         protocol: port.protocol.to_string(),
         port: wiring.service_ports.get(&key).map(tambat_model::ServicePort::get),
+        names: site.map(|site| site.urls(http_port)).unwrap_or_default(),
+        hosts: site.into_iter().flat_map(|site| &site.hosts).map(ToString::to_string).collect(),
+        path: site.filter(|site| !site.path.is_root()).map(|site| site.path.to_string()),
+        strip_path: site.is_some_and(|site| site.strip),
     }
 }
 
@@ -190,6 +202,7 @@ fn show_process(process: &PlannedProcess) -> String {
             text.push_str(&format!("    worker  nothing says that it exports a port; {number} is held for it\n"));
         } else {
             text.push_str(&format!("    serves  {name}{} at {number}\n", port.protocol));
+            text.push_str(&show_names(port));
         }
     }
     if !process.worker {
@@ -204,4 +217,13 @@ fn show_process(process: &PlannedProcess) -> String {
         text.push_str(&format!("    gets    {}={url}, from {}\n", handle.variable, handle.provider));
     }
     text
+}
+
+/// By which names a port is reached, one a line.
+fn show_names(port: &PlannedPort) -> String {
+    let names = port.names.iter().map(|name| format!("            {name}\n"));
+    let path = port.path.as_deref().unwrap_or_default();
+    let hosts = port.hosts.iter().map(|host| format!("            {host}{path}\n"));
+    let stripped = port.strip_path.then(|| format!("            without {path} in what it gets\n"));
+    names.chain(hosts).chain(stripped).collect()
 }

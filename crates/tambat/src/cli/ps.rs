@@ -25,10 +25,9 @@ fn show(status: &AppStatus) -> String {
     let header = ["PROCESS", "STATE", "PID", "LISTENS", "OPEN", "RESTARTS", "URL"].map(str::to_owned).to_vec();
     let rows: Vec<Vec<String>> = std::iter::once(header).chain(status.processes.iter().flat_map(rows)).collect();
     let mut text = format!("{} in {}, pid {}\n\n{}", status.app, status.dir, status.pid, output::table(&rows));
-    let handles = handles(status);
-    if handles.len() > 1 {
+    for more in [names(status), handles(status)].into_iter().filter(|rows| rows.len() > 1) {
         text.push_str("\n\n");
-        text.push_str(&output::table(&handles));
+        text.push_str(&output::table(&more));
     }
     for (name, cause) in causes(status) {
         text.push_str(&format!("\n\n{name}: {cause}"));
@@ -83,6 +82,17 @@ fn listens(address: Option<&str>) -> String {
         Some(told) if told.starts_with("PORT ") => "not yet".to_owned(),
         Some(address) => address.strip_prefix("127.0.0.1").unwrap_or(address).to_owned(),
     }
+}
+
+/// Where browsers reach what speaks HTTP, beside its number; then its hostnames elsewhere.
+fn names(status: &AppStatus) -> Vec<Vec<String>> {
+    let header = ["OF", "NAME"].map(str::to_owned).to_vec();
+    let ports = status.processes.iter().flat_map(|p| p.ports.iter().map(move |port| (p, port)));
+    let rows = ports.flat_map(|(process, port)| {
+        let of = port.name.as_ref().map_or_else(|| process.name.clone(), |port| format!("{}:{port}", process.name));
+        port.names.iter().chain(&port.hosts).map(move |name| vec![of.clone(), name.clone()])
+    });
+    std::iter::once(header).chain(rows).collect()
 }
 
 fn handles(status: &AppStatus) -> Vec<Vec<String>> {

@@ -1,33 +1,25 @@
 //! The control API: JSON over HTTP/1.1 on a unix socket that only its user can open.
 
 use std::convert::Infallible;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Channel, Full, Limited};
+use http_body_util::{BodyExt, Channel, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tambat_api::{Attach, Done, EnvironmentReport, ErrorBody, LogRecord, Scale, VariableReport};
 use tambat_model::{Gate, INSTANCES_MAX, ProcessName, redact};
 use tambat_supervisor::Command;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::sync::{broadcast, oneshot};
 
 use super::attach::{self, Refusal};
-use super::{App, logstore, status};
-use crate::failure::Failure;
+use super::{App, logstore, seen, status};
+use crate::control_socket::{self, Body, json, line, text};
+use crate::metrics;
 
 /// A request is a name and a number; a URL is the longest thing in one.
 const BODY_BYTES_MAX: usize = 64 * 1024;
-
-/// A client of ours sends its head at once.
-const HEAD_LIMIT: Duration = Duration::from_secs(5);
 
 /// More lines of log than this are not sent at once.
 const LOG_LINES_MAX: usize = 1_000_000;
@@ -35,7 +27,6 @@ const LOG_LINES_MAX: usize = 1_000_000;
 /// So many pieces of an answer may wait for a slow client.
 const PIECES_MAX: usize = 64;
 
-type Body = BoxBody<Bytes, Infallible>;
 type Answer = Result<Response<Body>, Trouble>;
 
 /// An answer that says no.
@@ -59,48 +50,13 @@ impl From<Refusal> for Trouble {
     }
 }
 
-/// Binds the socket. What a killed tambat left there is removed: we hold the lock, so nobody serves it.
-pub(crate) fn listen(path: &Path) -> Result<UnixListener, Failure> {
-    let bind = || {
-        if let Err(error) = std::fs::remove_file(path)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(error);
-        }
-        let listener = UnixListener::bind(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(listener)
-    };
-    bind().map_err(|error| Failure::new(format!("cannot open the control socket {}: {error}", path.display())))
-}
-
 /// Serves until it is aborted.
 pub(crate) async fn serve(listener: UnixListener, app: Arc<App>) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(connection(stream, Arc::clone(&app)))),
-            // Out of descriptors: those there are must end first.
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-        }
-    }
-}
-
-async fn connection(stream: UnixStream, app: Arc<App>) {
-    let same_user = stream.peer_cred().is_ok_and(|peer| peer.uid() == tambat_os::runtime_dir::uid() || peer.uid() == 0);
-    if !same_user {
-        return;
-    }
-    let service = service_fn(move |request| {
+    control_socket::serve(listener, move |request| {
         let app = Arc::clone(&app);
-        async move { Ok::<_, Infallible>(answer(&app, request).await) }
-    });
-    let mut http = hyper::server::conn::http1::Builder::new();
-    // A client that goes away ends its own connection and nothing else.
-    let _ = http
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_LIMIT)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+        async move { answer(&app, request).await }
+    })
+    .await;
 }
 
 async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {
@@ -125,6 +81,8 @@ async fn dispatch(app: &Arc<App>, request: Request<Incoming>) -> Answer {
         (&Method::GET, ["apps"] | ["apps", _]) => Ok(json(&status::of(app, query.get("reveal") == Some("true")))),
         (&Method::GET, ["apps", _, "watch"]) => Ok(watch(app)),
         (&Method::GET, ["apps", _, "logs"]) => Ok(logs(app, &query)),
+        (&Method::GET, ["apps", _, "routes"]) => Ok(json(&seen::routes(app))),
+        (&Method::GET, ["apps", _, "metrics"]) => Ok(text(metrics::MEDIA_TYPE, seen::metrics(app))),
         (&Method::POST, ["apps", _, "stop"]) => {
             app.sayer.say("stopping: tambat stop");
             app.command(Command::Shutdown);
@@ -297,18 +255,6 @@ async fn body<T: serde::de::DeserializeOwned>(request: Request<Incoming>) -> Res
 
 fn done(said: String) -> Response<Body> {
     json(&Done { done: said })
-}
-
-fn json(value: &impl Serialize) -> Response<Body> {
-    let mut response = Response::new(Full::new(line(value)).boxed());
-    response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static("application/json"));
-    response
-}
-
-fn line(value: &impl Serialize) -> Bytes {
-    let mut bytes = serde_json::to_vec(value).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes.into()
 }
 
 /// A query string: `a=b&c=d`, percent-decoded.

@@ -4,11 +4,13 @@ mod api;
 mod attach;
 mod build;
 mod foreign;
+mod health;
 mod hostnames;
 mod journal;
 mod limits;
 mod logstore;
 mod routes;
+mod seen;
 mod service;
 mod state;
 mod status;
@@ -18,30 +20,38 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::sockets::Sockets;
-use tambat_model::{Ledger, Plan, ProcessName, Wiring, World};
+use tambat_model::{Ledger, Plan, ProcessName, RouteTable, Wiring, World};
 use tambat_os::{Lock, Signal, Spawner, WinSize};
-use tambat_router::Router;
+use tambat_router::{AccessLog, Router, RouterSettings};
 use tambat_supervisor::{Command, Outcome, Outlets, Setup, Supervisor};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use crate::control_socket;
 use crate::failure::Failure;
 use crate::layers::Layers;
+use crate::metrics::MetricsListener;
+use crate::router_setup::{self, RouterArgs};
 
 use build::Wish;
 
 pub(crate) use api::is_of;
 pub(crate) use hostnames::HTTP_PORT_DEFAULT;
 pub(crate) use journal::Sayer;
+pub(crate) use limits::router_settings;
 pub(crate) use logstore::tail;
-pub(crate) use service::{Bound, bind, unseen_template, wanted_base};
+pub(crate) use service::{Bound, bind, holder, unseen_template, wanted_base};
 pub(crate) use state::StateDir;
 pub(crate) use terminal::Look;
 
 /// So many lines of the app may wait for the journal; then whoever writes waits. A line has 64 KiB at most: 2 MiB.
 const OUTPUT_LINES_MAX: usize = 32;
+
+/// What others were asked by way of us is answered by then, or cut off: nobody who stops an app waits longer for it.
+const HANDOVER_LIMIT: Duration = Duration::from_secs(1);
 
 /// Everything that a start needs, decided and held.
 #[derive(Debug)]
@@ -68,6 +78,12 @@ pub(crate) struct Start {
     pub(crate) terminal: Option<WinSize>,
     /// The first end ends everything.
     pub(crate) exit_on_end: bool,
+    /// Where names are to be served; 0: the kernel chooses.
+    pub(crate) http_port: u16,
+    /// A busy port is an error.
+    pub(crate) strict_port: bool,
+    /// What the command line says about the router.
+    pub(crate) router: RouterArgs,
 }
 
 /// What the parts of the daemon share.
@@ -82,6 +98,10 @@ pub(crate) struct App {
     pub(crate) router: Router,
     /// What each process port has carried.
     pub(crate) ledger: Ledger,
+    /// The newest route table.
+    pub(crate) tables: watch::Receiver<Arc<RouteTable>>,
+    /// The access log; none: requests are not noted.
+    pub(crate) access: Option<AccessLog>,
     /// To the user.
     pub(crate) sayer: Sayer,
     /// How lines look.
@@ -143,17 +163,27 @@ pub(crate) fn run(start: Start, spawner: Spawner) -> Result<ExitCode, Failure> {
 
 async fn serve(start: Start, spawner: Spawner) -> Result<ExitCode, Failure> {
     let signals = Signals::install().map_err(|error| Failure::new(format!("cannot watch signals: {error}")))?;
-    let control = api::listen(&start.socket)?;
-    let parts = assemble(start, spawner)?;
+    let names = hostnames::claim(&start.plan, &start.sockets, start.http_port, start.strict_port).await?;
+    let control = control_socket::listen(&start.socket)?;
+    let parts = assemble(start, spawner, &names)?;
     let app = Arc::clone(&parts.app);
+    let (names, serving) = names.serve(&app);
     let background = [
         tokio::spawn(api::serve(control, Arc::clone(&app))),
-        tokio::spawn(routes::publish(Arc::clone(&app), parts.tables, parts.foreign)),
+        tokio::spawn(routes::publish(Arc::clone(&app), parts.tables, parts.foreign, names)),
         tokio::spawn(routes::report(Arc::clone(&app), parts.reports, parts.waiting)),
     ];
+    let metrics = parts.metrics.map(|listener| {
+        let app = Arc::clone(&app);
+        tokio::spawn(listener.serve(move || seen::metrics(&app)))
+    });
     let mut supervisor = parts.supervisor;
     let outcome = run_to_the_end(&app, &mut supervisor, signals, parts.build).await;
-    background.iter().for_each(tokio::task::JoinHandle::abort);
+    if serving.end().await {
+        // Whoever has the port now accepts at once; what others were asked by way of us is answered.
+        app.router.drain(HANDOVER_LIMIT).await;
+    }
+    background.iter().chain(&metrics).for_each(tokio::task::JoinHandle::abort);
     let _ = std::fs::remove_file(&parts.socket);
     parts.journal.finish().await;
     drop(parts.lock);
@@ -165,16 +195,17 @@ struct Parts {
     app: Arc<App>,
     supervisor: Supervisor,
     journal: journal::Journal,
-    tables: watch::Sender<Arc<tambat_model::RouteTable>>,
+    tables: watch::Sender<Arc<RouteTable>>,
     reports: mpsc::UnboundedReceiver<tambat_router::RouterReport>,
     foreign: watch::Receiver<foreign::Known>,
     waiting: mpsc::UnboundedSender<tambat_model::ServicePort>,
     build: Option<build::Build>,
+    metrics: Option<MetricsListener>,
     socket: PathBuf,
     lock: Lock,
 }
 
-fn assemble(start: Start, spawner: Spawner) -> Result<Parts, Failure> {
+fn assemble(start: Start, spawner: Spawner, names: &hostnames::Claimed) -> Result<Parts, Failure> {
     let wiring = first_wiring(&start);
     let plan = Arc::new(start.plan);
     let (world_out, world) = watch::channel(Arc::new(World::default()));
@@ -182,6 +213,7 @@ fn assemble(start: Start, spawner: Spawner) -> Result<Parts, Failure> {
     let (news_out, news) = mpsc::unbounded_channel();
     let (report_out, reports) = mpsc::unbounded_channel();
     let (tables, table) = watch::channel(Arc::default());
+    let newest = table.clone();
     let (rewired, _) = watch::channel(0);
     let (sayer, inlets) = journal::channel(lines, news);
     let addresses = start
@@ -196,7 +228,13 @@ fn assemble(start: Start, spawner: Spawner) -> Result<Parts, Failure> {
         formation.insert(replaced.clone(), 0);
     }
     let instances = formation.values().map(|count| usize::from(*count)).sum();
-    let settings = limits::router_settings(instances, start.bound.listeners.iter().map(|l| l.sockets.len()).sum());
+    let sockets = start.bound.listeners.iter().map(|l| l.sockets.len()).sum::<usize>() + names.files();
+    let hop_token = Some(Arc::clone(names.token.reveal()));
+    let base = RouterSettings { hop_token, ..limits::router_settings(instances, sockets) };
+    let said = sayer.clone();
+    let settings = router_setup::settings(base, plan.router(), &start.router, plan.dir(), move |line| said.say(line))?;
+    let access = settings.access.clone();
+    let metrics = start.router.metrics.map(MetricsListener::bind).transpose()?;
     let router = Router::start(start.bound.listeners, table, report_out, settings)
         .map_err(|error| Failure::new(format!("cannot start the router: {error}")))?;
     let setup = Setup {
@@ -217,18 +255,20 @@ fn assemble(start: Start, spawner: Spawner) -> Result<Parts, Failure> {
         commands: supervisor.commands(),
         router,
         ledger: Ledger::default(),
+        tables: newest,
+        access,
         sayer: sayer.clone(),
         look: start.look.clone(),
         state: start.state,
         addresses,
         sockets: start.sockets,
-        http_port: None,
+        http_port: names.port,
         rewired,
         wiring: Mutex::new(wiring),
     });
     let store = app.state.as_ref().and_then(|state| open_log(state, &sayer));
     let journal = journal::Journal::start(inlets, &sayer, start.look, store, status::annotate(&app));
-    start.bound.notes.iter().for_each(|note| sayer.say(note));
+    start.bound.notes.iter().chain(&names.note).for_each(|note| sayer.say(note));
     let (foreign, waiting) = foreign::watch_all(&app);
     Ok(Parts {
         app,
@@ -239,6 +279,7 @@ fn assemble(start: Start, spawner: Spawner) -> Result<Parts, Failure> {
         foreign,
         waiting,
         build,
+        metrics,
         socket: start.socket,
         lock: start.lock,
     })

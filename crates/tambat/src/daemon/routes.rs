@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tambat_model::{ForeignService, RouteTable, ServicePort, foreign_route, route_table};
-use tambat_router::RouterReport;
+use tambat_router::{Checker, RouterReport};
 use tambat_supervisor::Command;
 use tokio::sync::{mpsc, watch};
 
-use super::{App, foreign};
+use super::hostnames::NamesInTables;
+use super::{App, foreign, health};
 
 /// A client that has asked gets its answer in milliseconds.
 const LAST_WORDS_MAX: Duration = Duration::from_millis(500);
@@ -16,16 +17,20 @@ const LAST_WORDS_MAX: Duration = Duration::from_millis(500);
 /// The router does not say when a connection has ended; this is looked at once in the life of an app.
 const LAST_WORDS_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Publishes a new table after every change of the world, the wiring or other apps.
+/// Publishes a new table after every change of the world, the health of instances, the wiring, other apps or names.
 pub(crate) async fn publish(
     app: Arc<App>,
     tables: watch::Sender<Arc<RouteTable>>,
     mut foreign: watch::Receiver<foreign::Known>,
+    mut names: NamesInTables,
 ) {
     let mut world = app.world.clone();
     let mut rewired = app.rewired.subscribe();
+    let mut checker = Checker::new();
     loop {
         let now = Arc::clone(&world.borrow_and_update());
+        checker.watch(health::checks(&app.plan, &now));
+        let now = health::examined(&app.plan, now, &checker);
         let known = foreign.borrow_and_update().clone();
         rewired.mark_unchanged();
         let wiring = app.wiring();
@@ -38,13 +43,17 @@ pub(crate) async fn publish(
             let route = foreign_route(&provider.to_string(), protocol, service, hold);
             table.insert(held.port, route);
         }
+        let published = names.enter(&mut table);
         if tables.send(Arc::new(table)).is_err() {
             return;
         }
+        names.published(published);
         tokio::select! {
             changed = world.changed() => if changed.is_err() { return },
             changed = foreign.changed() => if changed.is_err() { return },
             changed = rewired.changed() => if changed.is_err() { return },
+            () = names.changed() => {}
+            () = checker.changed() => {}
         }
     }
 }

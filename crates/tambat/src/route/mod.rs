@@ -3,6 +3,7 @@
 //! One loop owns everything that changes: the routes of the file, what is known of their targets, and the tables that are
 //! made of both. [`Handle`] is for whoever wants to look.
 
+mod control;
 mod listen;
 mod table;
 
@@ -14,15 +15,18 @@ use std::time::{Duration, Instant};
 use tambat_manifest::{LoadError, RouteFile};
 use tambat_model::RouteTable;
 use tambat_os::Signal;
-use tambat_router::{Checker, HealthView, Listener, ListenerKind, QUESTIONS_MAX, Router, RouterReport};
+use tambat_router::{AccessLog, Checker, HealthView, Listener, ListenerKind, QUESTIONS_MAX, Router, RouterReport};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use crate::cli::sockets;
 use crate::daemon::router_settings;
 use crate::failure::{CODE_SIGNALLED, Failure};
-use crate::router_setup::{self, RouterArgs};
+use crate::metrics::MetricsListener;
 use crate::output;
+use crate::router_setup::{self, RouterArgs};
 
+use control::Control;
 use listen::{Bound, bind};
 use table::{Memory, Routes};
 
@@ -49,6 +53,8 @@ pub(crate) struct Handle {
     pub(crate) router: Arc<Router>,
     /// The newest route table.
     pub(crate) tables: watch::Receiver<Arc<RouteTable>>,
+    /// The access log; none: requests are not noted.
+    pub(crate) access: Option<AccessLog>,
     routes: watch::Receiver<Arc<Routes>>,
     health: HealthView,
 }
@@ -90,13 +96,35 @@ async fn serve(
     let base = router_settings(0, sockets.len() + questions);
     let plan = &routing.file.router().plan;
     let settings = router_setup::settings(base, plan, args, dir, |line| say(&line))?;
+    let access = settings.access.clone();
+    let metrics = args.metrics.or(routing.file.router().metrics).map(MetricsListener::bind).transpose()?;
+    let control = control(path)?;
     let shared = Listener { kind: ListenerKind::Shared, sockets };
     let router = Router::start(vec![shared], table.clone(), reports, settings)
         .map_err(|error| Failure::new(format!("cannot start the router: {error}")))?;
     let (routes, health) = (routing.routes.subscribe(), routing.checker.view());
-    let handle = Handle { router: Arc::new(router), tables: table, routes, health };
+    let handle = Handle { router: Arc::new(router), tables: table, access, routes, health };
     addrs.iter().for_each(|addr| output::print(&format!("listening {addr}")));
-    routing.run(&handle, &mut signals).await
+    let mut background = Vec::new();
+    if let Some(metrics) = metrics {
+        metrics.addr().into_iter().for_each(|addr| output::print(&format!("metrics {addr}")));
+        let seen = handle.clone();
+        background.push(tokio::spawn(metrics.serve(move || control::figures(&seen))));
+    }
+    background.extend(control.map(|control| tokio::spawn(control.serve(handle.clone()))));
+    let outcome = routing.run(&handle, &mut signals).await;
+    background.iter().for_each(tokio::task::JoinHandle::abort);
+    outcome
+}
+
+/// Where `tambat routes --from` finds this router. It routes without such a place, too.
+fn control(path: &Path) -> Result<Option<Control>, Failure> {
+    let file = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let control = Control::open(&sockets()?, &file)?;
+    if control.is_none() {
+        say(&format!("another router runs with {}: `tambat routes --from` shows that one", file.display()));
+    }
+    Ok(control)
 }
 
 /// Words to people.

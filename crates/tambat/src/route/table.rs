@@ -98,7 +98,8 @@ impl Memory {
         for (check, health) in &seen.health {
             let before = self.said.insert(Arc::clone(check), health.is_in()).unwrap_or(true);
             if let Some(asked) = seen.routes.checks.get(check).filter(|_| before != health.is_in()) {
-                let others = if asked.targets > 1 { format!(" (and {} like it)", asked.targets - 1) } else { String::new() };
+                let others =
+                    if asked.targets > 1 { format!(" (and {} like it)", asked.targets - 1) } else { String::new() };
                 let line = match health.cause() {
                     None => format!("{}{others} is in again", asked.name),
                     Some(cause) => format!("{}{others} is out: it {cause}", asked.name),
@@ -153,6 +154,11 @@ impl Seen {
         Self { routes, health: health.snapshot() }
     }
 
+    /// The routes by name, and what each has carried.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = (&str, &Traffic)> {
+        self.routes.all.iter().map(|known| (known.route.name.as_str(), &*known.traffic))
+    }
+
     /// The targets of a route, and why each is in or out; empty: there is no such route.
     pub(crate) fn targets(&self, route: &str) -> Vec<TargetHealth> {
         let known = self.routes.by_name.get(route).map(|nth| &self.routes.all[*nth]);
@@ -178,8 +184,7 @@ impl Seen {
                 traffic: Arc::clone(&known.traffic),
             });
             for host in &known.route.hosts {
-                let site =
-                    Site { path: known.route.path.clone(), strip: known.route.strip, route: Arc::clone(&route) };
+                let site = Site { path: known.route.path.clone(), strip: known.route.strip, route: Arc::clone(&route) };
                 // A file in which two routes claim one name and path does not come to be.
                 drop(table.hosts_mut().insert(host.clone(), site));
             }

@@ -1,0 +1,97 @@
+//! A control socket: HTTP/1.1 on a unix socket that only its user can open.
+
+use std::convert::Infallible;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper::Response;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::failure::Failure;
+
+/// A client of ours sends its head at once.
+const HEAD_LIMIT: Duration = Duration::from_secs(5);
+
+/// What is answered with.
+pub(crate) type Body = BoxBody<Bytes, Infallible>;
+
+/// Binds the socket. What a killed tambat left there is removed: whoever calls this holds the lock, so nobody serves it.
+pub(crate) fn listen(path: &Path) -> Result<UnixListener, Failure> {
+    let bind = || {
+        if let Err(error) = std::fs::remove_file(path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(listener)
+    };
+    bind().map_err(|error| Failure::new(format!("cannot open the control socket {}: {error}", path.display())))
+}
+
+/// Serves until it is dropped.
+pub(crate) async fn serve<F, A>(listener: UnixListener, answer: F)
+where
+    F: Fn(Request<Incoming>) -> A + Clone + Send + 'static,
+    A: Future<Output = Response<Body>> + Send,
+{
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::spawn(connection(stream, answer.clone()))),
+            // Out of descriptors: those there are must end first.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn connection<F, A>(stream: UnixStream, answer: F)
+where
+    F: Fn(Request<Incoming>) -> A,
+    A: Future<Output = Response<Body>>,
+{
+    let same_user = stream.peer_cred().is_ok_and(|peer| peer.uid() == tambat_os::runtime_dir::uid() || peer.uid() == 0);
+    if !same_user {
+        return;
+    }
+    let service = service_fn(|request| {
+        let answer = answer(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    // A client that goes away ends its own connection and nothing else.
+    let _ = http
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_LIMIT)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+/// A value as JSON, with a line end.
+pub(crate) fn json(value: &impl Serialize) -> Response<Body> {
+    let mut response = Response::new(Full::new(line(value)).boxed());
+    response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Text of this media type.
+pub(crate) fn text(media_type: &'static str, text: String) -> Response<Body> {
+    let mut response = Response::new(Full::new(Bytes::from(text)).boxed());
+    response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static(media_type));
+    response
+}
+
+/// One line of JSON.
+pub(crate) fn line(value: &impl Serialize) -> Bytes {
+    let mut bytes = serde_json::to_vec(value).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes.into()
+}

@@ -1,0 +1,64 @@
+//! What the user is told about names.
+
+use super::Post;
+use super::registry::Taken;
+
+/// The names that our app does not get, as its user knows them.
+#[derive(Debug, Default)]
+pub(super) struct TakenNames(Vec<Taken>);
+
+impl TakenNames {
+    /// Says what has changed.
+    pub(super) fn say(&mut self, now: Vec<Taken>, post: &Post) {
+        changes(&self.0, &now, post.port).into_iter().for_each(|note| post.app.sayer.say(note));
+        self.0 = now;
+    }
+}
+
+fn changes(before: &[Taken], now: &[Taken], port: u16) -> Vec<String> {
+    let is_in = |list: &[Taken], one: &Taken| list.iter().any(|t| t.host == one.host && t.path == one.path);
+    let lost = now.iter().filter(|taken| !before.contains(taken)).map(|taken| {
+        let dir = tambat_model::plain(&taken.dir);
+        let app = tambat_model::plain(&taken.app);
+        format!("{} belongs to {app} in {dir}, which came first: it is ours when that has ended", url(taken, port))
+    });
+    let ours = before.iter().filter(|taken| !is_in(now, taken));
+    lost.chain(ours.map(|taken| format!("{} is ours now", url(taken, port)))).collect()
+}
+
+fn url(taken: &Taken, port: u16) -> String {
+    let path = if taken.path == "/" { "" } else { &taken.path };
+    format!("http://{}:{port}{path}", taken.host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_changes_are_said() {
+        let taken = |host: &str, path: &str, dir: &str| Taken {
+            host: host.to_owned(),
+            path: path.to_owned(),
+            app: "shop".to_owned(),
+            dir: dir.to_owned(),
+        };
+        let one = taken("shop.localhost", "/", "/a");
+        let two = taken("*.shop.localhost", "/api", "/a");
+        let said = changes(&[], &[one.clone(), two.clone()], 7080);
+        assert_eq!(
+            said,
+            [
+                "http://shop.localhost:7080 belongs to shop in /a, which came first: it is ours when that has ended",
+                "http://*.shop.localhost:7080/api belongs to shop in /a, which came first: it is ours when that has ended",
+            ]
+        );
+        assert!(changes(&[one.clone(), two.clone()], &[two.clone(), one.clone()], 7080).is_empty());
+        assert_eq!(
+            changes(&[one, two.clone()], std::slice::from_ref(&two), 7080),
+            ["http://shop.localhost:7080 is ours now"]
+        );
+        let passed_on = changes(&[two], &[taken("*.shop.localhost", "/api", "/b")], 80);
+        assert!(passed_on.len() == 1 && passed_on[0].contains("shop in /b"), "{passed_on:?}");
+    }
+}
