@@ -22,52 +22,47 @@ impl<'b> Authority<'b> {
     /// Says what is wrong with it, where something is.
     #[inline]
     pub(super) fn parse(text: &'b [u8]) -> Result<Self, &'static str> {
-        let host_bytes = match text.first() {
-            None => return Err("the host is empty"),
-            Some(b'[') => text.iter().position(|b| *b == b']').map_or(text.len(), |at| at + 1),
-            Some(_) => text.iter().position(|b| *b == b':').unwrap_or(text.len()),
-        };
+        let text = std::str::from_utf8(text).map_err(|_| "the host is not ASCII")?;
+        let (host_bytes, has_upper) = if text.starts_with('[') { address(text)? } else { name(text.as_bytes())? };
         let (host, rest) = text.split_at(host_bytes);
-        let has_upper = if host.starts_with(b"[") { address_has_upper(host)? } else { name_has_upper(host)? };
-        let port = match rest {
+        let port = match rest.as_bytes() {
             [] => None,
             [b':', digits @ ..] => Some(port(digits).ok_or("the port is not a number from 1 to 65535")?),
             _ => return Err("something other than a port follows the address"),
         };
-        // Nothing but ASCII has come so far.
-        let ascii = |bytes: &'b [u8]| std::str::from_utf8(bytes).map_err(|_| "the host is not ASCII");
-        let text = ascii(text)?;
-        let host = ascii(host.strip_suffix(b".").unwrap_or(host))?;
+        let host = host.strip_suffix('.').unwrap_or(host);
         let host = if has_upper { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) };
         Ok(Self { text, host, port })
     }
 }
 
-/// Is there a letter to be made small in this name?
+/// How long the hostname at the beginning is, and whether a letter in it has to be made small.
 #[inline]
-fn name_has_upper(name: &[u8]) -> Result<bool, &'static str> {
-    if name.len() > HOSTNAME_BYTES_MAX + usize::from(name.ends_with(b".")) {
-        return Err("the hostname is longer than 253 characters");
-    }
-    let (mut has_upper, mut label_is_empty) = (false, true);
-    for b in name {
+fn name(text: &[u8]) -> Result<(usize, bool), &'static str> {
+    let (mut has_upper, mut label_is_empty, mut bytes) = (false, true, 0);
+    for b in text {
         match b {
             b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => label_is_empty = false,
             b'A'..=b'Z' => (has_upper, label_is_empty) = (true, false),
             b'.' if !label_is_empty => label_is_empty = true,
             b'.' => return Err("the hostname has nothing before a dot"),
+            b':' => break,
             _ => return Err("the host has a character that no hostname has"),
         }
+        bytes += 1;
     }
-    if name.is_empty() { Err("the host is empty") } else { Ok(has_upper) }
+    match bytes - usize::from(label_is_empty && bytes > 0) {
+        0 => Err("the host is empty"),
+        1..=HOSTNAME_BYTES_MAX => Ok((bytes, has_upper)),
+        _ => Err("the hostname is longer than 253 characters"),
+    }
 }
 
-/// Is there a letter to be made small in this address in brackets?
-fn address_has_upper(address: &[u8]) -> Result<bool, &'static str> {
-    let inner = address.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")).unwrap_or_default();
-    let parsed = std::str::from_utf8(inner).ok().and_then(|text| text.parse::<Ipv6Addr>().ok());
-    parsed.ok_or("what stands in brackets is no IPv6 address")?;
-    Ok(inner.iter().any(u8::is_ascii_uppercase))
+/// How long the address in brackets at the beginning is, and whether a letter in it has to be made small.
+fn address(text: &str) -> Result<(usize, bool), &'static str> {
+    let (inner, _) = text[1..].split_once(']').ok_or("a bracket is not closed")?;
+    inner.parse::<Ipv6Addr>().map_err(|_| "what stands in brackets is no IPv6 address")?;
+    Ok((inner.len() + "[]".len(), inner.bytes().any(|b| b.is_ascii_uppercase())))
 }
 
 /// 1 to 65535, in digits without a zero before them.

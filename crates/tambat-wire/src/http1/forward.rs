@@ -2,8 +2,6 @@
 //!
 //! Most of it is slices of what was received, with our own fields behind: no field is touched that says nothing to us.
 
-use std::ops::Range;
-
 use tambat_model::{PathPrefix, Stripped};
 
 use super::facts::Framing;
@@ -46,7 +44,8 @@ impl RequestHead<'_, '_> {
         let host = host_begins..out.len();
         out.extend_from_slice(b"\r\n");
         self.put_copied(forward.hop.trusts_peer, out);
-        self.put_origin(forward.hop, host, out);
+        out.extend_from_slice(b"X-Forwarded-For: ");
+        self.origin(forward.hop).put(host, out);
         for part in [b"\r\nVia: ", self.facts().version.as_str().as_bytes(), b" ", forward.hop.via.as_bytes()] {
             out.extend_from_slice(part);
         }
@@ -102,26 +101,6 @@ impl RequestHead<'_, '_> {
         }
     }
 
-    /// Where the request comes from, up to the last line's CRLF.
-    fn put_origin(&self, hop: &Hop<'_>, host: Range<usize>, out: &mut Vec<u8>) {
-        let origin = self.origin(hop);
-        out.extend_from_slice(b"X-Forwarded-For: ");
-        origin.put_list(out);
-        out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
-        out.extend_from_slice(origin.scheme);
-        out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
-        let begins = out.len();
-        match origin.host {
-            Some(host) => out.extend_from_slice(host),
-            None => out.extend_from_within(host),
-        }
-        let host = begins..out.len();
-        out.extend_from_slice(b"\r\nX-Forwarded-Port: ");
-        put_number(out, u64::from(origin.port));
-        out.extend_from_slice(b"\r\nForwarded: ");
-        origin.put_forwarded(host, out);
-    }
-
     fn put_framing(&self, continue_here: bool, out: &mut Vec<u8>) {
         let facts = self.facts();
         match facts.framing {
@@ -152,9 +131,10 @@ fn put_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::trust::{Scheme, Trusted};
+    use super::super::trust::Scheme;
     use super::super::{FieldSlots, Framing, Head, Limits, RequestFacts, request_head};
     use super::*;
+    use tambat_model::Trusted;
 
     const ID: &str = "01900000-0000-7000-8000-000000000000";
 

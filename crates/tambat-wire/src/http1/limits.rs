@@ -76,12 +76,12 @@ impl Default for FieldSlots<'_> {
 pub fn head_may_be_whole(bytes: &[u8], already_seen: usize, limits: &Limits) -> bool {
     let crosses = |mark: usize| already_seen < mark && mark <= bytes.len();
     // A line feed ends the head if the one before it is next to it, or a CR away.
-    let tail = &bytes[already_seen.saturating_sub(2)..];
+    let tail = bytes.get(already_seen.saturating_sub(2)..).unwrap_or_default();
     already_seen == 0
         || already_seen.ilog2() != bytes.len().max(1).ilog2()
         || crosses(limits.line_bytes_max + 1)
         || crosses(limits.head_bytes_max)
-        || (bytes.len() <= SHORT_BYTES_MAX && bytes[already_seen..].contains(&b'\n'))
+        || (bytes.len() <= SHORT_BYTES_MAX && tail.contains(&b'\n'))
         || tail.windows(2).any(|pair| pair == b"\n\n")
         || tail.windows(3).any(|three| three == b"\n\r\n")
 }

@@ -348,17 +348,19 @@ fn max_forwards(kind: MethodKind, scan: &Scan<'_>) -> Result<Option<u64>, Refusa
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::redundant_closure_for_method_calls,
-    reason = "a path to a method names its lifetimes, a closure leaves them open"
-)]
 mod tests {
+    #![expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "a path to a method names its lifetimes, a closure leaves them open"
+    )]
+
     use std::net::{IpAddr, Ipv4Addr};
 
     use proptest::prelude::*;
 
-    use super::super::trust::{Scheme, Trusted};
+    use super::super::trust::Scheme;
     use super::*;
+    use tambat_model::Trusted;
 
     const REQUEST: &str = "GET /a/b?c=d HTTP/1.1\r\nHost: shop.example:8080\r\nAccept: */*\r\n\r\n";
 

@@ -11,11 +11,18 @@ const KEPT_BYTES_MAX: usize = 200;
 /// A UUID in text.
 const UUID_BYTES: u8 = 36;
 
-/// 20 to 200 of `A`–`Z`, `a`–`z`, `0`–`9`, `_` and `-`: made here, or kept from a trusted peer. Nothing allocated.
+/// As many bytes are kept in place: a UUID, and nearly every id that others make.
+const SHORT_BYTES_MAX: usize = 63;
+
+/// 20 to 200 of `A`–`Z`, `a`–`z`, `0`–`9`, `_` and `-`: made here, or kept from a trusted peer. Nothing is allocated for
+/// one of at most 63.
 #[derive(Clone)]
-pub struct RequestId {
-    len: u8,
-    text: [u8; KEPT_BYTES_MAX],
+pub struct RequestId(Text);
+
+#[derive(Clone)]
+enum Text {
+    Short { len: u8, bytes: [u8; SHORT_BYTES_MAX] },
+    Long(Box<[u8]>),
 }
 
 impl RequestId {
@@ -24,19 +31,15 @@ impl RequestId {
         const VERSION: u128 = 0x7 << 76;
         const VARIANT: u128 = 0b10 << 62;
         const RANDOM: u128 = (0xfff << 64) | ((1 << 62) - 1);
+        // Where each byte stands in the text.
+        const AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
         let id = (u128::from(unix_ms) << 80) | VERSION | VARIANT | (random & RANDOM);
-        let mut text = [0; KEPT_BYTES_MAX];
-        let mut at = 0;
-        for (nth, byte) in id.to_be_bytes().into_iter().enumerate() {
-            if matches!(nth, 4 | 6 | 8 | 10) {
-                text[at] = b'-';
-                at += 1;
-            }
-            text[at] = HEX[usize::from(byte >> 4)];
-            text[at + 1] = HEX[usize::from(byte & 0xf)];
-            at += 2;
+        let mut bytes = [b'-'; SHORT_BYTES_MAX];
+        for (at, byte) in AT.into_iter().zip(id.to_be_bytes()) {
+            bytes[at] = HEX[usize::from(byte >> 4)];
+            bytes[at + 1] = HEX[usize::from(byte & 0xf)];
         }
-        Self { len: UUID_BYTES, text }
+        Self(Text::Short { len: UUID_BYTES, bytes })
     }
 
     /// What a client sent, where it can be kept.
@@ -45,14 +48,22 @@ impl RequestId {
         if !(KEPT_BYTES_MIN..=KEPT_BYTES_MAX).contains(&sent.len()) || !sent.iter().all(is_plain) {
             return None;
         }
-        let mut text = [0; KEPT_BYTES_MAX];
-        text[..sent.len()].copy_from_slice(sent);
-        Some(Self { len: u8::try_from(sent.len()).ok()?, text })
+        let mut bytes = [0; SHORT_BYTES_MAX];
+        match (bytes.get_mut(..sent.len()), u8::try_from(sent.len())) {
+            (Some(place), Ok(len)) => {
+                place.copy_from_slice(sent);
+                Some(Self(Text::Short { len, bytes }))
+            }
+            _ => Some(Self(Text::Long(sent.into()))),
+        }
     }
 
     /// The text, in bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.text[..usize::from(self.len)]
+        match &self.0 {
+            Text::Short { len, bytes } => &bytes[..usize::from(*len)],
+            Text::Long(bytes) => bytes,
+        }
     }
 
     /// The text.
@@ -100,7 +111,9 @@ mod tests {
     fn d11_only_plain_ids_are_kept() {
         let kept = |sent: &[u8]| RequestId::kept(sent).map(|id| id.to_string());
         assert_eq!(kept(b"0123456789_ABC-abcxyz"), Some("0123456789_ABC-abcxyz".into()));
-        assert!(kept(&[b'a'; 20]).is_some() && kept(&[b'a'; 200]).is_some());
+        for len in [20, 63, 64, 200] {
+            assert_eq!(kept(&vec![b'a'; len]), Some("a".repeat(len)));
+        }
         for bad in [
             &b""[..],
             &[b'a'; 19],

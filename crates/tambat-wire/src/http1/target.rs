@@ -32,12 +32,16 @@ pub(super) enum Target<'b> {
 /// Reads the target, which is not empty and has no spaces.
 #[inline]
 pub(super) fn target(text: &str, is_options: bool) -> Result<Target<'_>, Refusal> {
-    let seen = text.bytes().fold(0, |seen, b| seen | CLASS[usize::from(b)]);
+    // A dot tells something only behind a slash, whose bit is moved onto that of the dot. No branch: most are not taken.
+    let (seen, _) = text.bytes().fold((0, 0), |(seen, before), b| {
+        let class = CLASS[usize::from(b)];
+        (seen | class & (!DOT | (before & SLASH) >> 1), class)
+    });
     if seen & REFUSED != 0 {
         return Err(Refusal::bad("the target has a character that has to be percent-encoded"));
     }
     if text.starts_with('/') {
-        return Ok(Target::Origin(if seen & TELLING == 0 { Cow::Borrowed(text) } else { normal(text)? }));
+        return Ok(Target::Origin(if seen & (PERCENT | DOT) == 0 { Cow::Borrowed(text) } else { normal(text)? }));
     }
     if text == "*" {
         return if is_options {
@@ -52,8 +56,13 @@ pub(super) fn target(text: &str, is_options: bool) -> Result<Target<'_>, Refusal
 /// No target may have it.
 const REFUSED: u8 = 1;
 
-/// With it the path may not be normal yet.
-const TELLING: u8 = 2;
+/// With it the path may have to be decoded.
+const PERCENT: u8 = 2;
+
+/// With it behind a slash the path may have to be resolved.
+const DOT: u8 = 4;
+
+const SLASH: u8 = 8;
 
 /// What each byte means for a target.
 const CLASS: &[u8; 256] = &{
@@ -62,7 +71,9 @@ const CLASS: &[u8; 256] = &{
     loop {
         class[b as usize] = match b {
             0..=b' ' | 0x7f.. | b'#' | b'\\' => REFUSED,
-            b'%' | b'.' => TELLING,
+            b'%' => PERCENT,
+            b'.' => DOT,
+            b'/' => SLASH,
             _ => 0,
         };
         if b == u8::MAX {
