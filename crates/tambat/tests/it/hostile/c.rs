@@ -345,11 +345,14 @@ fn c09_bytes_after_a_body() {
 
 #[test]
 fn c10_an_answer_that_nobody_asked_for() {
-    let stage = Stage::playing(|visit, request| {
+    // 1: the client has its answer, and the connection is idle. 2: the stray answer is there.
+    let step = Arc::new(AtomicUsize::new(0));
+    let steps = Arc::clone(&step);
+    let stage = Stage::playing(move |visit, request| {
         visit.echo(request);
-        // In a segment of its own, after the answer has been passed on and the connection is idle.
-        pause(Duration::from_millis(100));
+        until("the answer's arrival", || (steps.load(Ordering::SeqCst) == 1).then_some(()));
         visit.send(EVIL);
+        steps.store(2, Ordering::SeqCst);
         visit.until_closed();
         Then::Close
     });
@@ -358,8 +361,8 @@ fn c10_an_answer_that_nobody_asked_for() {
         let mut client = get(&stage, &format!("/{mark}"));
         assert_eq!(client.answer().text(), format!("saw GET /{mark}"));
         let first = stage.app.request(&mark);
-        // Whenever the next request comes: the stray answer is not its own.
-        pause(Duration::from_millis(200));
+        step.store(1, Ordering::SeqCst);
+        until("the stray answer", || (step.load(Ordering::SeqCst) == 2).then_some(()));
         not_reused(&stage, &mut client, &first);
     }
 }

@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 
@@ -279,10 +279,22 @@ impl Visit {
         Some(std::mem::take(&mut self.ahead))
     }
 
+    /// Nothing comes for so long.
+    pub(super) fn is_quiet(&mut self, time: Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).unwrap();
+        let is_quiet = self.ahead.is_empty() && !self.fill() && !self.is_closed();
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        is_quiet
+    }
+
+    fn is_closed(&self) -> bool {
+        self.shared.log().connections[self.connection].closed
+    }
+
     /// Takes whatever still comes until the router closes; true when it does.
     pub(super) fn until_closed(&mut self) -> bool {
         while self.more().is_some() {}
-        self.shared.log().connections[self.connection].closed
+        self.is_closed()
     }
 
     /// For what this does not know.
