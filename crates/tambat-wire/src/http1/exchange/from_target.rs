@@ -113,7 +113,7 @@ impl Exchange {
         let is_delimited = self.facts.version == Version::Http11 || sent != SentFraming::Nothing || body.is_none();
         // It is over here and now, or the client would have to be asked for a body that nobody wants.
         let is_early = self.wants_client() && (body.is_none() || self.client_waits_for_continue());
-        self.target_stays &= head.keeps_connection() && framing != ResponseFraming::UntilClose;
+        self.target_stays &= head.keeps_connection();
         self.client_stays &=
             rules.keep_alive_allowed && is_delimited && !is_early && self.request != RequestHalf::Abandoned;
         let connection = match (self.client_stays, self.facts.version) {

@@ -274,7 +274,9 @@ fn a_client_that_closes_its_half_still_gets_its_answer() {
 #[test]
 fn a_client_that_is_gone_aborts_the_target_until_the_answer_is_read() {
     let mut run = Run::new(GET);
+    assert!(run.exchange.may_retry());
     assert_eq!(code(run.exchange.client_failed()), (Side::Client, ErrorCode::ClientClosed));
+    assert!(!run.exchange.may_retry(), "for whom?");
     let mut run = Run::new(GET);
     run.target("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
     assert!(run.exchange.client_failed().is_ok());
@@ -288,7 +290,14 @@ fn c03_c04_only_what_is_harmless_is_sent_again() {
         run.client(body).unwrap();
         run.target(answer).unwrap();
         let before = run.exchange.may_retry();
-        assert_eq!(code(run.target_closed()), (Side::Target, ErrorCode::TargetClosed));
+        let fault = run.target_closed();
+        assert_eq!(code(fault), (Side::Target, ErrorCode::TargetClosed));
+        let said = match answer {
+            "" => "without an answer",
+            "H" => "in the head of its answer",
+            _ => "after an interim answer",
+        };
+        assert!(fault.unwrap_err().cause.ends_with(said), "{fault:?}");
         assert!(!run.exchange.response_begun());
         assert_eq!(before, run.exchange.may_retry());
         before
