@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use tambat_manifest::{Diagnostic, Files, Text};
-use tambat_model::{ResourceUrl, UrlTemplate, redact};
+use tambat_model::{Ledger, Plan, PortKey, ResourceUrl, UrlTemplate, Wiring, World, redact, route_table};
 
 /// A Procfile.
 pub(crate) fn procfile(data: &[u8]) {
@@ -64,6 +64,7 @@ fn plan(files: &Files) {
         Ok(loaded) => {
             assert!(!loaded.plan.processes().is_empty());
             let _ = loaded.plan.cycles();
+            every_name_is_somebodys(&loaded.plan);
             check(&loaded.warnings);
         }
         Err(found) => {
@@ -71,6 +72,18 @@ fn plan(files: &Files) {
             check(&found);
         }
     }
+}
+
+/// Each name and path that a port has leads to it: in a plan nobody claims what somebody else has.
+fn every_name_is_somebodys(plan: &Plan) {
+    let mut wiring = Wiring::default();
+    let ports = plan.processes().iter().flat_map(|process| process.ports.iter().map(move |port| (process, port)));
+    for ((process, port), number) in ports.clone().zip((1_u16..).filter_map(|number| number.try_into().ok())) {
+        wiring.service_ports.insert(PortKey { process: process.name.clone(), port: port.name.clone() }, number);
+    }
+    let table = route_table(plan, &wiring, &World::default(), &Ledger::default());
+    let sites = ports.flat_map(|(_, port)| &port.site).map(|site| site.patterns().count()).sum::<usize>();
+    assert_eq!(table.hosts().sites().len(), sites);
 }
 
 fn check(found: &[Diagnostic]) {

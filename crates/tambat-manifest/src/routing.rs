@@ -1,6 +1,6 @@
 //! The part of `tambat.toml` that speaks of routing: names and paths, rules for requests, `[router]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use tambat_model::{HostPattern, Place, ProcessDraft, ProcessName, RouterPlan, SiteDraft};
@@ -31,8 +31,9 @@ pub(crate) fn read_site(
     places: &mut Places,
 ) -> SiteDraft {
     let mut hosts: Vec<HostPattern> = Vec::new();
+    let mut seen = BTreeSet::new();
     for (host, span) in fields.get("hosts").map(|at| http_keys::hosts(reader, at)).unwrap_or_default() {
-        if hosts.contains(&host) {
+        if !seen.insert(host.clone()) {
             reader.wrong(span, Wrong::from(format!("{host} is there twice")).help("keep one of the two"));
             continue;
         }

@@ -54,6 +54,13 @@ fn a_file_that_is_wrong_from_end_to_end_is_refused_in_bounded_time() {
     entry::manifest(format!("[processes.web]\nuses = [{}]", fill(&|nth| format!("\"a{nth}\",\n"))).as_bytes());
     entry::manifest(format!("[processes.web.ports]\n{}", fill(&|nth| format!("p{nth}=\"tcp\"\n"))).as_bytes());
     entry::manifest(format!("a = {}", fill(&|_| "[".to_owned())).as_bytes());
+    entry::manifest(
+        format!("[processes.web]\ncommand=\"x\"\nhosts = [{}]", fill(&|nth| format!("\"h{nth}\",\n"))).as_bytes(),
+    );
+    entry::manifest(format!("[processes.web.headers]\n{}", fill(&|nth| format!("h{nth}=\"x\"\n"))).as_bytes());
+    entry::manifest(
+        fill(&|nth| format!("[processes.p{nth}]\ncommand=\"x\"\nprotocol=\"http\"\npath=\"/x\"\n")).as_bytes(),
+    );
     let took = start.elapsed();
     assert!(took < Duration::from_secs(30), "{took:?}");
 }
@@ -79,7 +86,7 @@ proptest! {
 
     #[test]
     fn any_manifest(text in nearly(&["[processes.web]\n", "[processes.api]\n", "[resources.db]\n", "command", "uses", "ports", "port", "env", "url", "ready", "protocol",
-        " = ", "\"x\"", "\"http\"", "\"redis://:é@h\"", "[\"api\", \"web:x\"]", "{ a = \"tcp\" }", "{ path = 1 }", "1", "0", "\n", "\n---\n", "web: x\n", ".", ",", "é"])) {
+        " = ", "\"x\"", "\"http\"", "\"redis://:é@h\"", "[\"api\", \"web:x\"]", "{ a = \"tcp\" }", "{ path = 1 }", "hosts", "path", "strip_path", "headers", "health", "timeouts", "[router]\n", "trusted", "\"*.é\"", "\"/x\"", "true", "\"web.shop.localhost\"", "1", "0", "\n", "\n---\n", "web: x\n", ".", ",", "é"])) {
         entry::manifest(text.as_bytes());
     }
 

@@ -4,7 +4,7 @@
 //! `PORT.PROCESS.APP.localhost`; what `hosts` says comes beside these, and `path` holds for all of them. A process with
 //! a `path` also answers below that path at `APP.localhost`, so that several of them are one origin there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::draft::{Draft, ProcessDraft, SiteDraft};
 use crate::plan::first_protocol;
@@ -198,7 +198,7 @@ struct Claims {
     own: BTreeMap<HostPattern, (PortKey, Place)>,
     taken: BTreeMap<(HostPattern, PathPrefix), (PortKey, Place)>,
     /// Who answers at `APP.localhost` because of its path.
-    fronts: Vec<PortKey>,
+    fronts: BTreeSet<PortKey>,
     problems: Vec<Problem>,
 }
 
@@ -257,7 +257,7 @@ impl Claims {
             let holder = match (taken, bare.as_slice(), all.as_slice()) {
                 (Some(holder), ..) => Some(holder),
                 (None, [first, ..], _) | (None, [], [first]) => {
-                    self.fronts.push(first.key.clone());
+                    self.fronts.insert(first.key.clone());
                     Some((first.key.clone(), first.place.clone()))
                 }
                 (None, ..) => None,
@@ -292,10 +292,14 @@ fn shown(path: &PathPrefix) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::Protocol::{Http, Redis, Tcp};
     use crate::sample::{draft, name, plan, problems, process, with_ports};
-    use crate::{Plan, Problem};
+    use crate::{Admission, HostTable, Plan, Problem, Route, Site};
 
     fn sited(process: ProcessDraft, hosts: &[&str], path: Option<&str>) -> ProcessDraft {
         ProcessDraft { site: site(hosts, path), ..process }
@@ -487,6 +491,41 @@ mod tests {
         assert_eq!(site.urls(Some(7080)), ["http://shop.localhost:7080/api", "http://api.shop.localhost:7080/api"]);
         assert_eq!(site.urls(Some(80))[1], "http://api.shop.localhost/api");
         assert_eq!(site.urls(None), Vec::<String>::new());
+    }
+
+    /// A process with a few of few hosts and one of few paths: likely to clash with another one.
+    fn any_process(name: &'static str) -> impl Strategy<Value = ProcessDraft> {
+        let hosts = ["a.example", "*.example", "*", "shop.localhost", "api.shop.localhost", "x.api.shop.localhost"];
+        let hosts = proptest::sample::subsequence(hosts.to_vec(), 0..3);
+        let path = proptest::option::of(proptest::sample::select(vec!["/", "/a", "/a/b"]));
+        let kind = proptest::sample::select(vec![0_u8, 1, 2]);
+        (hosts, path, kind).prop_map(move |(hosts, path, kind)| match kind {
+            0 => sited(http(name), &hosts, path),
+            1 => sited(with_ports(name, &[("x", Http, None), ("y", Http, None)]), &hosts, path),
+            _ => {
+                let mut process = with_ports(name, &[("x", Http, None), ("y", Http, None)]);
+                process.ports[1].site = site(&hosts, path);
+                process
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn in_a_plan_nobody_claims_what_somebody_else_has(
+            web in any_process("web"), api in any_process("api"), other in any_process("a_pi")
+        ) {
+            let Ok((plan, _)) = Plan::new(draft(vec![web, api, other])) else { return Ok(()) };
+            let mut table = HostTable::default();
+            for port in plan.processes().iter().flat_map(|process| &process.ports) {
+                let site = port.site.as_ref().unwrap();
+                for pattern in site.patterns() {
+                    let route = Arc::new(Route::new("x", Http, Admission::Serve(Vec::new())));
+                    let at = Site { path: site.path.clone(), strip: site.strip, route };
+                    prop_assert!(table.insert(pattern.clone(), at).is_ok(), "{pattern}{}", site.path);
+                }
+            }
+        }
     }
 
     #[test]
