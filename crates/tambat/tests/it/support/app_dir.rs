@@ -159,7 +159,11 @@ impl AppDir {
     /// `SETUP; exec tambat start -p 0 ARGS` in a shell, such as `ulimit -n 64`.
     pub(crate) fn start_after(&self, setup: &str, args: &[&str]) -> Running {
         let mut shell = self.any_command("/bin/sh");
-        shell.arg("-c").arg(format!("{setup}; exec \"$0\" start --http-port 0 -p 0 \"$@\"")).arg(fixture::TAMBAT).args(args);
+        shell
+            .arg("-c")
+            .arg(format!("{setup}; exec \"$0\" start --http-port 0 -p 0 \"$@\""))
+            .arg(fixture::TAMBAT)
+            .args(args);
         Running::start(self, shell)
     }
 

@@ -1,7 +1,7 @@
 //! An HTTP client as plain as can be: one request, one connection, everything up to its end.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
 use super::LIMIT;
 
@@ -23,9 +23,14 @@ pub(crate) fn get(port: u16, path: &str) -> Response {
 
 /// GET at 127.0.0.1.
 pub(crate) fn try_get(port: u16, path: &str) -> io::Result<Response> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    try_get_at((Ipv4Addr::LOCALHOST, port).into(), &format!("localhost:{port}"), path, "")
+}
+
+/// GET of this host, with further fields, each with its line's end.
+pub(crate) fn try_get_at(addr: SocketAddr, host: &str, path: &str, fields: &str) -> io::Result<Response> {
+    let mut stream = TcpStream::connect(addr)?;
     stream.set_read_timeout(Some(LIMIT))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}Connection: close\r\n\r\n")?;
     let mut text = Vec::new();
     stream.read_to_end(&mut text)?;
     whole(&text)
