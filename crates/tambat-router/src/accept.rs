@@ -5,15 +5,18 @@
 //! most of them; and there would be as many pauses to keep when descriptors run out.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::addresses::AddressCount;
+use crate::connection::is_http;
+use crate::http::too_many_connections;
 use crate::listener::ListenerState;
 use crate::report::RouterReport;
 use crate::socket::prepare_listener;
@@ -83,9 +86,14 @@ impl Acceptor<'_> {
 
     fn take(&self, client: TcpStream, peer: SocketAddr) {
         match self.count(peer) {
-            Ok(count) => self.worker.deal(client, peer, self.state.opened(count)),
+            Ok(count) => self.worker.deal(client, peer, self.state.opened(self.addr.port(), count)),
             Err(TooMany) => {
                 self.state.refused.fetch_add(1, Ordering::Relaxed);
+                if is_http(self.state.kind, self.worker) {
+                    // As much as the socket takes at once: a flood is not to keep anybody busy.
+                    let socket = SockRef::from(&client);
+                    let _ = socket.send(&too_many_connections()).and_then(|_| socket.shutdown(Shutdown::Write));
+                }
             }
         }
     }

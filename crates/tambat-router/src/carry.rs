@@ -19,8 +19,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::listener::ListenerState;
-use crate::socket::{receive, send};
-use crate::splice::Pipe;
+use crate::socket::{is_transient, receive, send};
+use crate::splice::{PIPE_BYTES, Pipe};
 use crate::worker::Tools;
 
 /// What is read at once at first, and after a write that was not taken whole: what a stalled stream keeps is no more.
@@ -44,6 +44,25 @@ pub(crate) enum End {
     Idle,
 }
 
+/// What either side has sent that the other has not got, from before the stream began.
+#[derive(Debug, Default)]
+pub(crate) struct Leftovers {
+    /// Of the client.
+    pub(crate) up: Vec<u8>,
+    /// Of the target.
+    pub(crate) down: Vec<u8>,
+}
+
+/// What was carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Carried {
+    pub(crate) end: End,
+    /// From the client.
+    pub(crate) up_bytes: u64,
+    /// From the target.
+    pub(crate) down_bytes: u64,
+}
+
 /// Carries bytes both ways until both directions have ended, one side breaks off, or nothing has moved for `idle`.
 ///
 /// Cancelling it loses what has been read and not yet written.
@@ -51,17 +70,21 @@ pub(crate) async fn carry(
     client: &TcpStream,
     target: &TcpStream,
     idle: Option<Duration>,
+    leftovers: Leftovers,
     listener: &ListenerState,
     tools: &RefCell<Tools>,
-) -> End {
+) -> Carried {
     let mut up = Direction::new(client, target, &listener.bytes_in);
     let mut down = Direction::new(target, client, &listener.bytes_out);
+    up.brings(leftovers.up);
+    down.brings(leftovers.down);
     // A side whose bytes are not being read is not asked for them, and would break off unnoticed.
     let mut client_error = pin!(client.ready(Interest::ERROR));
     let mut target_error = pin!(target.ready(Interest::ERROR));
     let mut deadline = pin!(Deadline::new(idle));
     let mut moved = true;
-    poll_fn(move |cx| {
+    let (up, down) = (&mut up, &mut down);
+    let end = poll_fn(|cx| {
         {
             let mut tools = tools.borrow_mut();
             moved |= up.pump(cx, tools.ready());
@@ -78,7 +101,8 @@ pub(crate) async fn carry(
         }
         deadline.as_mut().poll(cx, std::mem::take(&mut moved)).map(|()| End::Idle)
     })
-    .await
+    .await;
+    Carried { end, up_bytes: up.carried, down_bytes: down.carried }
 }
 
 /// One direction of a stream.
@@ -86,6 +110,7 @@ struct Direction<'a> {
     from: &'a TcpStream,
     to: &'a TcpStream,
     bytes: &'a AtomicU64,
+    carried: u64,
     /// What was read and could not be written yet, from `unsent_at` on.
     unsent: Vec<u8>,
     unsent_at: usize,
@@ -111,6 +136,7 @@ impl<'a> Direction<'a> {
             from,
             to,
             bytes,
+            carried: 0,
             unsent: Vec::new(),
             unsent_at: 0,
             window: WINDOW_BYTES_MIN,
@@ -121,6 +147,16 @@ impl<'a> Direction<'a> {
             refused: false,
             failed: false,
         }
+    }
+
+    /// What `from` has sent before.
+    fn brings(&mut self, bytes: Vec<u8>) {
+        self.count(bytes.len());
+        self.unsent = bytes;
+    }
+
+    fn count(&mut self, bytes: usize) {
+        count(self.bytes, &mut self.carried, bytes);
     }
 
     /// Moves bytes until one of the two sockets has to be waited for, or the direction is over. Have any moved?
@@ -167,7 +203,7 @@ impl<'a> Direction<'a> {
             Err(error) if is_transient(&error) => return Poll::Ready(Ok(false)),
             Err(error) => return Poll::Ready(Err(error)),
         };
-        self.bytes.fetch_add(received as u64, Ordering::Relaxed);
+        self.count(received);
         match send(self.to, &scratch[..received]) {
             Ok(sent) if sent == received => {
                 if received == window {
@@ -193,10 +229,10 @@ impl<'a> Direction<'a> {
         };
         if pipe.held() == 0 {
             std::task::ready!(self.from.poll_read_ready(cx))?;
-            match pipe.fill(self.from) {
+            match pipe.fill(self.from, PIPE_BYTES) {
                 Ok(0) => self.end(),
                 Ok(filled) => {
-                    self.bytes.fetch_add(filled as u64, Ordering::Relaxed);
+                    count(self.bytes, &mut self.carried, filled);
                     self.run = if filled >= BIG_READ_BYTES_MIN { LONG_RUN_READS } else { self.run.saturating_sub(1) };
                     return Poll::Ready(Ok(true));
                 }
@@ -250,6 +286,11 @@ impl<'a> Direction<'a> {
     }
 }
 
+fn count(all: &AtomicU64, carried: &mut u64, bytes: usize) {
+    all.fetch_add(bytes as u64, Ordering::Relaxed);
+    *carried += bytes as u64;
+}
+
 /// When an idle stream ends. The timer is set again only when it goes off, not at every byte.
 struct Deadline {
     idle: Option<Duration>,
@@ -279,10 +320,6 @@ impl Deadline {
         }
         Poll::Pending
     }
-}
-
-fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 #[cfg(test)]

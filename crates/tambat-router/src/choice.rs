@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 use tambat_model::{Admission, Admitted, Protocol, Route, RouteTable, ServicePort, Target};
 
 /// How many targets a connection is offered to in one go: the first and two more.
-const TRIES_MAX: usize = 3;
+pub(crate) const TRIES_MAX: usize = 3;
 
 /// How long a connection waits when no target takes it although the table has some: as long as an app is given to
 /// become ready.
-const UNTAKEN_LIMIT_S: u64 = 60;
+pub(crate) const UNTAKEN_LIMIT_S: u64 = 60;
 
 /// Who serves a connection.
 pub(crate) enum Choice {
     /// This target, at which it is counted already.
     Serve(Chosen),
+    /// Each request on the connection finds its own.
+    Http,
     /// Nobody yet.
     Wait(Hold),
     /// Nobody.
@@ -63,6 +65,21 @@ impl Tried {
         self.last = what;
     }
 
+    /// How many there were.
+    pub(crate) fn len(&self) -> usize {
+        self.addrs.len()
+    }
+
+    /// Which.
+    pub(crate) fn addrs(&self) -> &[SocketAddr] {
+        &self.addrs
+    }
+
+    /// What the last of them did.
+    pub(crate) fn last(&self) -> &str {
+        &self.last
+    }
+
     pub(crate) fn clear(&mut self) {
         self.addrs.clear();
     }
@@ -78,10 +95,13 @@ pub(crate) fn choose(table: &RouteTable, port: ServicePort, cursor: &AtomicUsize
         return Choice::Wait(Hold { limit: Some(Duration::from_secs(UNTAKEN_LIMIT_S)), retry: false, told });
     };
     match &route.admission {
+        Admission::Serve(_) | Admission::Refuse { .. } if route.protocol == Protocol::Http => Choice::Http,
         Admission::Serve(targets) => serve(route, targets, cursor, tried),
-        Admission::Hold { limit, cause, mend } => {
-            Choice::Wait(Hold { limit: *limit, retry: false, told: told(route, &whole(cause, mend.as_deref())) })
-        }
+        Admission::Hold { limit, cause, mend } => Choice::Wait(Hold {
+            limit: route.http.wait.or(*limit),
+            retry: false,
+            told: told(route, &whole(cause, mend.as_deref())),
+        }),
         Admission::Refuse { cause, mend } => Choice::Refuse(told(route, &whole(cause, mend.as_deref()))),
     }
 }
@@ -152,7 +172,7 @@ mod tests {
 
     fn table(admission: Admission) -> RouteTable {
         let mut table = RouteTable::default();
-        table.insert(port(), Route::new("web", Protocol::Http, admission));
+        table.insert(port(), Route::new("web", Protocol::Tcp, admission));
         table
     }
 
@@ -164,6 +184,7 @@ mod tests {
         match choose(table, port(), cursor, tried) {
             Choice::Serve(chosen) => chosen.target.name.clone(),
             Choice::Wait(hold) => format!("wait: {}", hold.told.cause),
+            Choice::Http => "http".to_owned(),
             Choice::Refuse(told) => format!("refuse: {}", told.cause),
         }
     }

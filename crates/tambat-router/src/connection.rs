@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tambat_model::{Admitted, RouteTable, ServicePort};
+use tambat_model::{Admission, Admitted, Protocol, RouteTable, ServicePort};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::spawn_local;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use crate::carry::{End, carry};
+use crate::carry::{End, Leftovers, carry};
 use crate::choice::{Choice, Chosen, Hold, Patience, Told, Tried, choose};
+use crate::http;
 use crate::listener::{ListenerKind, ListenerState, Open};
 use crate::report::RouterReport;
 use crate::socket::{gone, prepare, reset_on_close};
@@ -22,21 +24,42 @@ use crate::worker::Worker;
 
 /// How often the targets are tried again that did not take a connection while the table says that they serve: the
 /// table changes as a rule, but a target that comes back before anybody looked changes nothing.
-const RETRY_EVERY_MS: u64 = 1_000;
+pub(crate) const RETRY_EVERY_MS: u64 = 1_000;
 
-/// Serves one accepted connection to its end.
-pub(crate) async fn serve(client: TcpStream, _peer: SocketAddr, open: Open, worker: Rc<Worker>) {
-    let listener = open.listener();
-    let ListenerKind::Service(port) = listener.kind else {
-        return;
+/// Serves one accepted connection to its end, in a task of its own.
+pub(crate) fn spawn(client: TcpStream, peer: SocketAddr, open: Open, worker: &Rc<Worker>) {
+    let worker = Rc::clone(worker);
+    match open.listener().kind {
+        kind if is_http(kind, &worker) => drop(spawn_local(http::serve(client, peer.ip(), open, worker, None))),
+        ListenerKind::Service(port) => drop(spawn_local(serve_at(port, client, peer, open, worker))),
+        ListenerKind::Shared => {}
+    }
+}
+
+/// Is it known that HTTP is spoken here? Of a port that nobody serves something else may turn out yet.
+pub(crate) fn is_http(kind: ListenerKind, worker: &Worker) -> bool {
+    let ListenerKind::Service(port) = kind else {
+        return true;
     };
+    let table = worker.tables.newest();
+    let is_held = |admission: &Admission| matches!(admission, Admission::Hold { .. });
+    table.get(port).is_some_and(|route| route.protocol == Protocol::Http && !is_held(&route.admission))
+}
+
+/// Serves a connection at a service port: a stream, or one that waits to learn what it is.
+async fn serve_at(port: ServicePort, client: TcpStream, peer: SocketAddr, open: Open, worker: Rc<Worker>) {
+    let listener = open.listener();
     match (Seeker { client: &client, port, listener, worker: &worker }).seek().await {
         Found::Target { stream, idle, admitted } => {
-            if carry(&client, &stream, idle, listener, &worker.tools).await == End::Broken {
+            let carried = carry(&client, &stream, idle, Leftovers::default(), listener, &worker.tools).await;
+            if carried.end == End::Broken {
                 reset_on_close(&client);
                 reset_on_close(&stream);
             }
             drop(admitted);
+        }
+        Found::Http(told) => {
+            spawn_local(http::serve(client, peer.ip(), open, worker, told));
         }
         Found::Nobody(told) => {
             listener.refused.fetch_add(1, Ordering::Relaxed);
@@ -54,6 +77,8 @@ enum Found {
         idle: Option<Duration>,
         admitted: Admitted,
     },
+    /// HTTP is spoken: each of its requests finds its own target. Or all of them are told that there was none in time.
+    Http(Option<Told>),
     Nobody(Told),
     ClientGone,
 }
@@ -76,6 +101,7 @@ impl Seeker<'_> {
                         return found;
                     }
                 }
+                Choice::Http => return Found::Http(None),
                 Choice::Refuse(told) => return Found::Nobody(told),
                 // Boxed: as above.
                 Choice::Wait(hold) => return Box::pin(self.wait(hold, tried)).await,
@@ -104,7 +130,7 @@ impl Seeker<'_> {
         let max = self.worker.shared.settings.waiting_max;
         let Some(_waits) = self.listener.waits(max) else {
             let cause = format!("{} (and {max} connections wait for it already)", first.told.cause);
-            return Found::Nobody(Told { cause, ..first.told });
+            return nobody(Told { cause, ..first.told });
         };
         let route = self.worker.tables.newest().get(self.port).map(|route| route.name.clone()).unwrap_or_default();
         self.worker.shared.reports.send(RouterReport::Waiting { port: Some(self.port), route });
@@ -120,16 +146,22 @@ impl Seeker<'_> {
                     Some(found) => return found,
                     None => continue,
                 },
+                Choice::Http => return Found::Http(None),
                 Choice::Refuse(told) => return Found::Nobody(told),
                 Choice::Wait(hold) => hold,
             };
             match wait.until_news(&hold).await {
                 News::TryAgain => tried.clear(),
                 News::ClientGone => return Found::ClientGone,
-                News::TooLate => return Found::Nobody(too_late(&hold)),
+                News::TooLate => return nobody(too_late(&hold)),
             }
         }
     }
+}
+
+/// HTTP is answered when it has asked.
+fn nobody(told: Told) -> Found {
+    if told.protocol == Protocol::Http { Found::Http(Some(told)) } else { Found::Nobody(told) }
 }
 
 /// What ends one round of waiting.
@@ -160,13 +192,13 @@ impl<G: Future<Output = ()> + Unpin> Wait<G> {
 }
 
 /// Ends with the next table; never when there will be none.
-async fn change(tables: &mut watch::Receiver<Arc<RouteTable>>) {
+pub(crate) async fn change(tables: &mut watch::Receiver<Arc<RouteTable>>) {
     if tables.changed().await.is_err() {
         std::future::pending::<()>().await;
     }
 }
 
-async fn until(deadline: Option<Instant>) {
+pub(crate) async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline.into()).await,
         None => std::future::pending().await,

@@ -118,11 +118,11 @@ impl ListenerState {
     }
 
     /// A connection was accepted; it is open until the guard is dropped.
-    pub(crate) fn opened(self: &Arc<Self>, address: Option<AddressCount>) -> Open {
+    pub(crate) fn opened(self: &Arc<Self>, port: u16, address: Option<AddressCount>) -> Open {
         self.connections.fetch_add(1, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
         self.all_open.fetch_add(1, Ordering::Relaxed);
-        Open { listener: Arc::clone(self), _address: address }
+        Open { listener: Arc::clone(self), port, _address: address }
     }
 
     /// A connection or request waits until the guard is dropped; none: `max` of them wait already.
@@ -136,12 +136,18 @@ impl ListenerState {
 #[derive(Debug)]
 pub(crate) struct Open {
     listener: Arc<ListenerState>,
+    port: u16,
     _address: Option<AddressCount>,
 }
 
 impl Open {
     pub(crate) fn listener(&self) -> &Arc<ListenerState> {
         &self.listener
+    }
+
+    /// The number it was accepted at.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 }
 
@@ -172,8 +178,8 @@ mod tests {
         let new = |kind| Arc::new(ListenerState::new(kind, Arc::clone(&all)));
         let port = new(ListenerKind::Service(5_000_u16.try_into().unwrap()));
         let other = new(ListenerKind::Shared);
-        let elsewhere = other.opened(None);
-        let open = port.opened(None);
+        let elsewhere = other.opened(7_080, None);
+        let open = port.opened(5_000, None);
         let first = port.waits(1);
         assert!(first.is_some() && port.waits(1).is_none());
         let now = port.snapshot();

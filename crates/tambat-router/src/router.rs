@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use crate::addresses::Addresses;
+use crate::http::{Pseudonyms, Queues};
 use crate::listener::{CountersSnapshot, Listener, ListenerKind, ListenerState};
 use crate::report::{Reports, RouterReport};
 use crate::settings::RouterSettings;
@@ -51,6 +52,8 @@ impl Router {
             settings,
             addresses: Arc::default(),
             unrouted: Arc::default(),
+            queues: Queues::default(),
+            pseudonyms: Pseudonyms::default(),
             orders,
             turn: AtomicUsize::new(0),
         };
@@ -150,6 +153,8 @@ pub(crate) struct Shared {
     pub(crate) settings: RouterSettings,
     pub(crate) addresses: Arc<Addresses>,
     pub(crate) unrouted: Arc<Traffic>,
+    pub(crate) queues: Queues,
+    pub(crate) pseudonyms: Pseudonyms,
     orders: Vec<UnboundedSender<Order>>,
     /// Whose turn it is.
     turn: AtomicUsize,

@@ -1,6 +1,6 @@
 //! What is set on sockets, and how one byte-moving call is made on them.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -68,6 +68,21 @@ pub(crate) fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
         if sent < bytes.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
     });
     if sent > 0 { Ok(sent) } else { outcome.map(|()| 0) }
+}
+
+/// The same for two pieces, one behind the other.
+pub(crate) fn send_both(stream: &TcpStream, first: &[u8], second: &[u8]) -> io::Result<usize> {
+    let mut sent = 0;
+    let outcome = stream.try_io(Interest::WRITABLE, || {
+        sent = (&*SockRef::from(stream)).write_vectored(&[IoSlice::new(first), IoSlice::new(second)])?;
+        if sent < first.len() + second.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    if sent > 0 { Ok(sent) } else { outcome.map(|()| 0) }
+}
+
+/// Will the same call do its work a moment later?
+pub(crate) fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// Has the client gone before anything came of its connection? Ends when it has.

@@ -8,7 +8,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// How much a pipe holds where the system allows it (pipe(7), `F_SETPIPE_SZ`); 64 KiB otherwise.
-const PIPE_BYTES: usize = 1024 * 1024;
+pub(crate) const PIPE_BYTES: usize = 1024 * 1024;
 
 /// How many pipes one thread has at most: two file descriptors each. Streams beyond are carried by copying.
 const PIPES_MAX: usize = 16;
@@ -36,11 +36,11 @@ impl Pipe {
         self.held
     }
 
-    /// Takes what has arrived; 0: the peer has ended its direction. Only an empty pipe may be filled: a full one would
-    /// look like a socket from which nothing has arrived.
-    pub(crate) fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
-        self.held =
-            from.try_io(Interest::READABLE, || Ok(splice(from, None, &self.writer, None, PIPE_BYTES, flags())?))?;
+    /// Takes what has arrived, `most` bytes at most; 0: the peer has ended its direction. Only an empty pipe may be
+    /// filled: a full one would look like a socket from which nothing has arrived.
+    pub(crate) fn fill(&mut self, from: &TcpStream, most: usize) -> io::Result<usize> {
+        let most = most.min(PIPE_BYTES);
+        self.held = from.try_io(Interest::READABLE, || Ok(splice(from, None, &self.writer, None, most, flags())?))?;
         Ok(self.held)
     }
 

@@ -9,6 +9,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
 use tambat_model::Target;
+use tambat_wire::http1::Limits;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -16,9 +17,11 @@ use tokio::task::{AbortHandle, spawn_local};
 
 use crate::accept::accept;
 use crate::access::AccessBuffer;
-use crate::connection::serve;
+use crate::connection;
 use crate::deadlines::Deadlines;
+use crate::http::{Clock, KnownQueues, Spare};
 use crate::listener::{ListenerState, Open};
+use crate::pool::Pool;
 use crate::report::RouterReport;
 use crate::router::Shared;
 use crate::splice::Pipes;
@@ -47,6 +50,12 @@ pub(crate) struct Worker {
     /// Borrowed within one poll, never across an `await`.
     pub(crate) tools: RefCell<Tools>,
     pub(crate) deadlines: Rc<Deadlines>,
+    pub(crate) pool: Pool,
+    pub(crate) spare: Spare,
+    pub(crate) queues: KnownQueues,
+    pub(crate) clock: Clock,
+    /// Of heads.
+    pub(crate) limits: Limits,
     pub(crate) access: Option<Rc<AccessBuffer>>,
     /// Do connections end as soon as they are idle?
     pub(crate) is_draining: Cell<bool>,
@@ -57,6 +66,8 @@ pub(crate) struct Worker {
 pub(crate) struct Tools {
     /// What is read goes here; made at the first connection.
     pub(crate) buffer: Vec<u8>,
+    /// What is to be sent before bytes of the buffer.
+    pub(crate) out: Vec<u8>,
     /// For long runs of bytes.
     pub(crate) pipes: Pipes,
 }
@@ -74,11 +85,17 @@ impl Tools {
 
 impl Worker {
     fn new(number: usize, shared: Arc<Shared>) -> Rc<Self> {
+        let deadlines = Deadlines::new();
         Rc::new(Self {
             number,
             tables: Tables::new(shared.tables.clone()),
             tools: RefCell::default(),
-            deadlines: Deadlines::new(),
+            pool: Pool::new(&deadlines, shared.settings.target_idle),
+            deadlines,
+            spare: Spare::default(),
+            queues: KnownQueues::default(),
+            clock: Clock::new(),
+            limits: Limits::default(),
             access: shared.settings.access.clone().map(|log| Rc::new(AccessBuffer::new(log))),
             is_draining: Cell::new(false),
             shared,
@@ -96,7 +113,7 @@ impl Worker {
     }
 
     fn serve(self: &Rc<Self>, client: TcpStream, peer: SocketAddr, open: Open) {
-        spawn_local(serve(client, peer, open, Rc::clone(self)));
+        connection::spawn(client, peer, open, self);
     }
 
     /// Reports a target that could not be connected to, and says what it did.
@@ -138,8 +155,21 @@ fn runtime() -> io::Result<LocalRuntime> {
     Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())
 }
 
+/// Closes kept connections that are of no use any more: those to targets that a new table has no more at once.
+async fn look_after_pool(worker: Rc<Worker>) {
+    let mut tables = worker.tables.subscribe();
+    let forget = async {
+        while tables.changed().await.is_ok() {
+            worker.pool.forget_closed();
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::join!(forget, worker.pool.run());
+}
+
 async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
     spawn_local(Rc::clone(&worker.deadlines).run());
+    spawn_local(look_after_pool(Rc::clone(&worker)));
     if let Some(access) = &worker.access {
         spawn_local(Rc::clone(access).watch());
     }

@@ -272,11 +272,8 @@ mod tests {
     const LIMIT: Duration = Duration::from_mins(1);
 
     fn check(addr: SocketAddr, path: Option<&str>) -> Check {
-        let rules = HealthRules {
-            path: path.map(str::to_owned),
-            every: Duration::from_millis(20),
-            ..HealthRules::default()
-        };
+        let rules =
+            HealthRules { path: path.map(str::to_owned), every: Duration::from_millis(20), ..HealthRules::default() };
         Check::new(addr, 1, rules, "shop.example")
     }
 

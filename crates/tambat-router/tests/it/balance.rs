@@ -79,7 +79,9 @@ fn a_listener_that_comes_later_is_served_and_shares_the_counters_of_its_port() {
     let rig = Rig::serving(Protocol::Tcp, &[&backend]);
     let later = std::net::TcpListener::bind("[::1]:0").unwrap();
     let addr = later.local_addr().unwrap();
-    rig.router.add(tambat_router::Listener { kind: tambat_router::ListenerKind::Service(rig.port), sockets: vec![later] }).unwrap();
+    rig.router
+        .add(tambat_router::Listener { kind: tambat_router::ListenerKind::Service(rig.port), sockets: vec![later] })
+        .unwrap();
     let client = TcpStream::connect(addr).unwrap();
     says(&client, &backend.accept(), "over IPv6");
     assert_eq!(rig.counters().connections, 1);

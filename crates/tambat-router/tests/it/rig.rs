@@ -34,7 +34,13 @@ impl Rig {
         let port = ServicePort::try_from(socket.local_addr().unwrap().port()).unwrap();
         let (tables, seen) = watch::channel(Arc::default());
         let (sender, reports) = unbounded_channel();
-        let router = Router::start(vec![Listener { kind: ListenerKind::Service(port), sockets: vec![socket] }], seen, sender, settings).unwrap();
+        let router = Router::start(
+            vec![Listener { kind: ListenerKind::Service(port), sockets: vec![socket] }],
+            seen,
+            sender,
+            settings,
+        )
+        .unwrap();
         Self { router, port, protocol, idle, tables, reports }
     }
 

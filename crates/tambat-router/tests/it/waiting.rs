@@ -11,7 +11,7 @@ use crate::rig::{Backend, Rig, eventually, hold, is_reset, reset, rest, says, se
 
 #[test]
 fn an_early_connection_waits_and_is_served_with_what_it_has_sent() {
-    let (mut rig, backend) = (Rig::new(Protocol::Http), Backend::new("web.1"));
+    let (mut rig, backend) = (Rig::new(Protocol::Tcp), Backend::new("web.1"));
     rig.publish(hold(None));
     let mut client = rig.client();
     client.write_all(b"early").unwrap();

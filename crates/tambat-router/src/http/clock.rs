@@ -1,0 +1,169 @@
+//! What a worker says of itself and of the time in heads: request ids, dates, and its pseudonym in `Via`.
+
+use std::cell::Cell;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tambat_model::Route;
+use tambat_wire::http1::RequestId;
+
+/// How long the clock on the wall is read off the monotonic one: it may be set meanwhile.
+const ANCHOR_FOR: Duration = Duration::from_secs(1);
+
+/// The wall clock and the random numbers of one worker: neither costs a system call.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    /// A moment on both clocks, milliseconds since 1970 on the one on the wall.
+    anchor: Cell<(Instant, u64)>,
+    random: Cell<u64>,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        Self { anchor: Cell::new((Instant::now(), unix_ms())), random: Cell::new(os_random()) }
+    }
+
+    /// A new id for a request that came at `now`.
+    pub(super) fn request_id(&self, now: Instant) -> RequestId {
+        RequestId::new(self.unix_ms(now), u128::from(self.random()) << 64 | u128::from(self.random()))
+    }
+
+    /// Now, as a `Date` field has it (RFC 9110 §5.6.7).
+    pub(super) fn date(&self) -> String {
+        http_date(self.unix_ms(Instant::now()) / 1_000)
+    }
+
+    fn unix_ms(&self, now: Instant) -> u64 {
+        let (at, unix) = self.anchor.get();
+        let since = now.saturating_duration_since(at);
+        if since < ANCHOR_FOR {
+            return unix + u64::from(since.subsec_millis());
+        }
+        let unix = unix_ms();
+        self.anchor.set((now, unix));
+        unix
+    }
+
+    /// SplitMix64: nobody is to guess secrets from these, only no two are to be the same.
+    fn random(&self) -> u64 {
+        let next = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(next);
+        mixed(next)
+    }
+}
+
+/// The router's pseudonyms in `Via` (RFC 9110 §7.6.3): one for each process port, since a request may well come through
+/// the router twice, on its way to two of them. Only one that comes to the same again goes round in a circle.
+#[derive(Debug)]
+pub(crate) struct Pseudonyms(u64);
+
+/// One of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pseudonym([u8; PREFIX.len() + 16]);
+
+const PREFIX: &[u8] = b"tambat-";
+
+impl Default for Pseudonyms {
+    /// Of a router that no other one is taken for.
+    fn default() -> Self {
+        Self(os_random())
+    }
+}
+
+impl Pseudonyms {
+    /// For the requests of this route. Its traffic is the same in every table.
+    pub(super) fn of(&self, route: &Route) -> Pseudonym {
+        let mixed = mixed(self.0 ^ Arc::as_ptr(&route.traffic) as u64);
+        let mut text = [0; PREFIX.len() + 16];
+        text[..PREFIX.len()].copy_from_slice(PREFIX);
+        for (nth, digit) in text[PREFIX.len()..].iter_mut().enumerate() {
+            *digit = b"0123456789abcdef"[(mixed >> (60 - 4 * nth)) as usize & 0xf];
+        }
+        Pseudonym(text)
+    }
+}
+
+impl Pseudonym {
+    pub(super) fn as_str(&self) -> &str {
+        // Only ASCII is ever put in.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+fn mixed(mut word: u64) -> u64 {
+    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
+}
+
+/// What the standard library seeds its hash maps with.
+fn os_random() -> u64 {
+    RandomState::new().hash_one(0)
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn http_date(unix_s: u64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Jan", "Feb"];
+    let (days, seconds) = (unix_s / 86_400, unix_s % 86_400);
+    // The civil calendar counted from 0000-03-01, so that the leap day is the last of its year.
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let year = era * 400 + year_of_era + u64::from(month >= 10);
+    let (weekday, month) = (DAYS[(days % 7) as usize], MONTHS[month as usize % 12]);
+    let (h, m, s) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    format!("{weekday}, {day:02} {month} {year:04} {h:02}:{m:02}:{s:02} GMT")
+}
+
+#[cfg(test)]
+mod tests {
+    use tambat_model::{Admission, Protocol};
+
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_standard() {
+        // RFC 9110 §5.6.7, and the corners of the calendar.
+        assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(http_date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(http_date(951_782_400), "Tue, 29 Feb 2000 00:00:00 GMT");
+        assert_eq!(http_date(4_107_542_399), "Sun, 28 Feb 2100 23:59:59 GMT");
+        assert_eq!(http_date(4_107_542_400), "Mon, 01 Mar 2100 00:00:00 GMT");
+        assert_eq!(http_date(1_735_689_599), "Tue, 31 Dec 2024 23:59:59 GMT");
+    }
+
+    #[test]
+    fn ids_differ_and_know_the_time() {
+        let clock = Clock::new();
+        let now = Instant::now();
+        let ids: Vec<String> =
+            (0..1_000).map(|nth| clock.request_id(now + Duration::from_millis(nth * 7)).to_string()).collect();
+        let mut sorted = ids.clone();
+        sorted.sort();
+        sorted.dedup();
+        assert_eq!(sorted.len(), ids.len());
+        let ms = u64::from_str_radix(&ids[0].replace('-', "")[..12], 16).unwrap();
+        assert!(unix_ms().abs_diff(ms) < 60_000, "{}", ids[0]);
+    }
+
+    #[test]
+    fn each_process_port_has_its_pseudonym_in_every_table() {
+        let route = |name: &str| Route::new(name, Protocol::Http, Admission::Serve(Vec::new()));
+        let (all, web, api) = (Pseudonyms::default(), route("web"), route("api"));
+        let next = Route { traffic: Arc::clone(&web.traffic), ..route("web") };
+        assert_eq!(all.of(&web).as_str(), all.of(&next).as_str());
+        assert_ne!(all.of(&web).as_str(), all.of(&api).as_str());
+        assert_ne!(all.of(&web).as_str(), Pseudonyms::default().of(&web).as_str());
+        assert!(all.of(&web).as_str().starts_with("tambat-") && all.of(&web).as_str().len() == 23);
+    }
+}

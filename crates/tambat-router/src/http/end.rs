@@ -1,0 +1,143 @@
+//! How requests and connections end: what is counted and noted, a tunnel, and a close that loses no answer.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+use tambat_model::{ErrorCode, Target};
+use tokio::io::{AsyncReadExt as _, Interest};
+use tokio::time::timeout;
+
+use super::active::{Active, Upstream};
+use super::connection::{Connection, Phase};
+use crate::access::{EndedBy, Record};
+use crate::carry::{End, Leftovers, carry};
+use crate::listener::ListenerKind;
+use crate::socket::reset_on_close;
+
+/// The status that begins a tunnel.
+const SWITCHING: u16 = 101;
+
+/// How long a client may take to read its last answer and close.
+const LINGER_S: u64 = 1;
+
+/// How much of what it still sends is thrown away before the connection is closed on it. Unread bytes would make a
+/// reset of the close, and a reset destroys the answer on its way.
+const DRAINED_BYTES_MAX: usize = 1024 * 1024;
+
+/// What is read at once.
+const CHUNK_BYTES: usize = 16 * 1024;
+
+impl Connection {
+    /// The request that was served is over: it is counted and noted, and its box goes on.
+    pub(super) fn end(&mut self, target: Option<&Target>, status: u16, code: Option<ErrorCode>, ended_by: EndedBy) {
+        let Some(active) = self.active.take() else {
+            return;
+        };
+        self.count(&active, status, code);
+        self.note(&active, target, status, code, ended_by);
+        self.worker.spare.give_back(active);
+    }
+
+    fn count(&self, active: &Active, status: u16, code: Option<ErrorCode>) {
+        let worker = &self.worker;
+        let traffic = active.route.as_ref().map_or(&worker.shared.unrouted, |route| &route.traffic);
+        let shard = traffic.shard(worker.number);
+        if active.route.is_none() {
+            shard.begin();
+        }
+        if let Some(code) = code {
+            shard.error(code);
+        }
+        let (bytes_in, bytes_out) = (active.up.received, active.down.received);
+        shard.bytes(bytes_in, bytes_out);
+        shard.end(status, active.moved.saturating_duration_since(active.started));
+        let listener = self.open.listener();
+        if matches!(listener.kind, ListenerKind::Service(_)) {
+            listener.bytes_in.fetch_add(bytes_in, Ordering::Relaxed);
+            listener.bytes_out.fetch_add(bytes_out, Ordering::Relaxed);
+        }
+    }
+
+    fn note(&self, active: &Active, target: Option<&Target>, status: u16, code: Option<ErrorCode>, ended_by: EndedBy) {
+        let Some(access) = &self.worker.access else {
+            return;
+        };
+        let noted = active.notes.read();
+        access.record(&Record {
+            client: active.notes.client,
+            method: noted.method.as_bytes(),
+            host: noted.host.as_bytes(),
+            asked: noted.asked,
+            request_id: active.id.as_bytes(),
+            traceparent: noted.traceparent,
+            route: active.route.as_ref().map(|route| route.name.as_str()),
+            target: target.map(|target| target.name.as_str()),
+            status,
+            bytes_in: active.up.received,
+            bytes_out: active.down.passed_on,
+            took: active.moved.saturating_duration_since(active.started),
+            first_byte: active.first_byte,
+            ended_by,
+            code,
+            retries: active.retries,
+        });
+    }
+
+    /// The target has agreed to another protocol (RFC 9110 §7.8): bytes are carried both ways until both have ended.
+    pub(super) async fn tunnel(mut self, upstream: Upstream) {
+        let Some(mut active) = self.active.take() else {
+            return;
+        };
+        let worker = Rc::clone(&self.worker);
+        self.count(&active, SWITCHING, None);
+        if let Some(route) = &active.route {
+            route.traffic.shard(worker.number).tunnel();
+        }
+        self.deadline.set(active.moved, None);
+        let mut up = active.up.unsent.left().to_vec();
+        up.extend_from_slice(&std::mem::take(&mut self.inbox).into_bytes());
+        let leftovers = Leftovers { up, down: std::mem::take(&mut active.held) };
+        let idle = active.route.as_ref().and_then(|route| route.idle);
+        let carried = carry(&self.client, &upstream.stream, idle, leftovers, self.open.listener(), &worker.tools).await;
+        active.moved = Instant::now();
+        active.up.received += carried.up_bytes;
+        active.down.passed_on += carried.down_bytes;
+        if carried.end == End::Broken {
+            reset_on_close(&self.client);
+            reset_on_close(&upstream.stream);
+        }
+        let ended_by = if carried.end == End::Idle { EndedBy::Router } else { EndedBy::Target };
+        self.note(&active, Some(&upstream.target), SWITCHING, None, ended_by);
+    }
+
+    /// Might closing now lose an answer that is on its way?
+    pub(super) fn needs_patience(&self) -> bool {
+        let has_unread = || !self.inbox.is_empty() || self.client.try_io(Interest::READABLE, || Ok(())).is_ok();
+        match self.phase {
+            _ if self.inbox.has_ended() => false,
+            Phase::ClosingPatiently => true,
+            Phase::Closing => has_unread(),
+            _ => false,
+        }
+    }
+
+    /// Says that nothing more comes, and throws away what the client still sends, until it closes (RFC 9112 §9.6).
+    pub(super) async fn linger(&mut self) {
+        if SockRef::from(&self.client).shutdown(std::net::Shutdown::Write).is_err() {
+            return;
+        }
+        let drain = async {
+            let mut buffer = vec![0; CHUNK_BYTES];
+            let mut drained = 0;
+            while drained < DRAINED_BYTES_MAX {
+                match self.client.read(&mut buffer).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(more) => drained += more,
+                }
+            }
+        };
+        let _ = timeout(Duration::from_secs(LINGER_S), drain).await;
+    }
+}

@@ -1,0 +1,378 @@
+//! Between two requests: the next head is read, its route is found, and what its target gets is written.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tambat_model::{ErrorCode, PathPrefix, Route, RouteTable};
+use tambat_wire::http1::{
+    BodyRules, Disposition, Exchange, FieldSlots, Forward, Head, Hop, RequestHead, Scheme, head_may_be_whole,
+    request_head,
+};
+
+use super::active::{Active, Noted, UNREAD, Upstream};
+use super::choose::{Choice, Mark, choose};
+use super::connection::{Connection, Phase, Step};
+use super::flow::{Unsent, WINDOW_BYTES};
+use super::queue::Counted;
+use super::reply::{Reply, is_for_catalogue};
+use crate::choice::Tried;
+use crate::listener::ListenerKind;
+use crate::settings::RouterSettings;
+use crate::socket::{is_transient, receive};
+use crate::worker::Worker;
+
+/// What a connection that has not sent a request yet is given when the router drains: its request may be on its way.
+const LAST_REQUEST_S: u64 = 1;
+
+/// So many requests of a pipeline are answered here before others get their turn. Those that go to a target have theirs
+/// between them.
+const ANSWERS_MAX: u32 = 32;
+
+/// What became of the bytes at the beginning of which there may be a head.
+enum Begun {
+    /// More of them are needed.
+    Incomplete,
+    /// So many are used, and this follows.
+    Request(usize, Step),
+    /// So many are used, and the router itself has answered.
+    Answered(usize),
+}
+
+/// What a request gets.
+enum Verdict<'t> {
+    /// A target of this route, without the prefix.
+    Forward(&'t Arc<Route>, Option<&'t PathPrefix>),
+    /// The list of what there is.
+    Catalogue,
+    /// What may be asked for (RFC 9110 §9.3.7).
+    Options,
+    /// An error, on behalf of this route where there is one.
+    Refuse(Option<&'t Arc<Route>>, Reply),
+}
+
+impl Connection {
+    /// Ready with what follows the next request's head; none: the connection is done for.
+    pub(super) fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Option<Step>> {
+        let worker = Rc::clone(&self.worker);
+        let mut answered = 0;
+        loop {
+            if !self.outbox.is_clear() {
+                std::task::ready!(self.poll_outbox(cx));
+            }
+            if self.phase.is_closing() {
+                return Poll::Ready(None);
+            }
+            let begun = if self.inbox.has_news() {
+                self.begin_with_inbox(&worker)
+            } else {
+                std::task::ready!(self.poll_head(cx, &worker))
+            };
+            match begun {
+                Some(Begun::Request(_, step)) => return Poll::Ready(Some(step)),
+                Some(Begun::Answered(_)) => answered += 1,
+                Some(Begun::Incomplete) | None => {}
+            }
+            if answered == ANSWERS_MAX {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// From now on the client has so much time for its next request.
+    pub(super) fn await_request(&mut self, now: Instant) {
+        let settings = &self.worker.shared.settings;
+        let limit = if self.inbox.is_empty() { settings.keep_alive_idle } else { settings.head_timeout };
+        self.deadline.set(now, Some(limit));
+    }
+
+    /// Sends the rest of an answer of the router's own.
+    fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let sent = self.outbox.poll_send(cx, &self.client);
+        if matches!(sent, Poll::Ready(Err(_))) || (sent.is_pending() && self.deadline.is_reached()) {
+            self.phase = Phase::Closed;
+            self.outbox = Unsent::default();
+            return Poll::Ready(());
+        }
+        std::task::ready!(sent).ok();
+        self.outbox = Unsent::default();
+        self.await_request(Instant::now());
+        Poll::Ready(())
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>, worker: &Worker) -> Poll<Option<Begun>> {
+        if self.inbox.has_ended() {
+            self.phase = Phase::Closing;
+            return Poll::Ready(None);
+        }
+        match self.client.poll_read_ready(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => {
+                self.phase = Phase::Closed;
+                return Poll::Ready(None);
+            }
+            Poll::Pending => return self.wait_for_head(worker),
+        }
+        let mut tools = worker.tools.borrow_mut();
+        let buffer = &mut tools.ready().buffer;
+        match receive(&self.client, &mut buffer[..WINDOW_BYTES]) {
+            Ok(0) => {
+                self.inbox.end();
+                Poll::Ready(None)
+            }
+            Ok(received) if self.inbox.is_empty() => Poll::Ready(Some(self.begin_with(&buffer[..received], worker))),
+            Ok(received) => {
+                self.inbox.push(&buffer[..received]);
+                Poll::Ready(None)
+            }
+            Err(error) if is_transient(&error) => Poll::Ready(None),
+            Err(_) => {
+                self.phase = Phase::Closed;
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    /// Nothing has come. Has the time for it passed?
+    fn wait_for_head(&mut self, worker: &Worker) -> Poll<Option<Begun>> {
+        if worker.is_draining.get() && self.phase == Phase::Idle {
+            self.phase = Phase::Closing;
+            return Poll::Ready(None);
+        }
+        if self.deadline.is_reached() {
+            if self.phase == Phase::InHead {
+                let cause = "the request's head did not arrive whole in time";
+                self.refuse(worker, &Reply::new(ErrorCode::HeadTimeout, cause));
+            } else {
+                self.phase = Phase::Closing;
+            }
+            return Poll::Ready(None);
+        }
+        if worker.is_draining.get() && self.phase == Phase::Fresh {
+            self.phase = Phase::LastChance;
+            self.deadline.set(Instant::now(), Some(Duration::from_secs(LAST_REQUEST_S)));
+        }
+        Poll::Pending
+    }
+
+    fn begin_with_inbox(&mut self, worker: &Worker) -> Option<Begun> {
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let begun = if head_may_be_whole(inbox.bytes(), inbox.seen(), &worker.limits) {
+            self.begin(inbox.bytes(), worker)
+        } else {
+            Begun::Incomplete
+        };
+        match &begun {
+            Begun::Incomplete => inbox.mark_seen(),
+            Begun::Request(used, _) | Begun::Answered(used) => inbox.take(*used),
+        }
+        self.inbox = inbox;
+        Some(begun)
+    }
+
+    /// The same with bytes that have just come, where none were before.
+    fn begin_with(&mut self, bytes: &[u8], worker: &Worker) -> Begun {
+        let begun = self.begin(bytes, worker);
+        match &begun {
+            Begun::Incomplete => {
+                self.inbox.push(bytes);
+                self.inbox.mark_seen();
+            }
+            Begun::Request(used, _) | Begun::Answered(used) => self.inbox.push(&bytes[*used..]),
+        }
+        begun
+    }
+
+    fn begin(&mut self, bytes: &[u8], worker: &Worker) -> Begun {
+        let mut slots = FieldSlots::new();
+        match request_head(bytes, &mut slots, &worker.limits) {
+            Head::Found(head) => self.route(&head, bytes, worker),
+            Head::Incomplete => {
+                if self.phase != Phase::InHead {
+                    self.phase = Phase::InHead;
+                    self.deadline.set(Instant::now(), Some(worker.shared.settings.head_timeout));
+                }
+                Begun::Incomplete
+            }
+            Head::Refused(refusal) => {
+                self.refuse(worker, &Reply::new(refusal.code, refusal.cause));
+                Begun::Answered(bytes.len())
+            }
+        }
+    }
+
+    /// Answers what is no request, and closes.
+    fn refuse(&mut self, worker: &Worker, reply: &Reply) {
+        let now = Instant::now();
+        self.active = Some(worker.spare.take(UNREAD, worker.clock.request_id(now), now));
+        self.reply(reply);
+        // Nobody knows what else is coming.
+        if self.phase == Phase::Closing {
+            self.phase = Phase::ClosingPatiently;
+        }
+    }
+
+    /// Finds out what becomes of a request, and begins with it.
+    fn route(&mut self, head: &RequestHead<'_, '_>, bytes: &[u8], worker: &Worker) -> Begun {
+        let (now, facts, settings) = (Instant::now(), head.facts(), &worker.shared.settings);
+        let mut hop = Hop {
+            peer: self.peer,
+            port: self.open.port(),
+            scheme: Scheme::Http,
+            trusts_peer: self.trusts_peer || proves_itself(head, settings),
+            trusted: &settings.trusted,
+            via: "",
+        };
+        let id = head.request_id(&hop).unwrap_or_else(|| worker.clock.request_id(now));
+        let mut active = worker.spare.take(facts, id, now);
+        active.up.received = head.len() as u64;
+        active.exchange = Exchange::new(facts, BodyRules::default());
+        if worker.access.is_some() || self.open.listener().kind == ListenerKind::Shared {
+            note(&mut active, head);
+            active.notes.client = head.client(&hop);
+        }
+        let table = worker.tables.newest();
+        let verdict = self.verdict(&table, head, worker);
+        let (route, strip) = match verdict {
+            Verdict::Forward(route, strip) => (route, strip),
+            other => {
+                active.up.unsent.fresh().extend_from_slice(&bytes[..head.len()]);
+                self.active = Some(active);
+                self.answer(other, &table);
+                return Begun::Answered(head.len());
+            }
+        };
+        let pseudonym = worker.shared.pseudonyms.of(route);
+        hop.via = pseudonym.as_str();
+        let hop_token = route.http.hop_token.as_deref();
+        let forward = Forward { hop: &hop, strip, request_id: &active.id, hop_token, continue_here: false };
+        head.write(&forward, active.up.unsent.fresh());
+        active.belongs_to(route, head, worker);
+        drop(table);
+        self.active = Some(active);
+        self.begin_exchange(head.len(), &bytes[head.len()..], worker)
+    }
+
+    /// What becomes of a request, by the table.
+    fn verdict<'t>(&self, table: &'t RouteTable, head: &RequestHead<'_, '_>, worker: &Worker) -> Verdict<'t> {
+        if head.disposition() == Disposition::AnswerOptions {
+            return Verdict::Options;
+        }
+        let (route, strip) = match self.open.listener().kind {
+            ListenerKind::Service(port) => (table.get(port), None),
+            ListenerKind::Shared => match table.hosts().find(head.host(), head.path()) {
+                Some(site) => (Some(&site.route), site.strip.then_some(&site.path)),
+                None if is_for_catalogue(head) => return Verdict::Catalogue,
+                None => (None, None),
+            },
+        };
+        let Some(route) = route else {
+            return Verdict::Refuse(None, Reply::no_route(head));
+        };
+        if let Some(told) = &self.told {
+            return Verdict::Refuse(Some(route), Reply::new(ErrorCode::NoTarget, told.cause.clone()).closing());
+        }
+        if head.comes_from_itself(worker.shared.pseudonyms.of(route).as_str()) {
+            let cause = "the request came back to this router: a target sends it here again";
+            return Verdict::Refuse(Some(route), Reply::new(ErrorCode::Loop, cause));
+        }
+        let rules = BodyRules { request_bytes_max: route.http.body_bytes_max };
+        match rules.refusal(head.facts().framing) {
+            Some(refusal) => Verdict::Refuse(Some(route), Reply::new(refusal.code, refusal.cause)),
+            None => Verdict::Forward(route, strip),
+        }
+    }
+
+    fn answer(&mut self, verdict: Verdict<'_>, table: &RouteTable) {
+        match verdict {
+            Verdict::Forward(..) => {}
+            Verdict::Options => self.reply_options(),
+            Verdict::Catalogue => self.reply_catalogue(table),
+            Verdict::Refuse(route, reply) => {
+                if let (Some(route), Some(active)) = (route, &mut self.active) {
+                    route.traffic.shard(self.worker.number).begin();
+                    active.route = Some(Arc::clone(route));
+                }
+                self.reply(&reply);
+            }
+        }
+    }
+
+    /// The head is written: what has come of the body is put behind it, and a target is chosen.
+    fn begin_exchange(&mut self, head_bytes: usize, rest: &[u8], worker: &Worker) -> Begun {
+        let Some(active) = &mut self.active else {
+            return Begun::Answered(head_bytes);
+        };
+        let mut used = head_bytes;
+        if active.exchange.wants_client() && !rest.is_empty() {
+            match active.exchange.from_client(rest, active.up.unsent.more()) {
+                Ok(taken) => {
+                    active.up.unsent.more().extend_from_slice(&rest[taken.raw]);
+                    active.up.received += taken.used as u64;
+                    used += taken.used;
+                }
+                Err(fault) => {
+                    self.reply(&Reply::new(fault.code, fault.cause));
+                    return Begun::Answered(head_bytes + rest.len());
+                }
+            }
+        }
+        Begun::Request(used, active.choose_kept(worker))
+    }
+}
+
+impl Active {
+    /// Its route is found.
+    fn belongs_to(&mut self, route: &Arc<Route>, head: &RequestHead<'_, '_>, worker: &Worker) {
+        let rules = &route.http;
+        route.traffic.shard(worker.number).begin();
+        if rules.body_bytes_max.is_some() {
+            self.exchange = Exchange::new(self.facts, BodyRules { request_bytes_max: rules.body_bytes_max });
+        }
+        self.queue = worker.queues.of(route, &worker.shared.queues);
+        self.mark = rules.sticky.as_ref().and_then(|sticky| Mark::parse(head.cookie(&sticky.cookie)?));
+        self.route = Some(Arc::clone(route));
+    }
+
+    /// A target with a kept connection, if that is to be had at once; others are sought.
+    fn choose_kept(&mut self, worker: &Worker) -> Step {
+        let Some(route) = &self.route else {
+            return Step::Seek(None);
+        };
+        if self.queue.as_ref().is_some_and(|queue| queue.is_waited_in()) {
+            return Step::Seek(None);
+        }
+        let Choice::Serve(target, admitted) = choose(route, &Tried::default(), self.mark) else {
+            return Step::Seek(None);
+        };
+        let counted = Counted::new(admitted, self.queue.as_ref());
+        match worker.pool.take(&target) {
+            Some(stream) => {
+                self.goes_to(Upstream { stream, target, counted, is_reused: true });
+                Step::Exchange
+            }
+            None => Step::Seek(Some((target, counted))),
+        }
+    }
+}
+
+fn note(active: &mut Active, head: &RequestHead<'_, '_>) {
+    active.notes.write(Noted {
+        host: head.host(),
+        path: head.path(),
+        method: head.method(),
+        asked: head.asked(),
+        traceparent: head.traceparent(),
+    });
+}
+
+/// Does the request come from another router of this user? The comparison takes as long whatever is sent.
+fn proves_itself(head: &RequestHead<'_, '_>, settings: &RouterSettings) -> bool {
+    let (Some(sent), Some(token)) = (head.hop_token(), settings.hop_token.as_deref()) else {
+        return false;
+    };
+    let differ = sent.iter().zip(token.as_bytes()).fold(0, |differ, (a, b)| differ | (a ^ b));
+    sent.len() == token.len() && differ == 0
+}

@@ -1,0 +1,359 @@
+//! One exchange on its sockets: what the engine asks for is read, what it says is sent, and who keeps it waiting for too
+//! long is told.
+//!
+//! An ordinary exchange takes two turns: the request has been read, and is sent; the answer is read and sent. That is
+//! two receives and two sends. Nothing is read for a direction whose bytes are not taken: that is the back-pressure.
+
+use std::io;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tambat_model::ErrorCode;
+use tambat_wire::http1::{Fault, Over, ResponseRules, Side, Taken, Waiting};
+use tokio::net::TcpStream;
+
+use super::active::{Active, Limit, Upstream};
+use super::flow::{Read, WINDOW_BYTES};
+use super::inbox::Inbox;
+use crate::deadlines::Deadline;
+use crate::worker::{Tools, Worker};
+
+/// What answers say of their way (RFC 9110 §7.6.3). Nobody looks for circles there.
+const VIA: &str = "tambat";
+
+/// So much is read ahead of requests that come before their turn, so that a client that goes away is noticed.
+const READ_AHEAD_BYTES_MAX: usize = WINDOW_BYTES;
+
+/// Why an exchange does not come to its end.
+#[derive(Debug)]
+pub(super) enum Halt {
+    /// Somebody is to blame.
+    Fault(Fault),
+    /// The kept connection had ended when it was used: the request is sent again, on a fresh one.
+    Retry,
+}
+
+impl From<Fault> for Halt {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// An exchange with everything it works with, for one turn.
+pub(super) struct Pump<'a> {
+    pub(super) active: &'a mut Active,
+    pub(super) upstream: &'a mut Upstream,
+    pub(super) client: &'a TcpStream,
+    pub(super) inbox: &'a mut Inbox,
+    pub(super) worker: &'a Worker,
+    pub(super) tools: &'a mut Tools,
+    pub(super) deadline: &'a Deadline,
+    pub(super) now: Now,
+}
+
+/// The moment of a turn: the clock is read when it is first asked for.
+#[derive(Debug, Default)]
+pub(super) struct Now(Option<Instant>);
+
+impl Now {
+    pub(super) fn get(&mut self) -> Instant {
+        *self.0.get_or_insert_with(Instant::now)
+    }
+}
+
+impl Pump<'_> {
+    /// Ready when the exchange is over and everything is sent, or when it has come to nothing.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Over, Halt>> {
+        let turn = self.turn(cx);
+        if turn.is_ready() {
+            self.active.moved = self.now.get();
+            self.active.up.give_back(&mut self.tools.pipes);
+            self.active.down.give_back(&mut self.tools.pipes);
+        }
+        turn
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<Over, Halt>> {
+        let moved = self.up(cx)? | self.down(cx)?;
+        if let Some(over) = self.active.exchange.over()
+            && self.active.down.is_clear()
+        {
+            return Poll::Ready(Ok(over));
+        }
+        self.keep_time(moved).map_or(Poll::Pending, |fault| Poll::Ready(Err(fault.into())))
+    }
+
+    /// Moves the request on until somebody has to be waited for. Has anything moved?
+    fn up(&mut self, cx: &mut Context<'_>) -> Result<bool, Halt> {
+        let mut moved = false;
+        loop {
+            if !self.active.up.is_clear() {
+                match self.active.up.poll_clear(cx, &self.upstream.stream) {
+                    Poll::Pending => return Ok(moved),
+                    Poll::Ready(Ok(())) => moved = true,
+                    Poll::Ready(Err(_)) => self.target_takes_no_more()?,
+                }
+                continue;
+            }
+            let step = if !self.active.exchange.wants_client() {
+                return Ok(self.watch_client(cx)? || moved);
+            } else if self.inbox.has_news() {
+                self.body_of_inbox()?;
+                Poll::Ready(())
+            } else if self.active.up.is_long_run(self.active.exchange.passable_from_client(), &mut self.tools.pipes) {
+                self.splice_up(cx)?
+            } else {
+                self.body_from_client(cx)?
+            };
+            if step.is_pending() {
+                return Ok(moved);
+            }
+            moved = true;
+        }
+    }
+
+    /// More of the request's body.
+    fn body_from_client(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Halt> {
+        let received = match self.active.up.poll_read(cx, self.client, &mut self.tools.buffer) {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(Ok(Read::Bytes(received))) => received,
+            Poll::Ready(Ok(Read::End)) => return Ok(Poll::Ready(self.active.exchange.client_closed()?)),
+            Poll::Ready(Err(_)) => return Ok(Poll::Ready(self.active.exchange.client_failed()?)),
+        };
+        self.tools.out.clear();
+        let taken = if self.inbox.is_empty() {
+            self.active.exchange.from_client(&self.tools.buffer[..received], &mut self.tools.out)?
+        } else {
+            // The beginning of these bytes came before.
+            self.inbox.push(&self.tools.buffer[..received]);
+            return Ok(Poll::Ready(self.body_of_inbox()?));
+        };
+        self.inbox.push(&self.tools.buffer[taken.used..received]);
+        self.inbox.mark_seen();
+        let sent = self.active.up.pass_on(&self.upstream.stream, &mut self.tools.out, &self.tools.buffer[taken.raw]);
+        Ok(Poll::Ready(self.sent_up(sent)?))
+    }
+
+    /// The same from what was read before its turn.
+    fn body_of_inbox(&mut self) -> Result<(), Halt> {
+        self.tools.out.clear();
+        let Taken { used, raw } = self.active.exchange.from_client(self.inbox.bytes(), &mut self.tools.out)?;
+        let raw = &self.inbox.bytes()[raw];
+        let sent = self.active.up.pass_on(&self.upstream.stream, &mut self.tools.out, raw);
+        self.inbox.take(used);
+        self.inbox.mark_seen();
+        self.sent_up(sent)
+    }
+
+    fn splice_up(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Halt> {
+        let passable = self.active.exchange.passable_from_client();
+        match self.active.up.poll_fill(cx, self.client, passable) {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(Ok(0)) => self.active.exchange.client_closed()?,
+            Poll::Ready(Ok(filled)) => self.active.exchange.passed_from_client(filled as u64),
+            Poll::Ready(Err(_)) => self.active.exchange.client_failed()?,
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    /// While the answer is waited for: has the client gone? What it sends meanwhile is its next request.
+    fn watch_client(&mut self, cx: &mut Context<'_>) -> Result<bool, Halt> {
+        let mut moved = false;
+        while !self.inbox.has_ended() && self.inbox.len() < READ_AHEAD_BYTES_MAX {
+            // It counts with the next request.
+            let before = self.active.up.received;
+            let read = self.active.up.poll_read(cx, self.client, &mut self.tools.buffer);
+            self.active.up.received = before;
+            match read {
+                Poll::Pending => break,
+                Poll::Ready(Ok(Read::Bytes(received))) => self.inbox.push(&self.tools.buffer[..received]),
+                Poll::Ready(Ok(Read::End)) => {
+                    self.inbox.end();
+                    self.active.exchange.client_closed()?;
+                }
+                Poll::Ready(Err(_)) => {
+                    self.inbox.end();
+                    self.active.exchange.client_failed()?;
+                }
+            }
+            moved = true;
+        }
+        Ok(moved)
+    }
+
+    fn sent_up(&mut self, sent: io::Result<()>) -> Result<(), Halt> {
+        sent.or_else(|_| self.target_takes_no_more())
+    }
+
+    /// The target has closed its side or broken off. If nothing at all was sent, nothing has been lost.
+    fn target_takes_no_more(&mut self) -> Result<(), Halt> {
+        let nothing_was_sent = !self.active.up.unsent.is_clear() && !self.active.up.unsent.is_begun();
+        if self.upstream.is_reused && (nothing_was_sent || self.active.exchange.may_retry()) {
+            return Err(Halt::Retry);
+        }
+        self.active.up.clear();
+        self.active.exchange.target_stopped_reading();
+        Ok(())
+    }
+
+    /// Moves the answer on until somebody has to be waited for. Has anything moved?
+    fn down(&mut self, cx: &mut Context<'_>) -> Result<bool, Halt> {
+        let mut moved = false;
+        loop {
+            if !self.active.down.is_clear() {
+                match self.active.down.poll_clear(cx, self.client) {
+                    Poll::Pending => return Ok(moved),
+                    Poll::Ready(Ok(())) => moved = true,
+                    Poll::Ready(Err(_)) => self.client_takes_no_more()?,
+                }
+                continue;
+            }
+            let passable = self.active.exchange.passable_from_target();
+            let step = if !self.active.exchange.wants_target() {
+                return Ok(moved);
+            } else if self.active.down.is_long_run(passable, &mut self.tools.pipes) {
+                self.splice_down(cx, passable)?
+            } else {
+                self.answer_from_target(cx)?
+            };
+            if step.is_pending() {
+                return Ok(moved);
+            }
+            moved = true;
+        }
+    }
+
+    fn answer_from_target(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Halt> {
+        let read = self.active.down.poll_read(cx, &self.upstream.stream, &mut self.tools.buffer);
+        self.tools.out.clear();
+        match read {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(Ok(Read::Bytes(received))) => {
+                if self.active.first_byte.is_none() {
+                    self.active.first_byte = Some(self.now.get().saturating_duration_since(self.active.started));
+                }
+                if self.active.held.is_empty() {
+                    self.answer_bytes(received)?;
+                } else {
+                    self.answer_held(received)?;
+                }
+            }
+            Poll::Ready(Ok(Read::End)) => {
+                let ended = self.active.exchange.target_closed(&mut self.tools.out);
+                ended.map_err(|fault| self.retry_or(fault))?;
+                let sent = self.active.down.pass_on(self.client, &mut self.tools.out, &[]);
+                sent.or_else(|_| self.client_takes_no_more())?;
+            }
+            Poll::Ready(Err(_)) => {
+                let failed = self.active.exchange.target_failed();
+                failed.map_err(|fault| self.retry_or(fault))?;
+            }
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    /// Bytes of the answer, at the beginning of the buffer.
+    fn answer_bytes(&mut self, received: usize) -> Result<(), Halt> {
+        let bytes = &self.tools.buffer[..received];
+        let taken = from_target(self.active, self.worker, bytes, &mut self.tools.out)?;
+        self.active.held.extend_from_slice(&bytes[taken.used..]);
+        let sent = self.active.down.pass_on(self.client, &mut self.tools.out, &bytes[taken.raw]);
+        sent.or_else(|_| self.client_takes_no_more())
+    }
+
+    /// The same behind those that made no sense without them.
+    fn answer_held(&mut self, received: usize) -> Result<(), Halt> {
+        let mut held = std::mem::take(&mut self.active.held);
+        held.extend_from_slice(&self.tools.buffer[..received]);
+        let taken = from_target(self.active, self.worker, &held, &mut self.tools.out)?;
+        let sent = self.active.down.pass_on(self.client, &mut self.tools.out, &held[taken.raw]);
+        held.drain(..taken.used);
+        self.active.held = held;
+        sent.or_else(|_| self.client_takes_no_more())
+    }
+
+    fn splice_down(&mut self, cx: &mut Context<'_>, passable: u64) -> Result<Poll<()>, Halt> {
+        match self.active.down.poll_fill(cx, &self.upstream.stream, passable) {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(Ok(0)) => self.active.exchange.target_closed(&mut self.tools.out)?,
+            Poll::Ready(Ok(filled)) => self.active.exchange.passed_from_target(filled as u64),
+            Poll::Ready(Err(_)) => self.active.exchange.target_failed()?,
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    fn client_takes_no_more(&mut self) -> Result<(), Halt> {
+        self.active.down.clear();
+        self.inbox.end();
+        Ok(self.active.exchange.client_failed()?)
+    }
+
+    /// Only of a connection that was idle before is it no news that it has ended.
+    fn retry_or(&self, fault: Fault) -> Halt {
+        if self.upstream.is_reused && self.active.exchange.may_retry() { Halt::Retry } else { Halt::Fault(fault) }
+    }
+
+    /// Sets the deadline of what is waited for, or says who has let it pass.
+    fn keep_time(&mut self, moved: bool) -> Option<Fault> {
+        let limit = self.limit();
+        if !moved && limit == self.active.limit {
+            return limit.filter(|_| self.deadline.is_reached()).map(Limit::fault);
+        }
+        // A request that has just been sent was read in this moment.
+        let is_first = self.active.limit.is_none() && self.active.first_byte.is_none();
+        if !is_first {
+            self.active.moved = self.now.get();
+        }
+        self.active.limit = limit;
+        self.deadline.set(self.active.moved, limit.and_then(|limit| self.length(limit)));
+        None
+    }
+
+    fn limit(&self) -> Option<Limit> {
+        if !self.active.down.is_clear() {
+            return Some(Limit::ClientTakes);
+        }
+        match self.active.exchange.waiting() {
+            Waiting::FirstByte | Waiting::RequestBody if !self.active.up.is_clear() => Some(Limit::FirstByte),
+            Waiting::FirstByte => Some(Limit::FirstByte),
+            Waiting::RequestBody => Some(Limit::RequestBody),
+            Waiting::Response => Some(Limit::Response),
+            Waiting::Tunnel | Waiting::Nothing => None,
+        }
+    }
+
+    fn length(&self, limit: Limit) -> Option<Duration> {
+        let rules = self.active.route.as_ref().map(|route| &route.http);
+        match limit {
+            Limit::ClientTakes | Limit::RequestBody => Some(self.worker.shared.settings.body_idle),
+            Limit::FirstByte => rules.and_then(|rules| rules.first_byte),
+            Limit::Response => rules.and_then(|rules| rules.response_idle),
+        }
+    }
+}
+
+fn from_target(active: &mut Active, worker: &Worker, bytes: &[u8], out: &mut Vec<u8>) -> Result<Taken, Fault> {
+    let rules = ResponseRules {
+        via: VIA,
+        request_id: active.id.as_bytes(),
+        headers: active.route.as_ref().map_or(&[], |route| &route.http.headers),
+        set_cookie: (!active.cookie.is_empty()).then_some(&active.cookie),
+        keep_alive_allowed: !worker.is_draining.get(),
+        limits: &worker.limits,
+    };
+    active.exchange.from_target(bytes, &rules, out)
+}
+
+impl Limit {
+    fn fault(self) -> Fault {
+        let (side, code, cause) = match self {
+            Self::ClientTakes => (Side::Client, ErrorCode::ClientStalled, "the client did not take its answer in time"),
+            Self::RequestBody => (Side::Client, ErrorCode::BodyTimeout, "the request's body came to a standstill"),
+            Self::FirstByte => {
+                (Side::Target, ErrorCode::FirstByteTimeout, "the target did not begin its answer in time")
+            }
+            Self::Response => (Side::Target, ErrorCode::ResponseTimeout, "the target's answer came to a standstill"),
+        };
+        Fault { side, code, cause }
+    }
+}

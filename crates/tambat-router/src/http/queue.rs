@@ -1,0 +1,170 @@
+//! The requests that wait because all targets of their route have as much in flight as they may.
+//!
+//! Whoever ends a request of such a route wakes the one that has waited longest, on whatever worker it is. Routes
+//! without a limit have no queue, and nobody looks for one.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tambat_model::{Admitted, Route, Traffic};
+use tokio::sync::Notify;
+
+/// How many requests wait for one process port where nothing else is said: some seconds' worth of a busy one.
+const QUEUE_MAX: usize = 1_024;
+
+/// The queues of a router, by process port.
+#[derive(Debug, Default)]
+pub(crate) struct Queues(Mutex<HashMap<usize, Arc<Queue>>>);
+
+/// The queues that one worker has come across.
+#[derive(Debug, Default)]
+pub(crate) struct KnownQueues(RefCell<HashMap<usize, Arc<Queue>>>);
+
+/// The requests that wait for one process port.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    /// Whose address is the key, so that nobody else gets it.
+    _traffic: Arc<Traffic>,
+    waiting: AtomicUsize,
+    pub(super) freed: Notify,
+}
+
+impl KnownQueues {
+    /// The queue of this route; none: it needs none.
+    pub(crate) fn of(&self, route: &Route, all: &Queues) -> Option<Arc<Queue>> {
+        route.http.in_flight_max?;
+        let key = Arc::as_ptr(&route.traffic) as usize;
+        let mut known = self.0.borrow_mut();
+        Some(Arc::clone(known.entry(key).or_insert_with(|| all.of(key, &route.traffic))))
+    }
+}
+
+impl Queues {
+    fn of(&self, key: usize, traffic: &Arc<Traffic>) -> Arc<Queue> {
+        let fresh = || Queue { _traffic: Arc::clone(traffic), waiting: AtomicUsize::new(0), freed: Notify::new() };
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(key).or_insert_with(|| Arc::new(fresh())))
+    }
+}
+
+impl Queue {
+    /// Does anybody wait? Who comes now comes after them.
+    pub(super) fn is_waited_in(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// One more waits; none: as many do as may.
+    pub(super) fn enter(self: &Arc<Self>, route: &Route) -> Option<Ticket> {
+        let max = route.http.queue_max.map_or(QUEUE_MAX, |max| max.get() as usize);
+        let ticket = Ticket { queue: Arc::clone(self), is_served: false };
+        if self.waiting.fetch_add(1, Ordering::Relaxed) < max {
+            // Who frees a target after this sees it, or else this one sees that the target is free.
+            fence(Ordering::SeqCst);
+            return Some(ticket);
+        }
+        None
+    }
+
+    /// A request of this route has ended, and is counted at its target no more.
+    fn released(&self) {
+        fence(Ordering::SeqCst);
+        if self.is_waited_in() {
+            self.freed.notify_one();
+        }
+    }
+}
+
+/// A request, counted at its target until this is dropped. Then the next one that waits is woken.
+#[derive(Debug)]
+pub(super) struct Counted {
+    admitted: Option<Admitted>,
+    queue: Option<Arc<Queue>>,
+}
+
+impl Counted {
+    pub(super) fn new(admitted: Admitted, queue: Option<&Arc<Queue>>) -> Self {
+        Self { admitted: Some(admitted), queue: queue.map(Arc::clone) }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        // Whoever is woken finds room.
+        self.admitted = None;
+        if let Some(queue) = &self.queue {
+            queue.released();
+        }
+    }
+}
+
+/// A request that waits.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    pub(super) queue: Arc<Queue>,
+    is_served: bool,
+}
+
+impl Ticket {
+    /// It has its target.
+    pub(super) fn served(mut self) {
+        self.is_served = true;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.queue.waiting.fetch_sub(1, Ordering::Relaxed);
+        // It may have been woken and have left all the same: the turn goes to the next.
+        if !self.is_served {
+            self.queue.released();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use tambat_model::{Admission, HttpRules, Protocol};
+
+    use super::*;
+
+    fn route(queue_max: u32) -> Route {
+        let rules = HttpRules {
+            in_flight_max: NonZeroU32::new(1),
+            queue_max: NonZeroU32::new(queue_max),
+            ..Default::default()
+        };
+        let admission = Admission::Serve(Vec::new());
+        Route { http: Arc::new(rules), ..Route::new("web", Protocol::Http, admission) }
+    }
+
+    async fn is_woken(queue: &Queue) -> bool {
+        tokio::time::timeout(Duration::from_millis(20), queue.freed.notified()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn who_frees_a_target_wakes_one_who_waits_and_nobody_else() {
+        let (all, known, route) = (Queues::default(), KnownQueues::default(), route(2));
+        let queue = known.of(&route, &all).unwrap();
+        assert!(Arc::ptr_eq(&queue, &KnownQueues::default().of(&route, &all).unwrap()));
+        assert!(known.of(&Route::new("api", Protocol::Http, route.admission.clone()), &all).is_none());
+        queue.released();
+        assert!(!is_woken(&queue).await && !queue.is_waited_in());
+        let (first, second) = (queue.enter(&route).unwrap(), queue.enter(&route).unwrap());
+        assert!(queue.enter(&route).is_none());
+        queue.released();
+        assert!(is_woken(&queue).await && !is_woken(&queue).await);
+        first.served();
+        assert!(!is_woken(&queue).await);
+        let third = queue.enter(&route).unwrap();
+        // The second was woken, perhaps, and left.
+        drop(second);
+        assert!(is_woken(&queue).await);
+        third.served();
+        assert!(!queue.is_waited_in());
+    }
+}

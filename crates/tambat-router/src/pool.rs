@@ -1,0 +1,251 @@
+//! Kept-alive connections of one worker to targets, between two requests.
+//!
+//! Nobody reads from them: one from which something has come, an unasked answer or the end, is of no use any more
+//! (hostile case C10). Whether it has is known without a system call.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tambat_model::{Load, Target};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use crate::deadlines::{Deadline, Deadlines};
+
+/// How many idle connections one worker keeps to one target: as many as requests of that worker are on their way at a
+/// time on a busy machine, so that none of them has to connect anew.
+const IDLE_PER_TARGET_MAX: usize = 1_024;
+
+/// How often connections are looked for that have been idle for too long, or ended by their target.
+const SWEEP_EVERY_S: u64 = 5;
+
+/// The idle connections of one worker.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    idle: RefCell<HashMap<SocketAddr, Kept, BuildHasherDefault<AddrHasher>>>,
+    idle_max: Duration,
+    sweep: Deadline,
+}
+
+/// The idle connections to one target, the one that was used last at the end.
+#[derive(Debug)]
+struct Kept {
+    /// Tells the target from another one that has its address since.
+    load: Arc<Load>,
+    streams: Vec<(TcpStream, Instant)>,
+}
+
+impl Pool {
+    pub(crate) fn new(deadlines: &Rc<Deadlines>, idle_max: Duration) -> Self {
+        Self { idle: RefCell::default(), idle_max, sweep: deadlines.deadline() }
+    }
+
+    /// A connection to this target on which nothing has happened; none: there is none.
+    pub(crate) fn take(&self, target: &Target) -> Option<TcpStream> {
+        let mut idle = self.idle.borrow_mut();
+        let kept = idle.get_mut(&target.addr).filter(|kept| Arc::ptr_eq(&kept.load, &target.load))?;
+        while let Some((stream, _)) = kept.streams.pop() {
+            if is_silent(&stream) {
+                return Some(stream);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection on which nothing is to be expected, for the next request.
+    pub(crate) fn put(&self, target: &Target, stream: TcpStream, now: Instant) {
+        if target.load.is_closed() {
+            return;
+        }
+        let mut idle = self.idle.borrow_mut();
+        if idle.is_empty() {
+            self.sweep.set(now, Some(Duration::from_secs(SWEEP_EVERY_S)));
+        }
+        let fresh = || Kept { load: Arc::clone(&target.load), streams: Vec::new() };
+        let kept = idle.entry(target.addr).or_insert_with(fresh);
+        if !Arc::ptr_eq(&kept.load, &target.load) {
+            *kept = fresh();
+        }
+        if kept.streams.len() < IDLE_PER_TARGET_MAX {
+            kept.streams.push((stream, now));
+        }
+    }
+
+    /// Closes what is of no use any more, now and then. Never ends.
+    pub(crate) async fn run(&self) {
+        loop {
+            poll_fn(|cx| {
+                self.sweep.wakes(cx.waker());
+                if self.sweep.is_reached() { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            let now = Instant::now();
+            let every = Duration::from_secs(SWEEP_EVERY_S);
+            self.sweep.set(now, (!self.sweep(now)).then_some(every));
+        }
+    }
+
+    /// Closes the connections to targets that take nothing new any more: some wait for that before they end.
+    pub(crate) fn forget_closed(&self) {
+        self.idle.borrow_mut().retain(|_, kept| !kept.load.is_closed());
+    }
+
+    /// Is nothing left?
+    fn sweep(&self, now: Instant) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|_, kept| {
+            let is_young = |since: &Instant| now.saturating_duration_since(*since) < self.idle_max;
+            kept.streams.retain(|(stream, since)| is_young(since) && is_silent(stream));
+            kept.streams.shrink_to(kept.streams.len() * 2);
+            !kept.streams.is_empty() && !kept.load.is_closed()
+        });
+        idle.is_empty()
+    }
+}
+
+/// Has nothing come from it, as far as its runtime has heard? No system call, and no waker.
+fn is_silent(stream: &TcpStream) -> bool {
+    stream.try_io(Interest::READABLE, || Ok(())).is_err()
+}
+
+/// Addresses of targets are nobody's to choose who would want them to collide, so that mixing them is enough.
+#[derive(Debug, Default)]
+struct AddrHasher(u64);
+
+impl Hasher for AddrHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_ne_bytes(word));
+        }
+    }
+
+    fn write_u16(&mut self, word: u16) {
+        self.write_u64(word.into());
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(word.into());
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        // The multiplier of FxHash; the high bits are the mixed ones, and the map looks at both ends.
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95).rotate_left(26);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream as StdStream};
+
+    use super::*;
+
+    fn target() -> (TcpListener, Target) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let addr = listener.local_addr().unwrap();
+        (listener, Target { name: "web.1".into(), generation: 1, addr, load: Arc::default() })
+    }
+
+    async fn connect(listener: &TcpListener) -> (TcpStream, StdStream) {
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (ours, listener.accept().unwrap().0)
+    }
+
+    fn pool() -> Pool {
+        Pool::new(&Deadlines::new(), Duration::from_secs(50))
+    }
+
+    /// Until the runtime has heard of it.
+    async fn heard(pool: &Pool, addr: SocketAddr) {
+        let heard = poll_fn(|cx| {
+            if pool.idle.borrow()[&addr].streams.iter().all(|(stream, _)| !is_silent(stream)) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        });
+        tokio::time::timeout(Duration::from_secs(10), heard).await.expect("it is heard");
+    }
+
+    #[tokio::test]
+    async fn the_last_one_that_is_silent_is_taken() {
+        let (listener, target) = target();
+        let (pool, now) = (pool(), Instant::now());
+        let (first, _first) = connect(&listener).await;
+        let (second, _second) = connect(&listener).await;
+        let (at, last) = (first.local_addr().unwrap(), second.local_addr().unwrap());
+        pool.put(&target, first, now);
+        pool.put(&target, second, now);
+        assert_eq!(pool.take(&target).unwrap().local_addr().unwrap(), last);
+        assert_eq!(pool.take(&target).unwrap().local_addr().unwrap(), at);
+        assert!(pool.take(&target).is_none());
+    }
+
+    #[tokio::test]
+    async fn one_that_has_spoken_or_ended_is_not_taken_c10() {
+        let (listener, target) = target();
+        let pool = pool();
+        let (spoken, mut speaker) = connect(&listener).await;
+        let (ended, ender) = connect(&listener).await;
+        pool.put(&target, spoken, Instant::now());
+        pool.put(&target, ended, Instant::now());
+        speaker.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        drop(ender);
+        heard(&pool, target.addr).await;
+        assert!(pool.take(&target).is_none());
+    }
+
+    #[tokio::test]
+    async fn one_to_a_target_that_is_gone_or_another_is_not_taken() {
+        let (listener, target) = target();
+        let (pool, now) = (pool(), Instant::now());
+        let (stream, _kept) = connect(&listener).await;
+        pool.put(&target, stream, now);
+        let successor = Target { load: Arc::default(), ..target.clone() };
+        assert!(pool.take(&successor).is_none());
+        target.load.close();
+        pool.forget_closed();
+        assert!(pool.idle.borrow().is_empty() && pool.take(&target).is_none());
+        let (stream, _kept) = connect(&listener).await;
+        pool.put(&target, stream, now);
+        assert!(pool.idle.borrow().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_sweep_closes_the_old_and_the_ended_and_says_whether_any_are_left() {
+        let (listener, target) = target();
+        let (pool, now) = (pool(), Instant::now());
+        let (old, _old) = connect(&listener).await;
+        pool.put(&target, old, now);
+        heard_nothing(&pool, now);
+        let (young, ender) = connect(&listener).await;
+        let later = now + Duration::from_secs(50);
+        pool.put(&target, young, later);
+        assert!(!pool.sweep(later));
+        assert_eq!(pool.idle.borrow()[&target.addr].streams.len(), 1);
+        drop(ender);
+        heard(&pool, target.addr).await;
+        assert!(pool.sweep(later));
+    }
+
+    fn heard_nothing(pool: &Pool, now: Instant) {
+        assert!(!pool.sweep(now + Duration::from_secs(49)));
+    }
+}
