@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use tambat_model::{Admission, ErrorCode, HostPattern, Route, RouteTable};
+use tambat_model::{Admission, ErrorCode, HostPattern, ListedApp, ListedPort, Route, RouteTable};
 use tambat_wire::http1::{
     Answer, Catalogue, CatalogueApp, CatalogueEntry, Fault, Form, MethodKind, RequestHead, Side, write_options,
 };
@@ -183,6 +183,9 @@ pub(crate) fn too_many_connections() -> Vec<u8> {
 
 /// What a shared listener at this port lists: the process ports by app, with the names they answer to.
 fn catalogue(table: &RouteTable, port: u16) -> Catalogue {
+    if !table.listed().is_empty() {
+        return Catalogue { apps: table.listed().iter().map(|app| listed_app(app, port)).collect() };
+    }
     let mut apps: BTreeMap<String, Vec<CatalogueEntry>> = BTreeMap::new();
     for (pattern, site) in table.hosts().sites() {
         // The others say no name that could be visited.
@@ -203,6 +206,15 @@ fn catalogue(table: &RouteTable, port: u16) -> Catalogue {
     }
     let apps = apps.into_iter().map(|(name, entries)| CatalogueApp { name, entries });
     Catalogue { apps: apps.collect() }
+}
+
+fn listed_app(app: &ListedApp, port: u16) -> CatalogueApp {
+    let entry = |of: &ListedPort| CatalogueEntry {
+        name: of.name.clone(),
+        urls: of.urls(port),
+        cause: of.cause.as_ref().map(ToString::to_string),
+    };
+    CatalogueApp { name: app.name.clone(), entries: app.ports.iter().map(entry).collect() }
 }
 
 /// `shop` of `web.shop.localhost` and `shop.localhost`; names of another kind say none.
@@ -250,6 +262,25 @@ mod tests {
         assert_eq!((shop[0].name.as_str(), shop[0].cause.as_deref()), ("api", Some("api.1 exited")));
         assert_eq!(shop[0].urls, ["http://api.shop.localhost:7080/v1"]);
         assert_eq!(shop[1].urls, ["http://shop.localhost:7080/", "http://web.shop.localhost:7080/"]);
+    }
+
+    #[test]
+    fn where_apps_are_listed_the_catalogue_is_that_list() {
+        let site = |host: &str| (host.parse().unwrap(), PathPrefix::default());
+        let port = |name: &str, sites, cause: Option<&str>| {
+            let (name, cause) = (name.to_owned(), cause.map(Into::into));
+            ListedPort { name, sites, cause }
+        };
+        let ports = vec![
+            port("api", vec![site("api.shop.localhost")], Some("api.1 exited")),
+            port("web", vec![site("web.shop.localhost"), site("shop.localhost")], None),
+        ];
+        let mut table = RouteTable::default();
+        table.list(vec![ListedApp { name: "shop".to_owned(), ports }]);
+        let list = catalogue(&table, 7_080);
+        let [shop] = &*list.apps else { panic!("{list:?}") };
+        assert_eq!((shop.name.as_str(), shop.entries[0].cause.as_deref()), ("shop", Some("api.1 exited")));
+        assert_eq!(shop.entries[1].urls, ["http://shop.localhost:7080", "http://web.shop.localhost:7080"]);
     }
 
     #[test]
