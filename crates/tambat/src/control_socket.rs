@@ -42,7 +42,7 @@ pub(crate) fn listen(path: &Path) -> Result<UnixListener, Failure> {
 pub(crate) async fn serve<F, A>(listener: UnixListener, answer: F)
 where
     F: Fn(Request<Incoming>) -> A + Clone + Send + 'static,
-    A: Future<Output = Response<Body>> + Send,
+    A: Future<Output = Response<Body>> + Send + 'static,
 {
     loop {
         match listener.accept().await {
@@ -62,7 +62,7 @@ where
     if !same_user {
         return;
     }
-    let service = service_fn(|request| {
+    let service = service_fn(move |request| {
         let answer = answer(request);
         async move { Ok::<_, Infallible>(answer.await) }
     });

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use http_body_util::{BodyExt, Channel, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
-use serde::Serialize;
 use tambat_api::{Attach, Done, EnvironmentReport, ErrorBody, LogRecord, Scale, VariableReport};
 use tambat_model::{Gate, INSTANCES_MAX, ProcessName, redact};
 use tambat_supervisor::Command;
