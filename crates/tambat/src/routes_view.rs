@@ -84,13 +84,13 @@ pub(crate) fn show(report: &RoutesReport) -> String {
             let _ = write!(text, "\n  {mend}");
         }
         let (shown, rest) = route.at.split_at(route.at.len().min(NAMES_SHOWN_MAX));
-        shown.iter().for_each(|at| drop(write!(text, "\n  at {at}")));
+        shown.iter().for_each(|at| text.push_str(&format!("\n  at {at}")));
         if !rest.is_empty() {
             let _ = write!(text, "\n  and at {} more names (--json has all)", rest.len());
         }
         if !route.targets.is_empty() {
             let rows: Vec<Vec<String>> = route.targets.iter().map(row).collect();
-            output::table(&rows).lines().for_each(|line| drop(write!(text, "\n  {line}")));
+            output::table(&rows).lines().for_each(|line| text.push_str(&format!("\n  {line}")));
         }
     }
     if report.unrouted > 0 {
