@@ -15,7 +15,8 @@ fn to(backend: &Backend) -> String {
 /// One more request on a connection that is kept.
 fn ask(client: &TcpStream, path: &str) -> String {
     let mut writer = client;
-    write!(writer, "GET {path} HTTP/1.1\r\nHost: shop.example\r\n\r\n").unwrap();
+    // In one segment: pieces would wait for each other's acknowledgements.
+    writer.write_all(format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\n\r\n").as_bytes()).unwrap();
     let mut reader = BufReader::new(client);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
