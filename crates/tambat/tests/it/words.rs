@@ -97,7 +97,7 @@ fn a_good_start() {
     assert_eq!(running.stop(), 0);
     insta::assert_snapshot!(said(&app, &running), @r"
     12:34:56 tambat | shop, in /home/me/shop
-    12:34:56 tambat | web  http://localhost:NNNN
+    12:34:56 tambat | web  http://localhost:NNNN  http://shop.localhost:NNNN
     12:34:56 web.1  | started with pid NNNN, PORT NNNN
     12:34:56 web.1  | ready after 0.1 s at http://localhost:NNNN
     12:34:56 tambat | SIGINT: stopping (once more kills)
@@ -121,6 +121,10 @@ fn an_app_at_the_wrong_port() {
 
     PROCESS  STATE  PID  LISTENS  OPEN  RESTARTS  URL
     web.1  binding  NNNN  not yet  0  0  http://localhost:NNNN
+
+    OF  NAME
+    web  http://shop.localhost:NNNN
+    web  http://web.shop.localhost:NNNN
     ");
     running.stop();
 }
@@ -132,7 +136,7 @@ fn a_command_that_is_not_found() {
     running.ended();
     insta::assert_snapshot!(said(&app, &running), @r"
     12:34:56 tambat | shop, in /home/me/shop
-    12:34:56 tambat | web  http://localhost:NNNN
+    12:34:56 tambat | web  http://localhost:NNNN  http://shop.localhost:NNNN
     12:34:56 web.1  | started with pid NNNN, PORT NNNN
     12:34:56 web.1  | exited with code 127 before it was ready; 127 is the shell's code for a command that was not found: is it installed, is it on PATH?; its last line: /bin/sh: 1: exec: npm-but-wrong: not found
     12:34:56 tambat | every process has ended; the first code that is not 0: 127
@@ -147,7 +151,7 @@ fn a_crash_loop() {
     let lines: Vec<String> = running.stderr().into_iter().filter(|line| !line.contains("worker.1")).collect();
     insta::assert_snapshot!(told(&app, &lines.join("\n")), @r"
     12:34:56 tambat  | shop, in /home/me/shop
-    12:34:56 tambat  | web  http://localhost:NNNN
+    12:34:56 tambat  | web  http://localhost:NNNN  http://shop.localhost:NNNN
     12:34:56 web.1  | started with pid NNNN, PORT NNNN
     12:34:56 web.1  | exited with code 1 before it was ready; its last line: cannot connect to the database; started again in 0.1 s
     12:34:56 web.1  | started with pid NNNN, PORT NNNN
@@ -165,6 +169,10 @@ fn a_crash_loop() {
     PROCESS  STATE  PID  LISTENS  OPEN  RESTARTS  URL
     web.1  failed  -  -  0  4  http://localhost:NNNN
     worker.1  running  NNNN  -  0  0  tcp://localhost:NNNN
+
+    OF  NAME
+    web  http://shop.localhost:NNNN
+    web  http://web.shop.localhost:NNNN
 
     web.1: exited with code 1 before it was ready; its last line: cannot connect to the database
     ");
@@ -189,7 +197,7 @@ fn a_port_that_is_taken() {
     12:34:56 tambat | port NNNN for web is taken by test (pid NNNN)
     12:34:56 tambat | service ports begin at NNNN in place of NNNN
     12:34:56 tambat | shop, in /home/me/shop
-    12:34:56 tambat | web  http://localhost:NNNN
+    12:34:56 tambat | web  http://localhost:NNNN  http://shop.localhost:NNNN
     ");
     assert_eq!(running.stop(), 0);
 }
@@ -257,6 +265,8 @@ fn what_plan_shows() {
 
     web: exec tambat-fixture serve
         serves  http at localhost:5000
+                http://shop.localhost:7080
+                http://web.shop.localhost:7080
         ready   when http answers, within 60s
         gets    API_URL=http://127.0.0.1:5100, from api
         gets    CACHE_URL=tcp://127.0.0.1:5200, from cache
@@ -265,6 +275,7 @@ fn what_plan_shows() {
 
     api: exec tambat-fixture serve
         serves  http at localhost:5100
+                http://api.shop.localhost:7080
         ready   when http answers, within 60s
         gets    WEB_URL=http://127.0.0.1:5000, from web
 
@@ -299,6 +310,11 @@ fn what_ps_shows() {
     api.1  ready  NNNN  :NNNN  0  0  http://localhost:NNNN
     cache.1  ready  NNNN  :NNNN  0  0  tcp://localhost:NNNN
     worker.1  running  NNNN  -  0  0  tcp://localhost:NNNN
+
+    OF  NAME
+    web  http://shop.localhost:NNNN
+    web  http://web.shop.localhost:NNNN
+    api  http://api.shop.localhost:NNNN
 
     HANDLE  OF  PROVIDER  URL
     API_URL  web  api  http://127.0.0.1:NNNN
@@ -351,6 +367,8 @@ fn the_help() {
       start        Run the app here: every process, at its own port [alias: up]
       run          Run a one-off command in the app's environment
       ps           Show processes, instances, ports and providers [alias: status]
+      routes       Show the route table, and why each target is in or out
+      route        Run the router alone, its routes from a file
       logs         Show what the processes wrote
       url          Print the URL to visit or dial
       open         Open that URL in the browser
@@ -393,6 +411,9 @@ fn the_help() {
               Set a variable; without a value: take it from the shell
       -p, --port <PORT>
               Where service ports begin; 0: the kernel chooses each [default: 5000]
+          --http-port <PORT>
+              Where names are served, shared by this user's apps; 0: the kernel
+              chooses [default: 7080]
           --strict-port
               A busy port is an error, not a reason to move up by 100
       -m, --formation <PROCESS=N,…>
@@ -401,6 +422,14 @@ fn the_help() {
               Leave out what the named processes use
           --host <ADDRESS>
               Serve on this address too, not only on loopback (0.0.0.0: on all)
+          --workers <N>
+              How many threads carry requests [default: one for each core]
+          --access-log <FILE>
+              Note each request in this file; -: on standard output
+          --access-log-format <FORMAT>
+              How requests are noted: json or text
+          --metrics <ADDRESS>
+              Answer GET /metrics here, for Prometheus
           --detach
               Leave the terminal once everything is ready
           --exit-on-end
