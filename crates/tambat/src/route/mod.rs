@@ -254,10 +254,11 @@ impl Routing {
     fn publish(&mut self) {
         let start = Instant::now();
         let seen = self.seen();
-        self.memory.news(&seen, NAMED_MAX).iter().for_each(|line| say(line));
         self.old.retain(|table| Arc::strong_count(table) > 1);
         self.old.drain(..self.old.len().saturating_sub(TABLES_KEPT));
         self.old.push(self.tables.send_replace(Arc::new(seen.table())));
+        // Said when it is so.
+        self.memory.news(&seen, NAMED_MAX).iter().for_each(|line| say(line));
         self.stale = false;
         self.next_table = Instant::now() + start.elapsed() * (TABLE_SHARE - 1);
     }
