@@ -274,8 +274,8 @@ fn many(http: &Http<'_>, report: &mut Report) -> Result<(), Failure> {
 }
 
 fn body(http: &Http<'_>, report: &mut Report) -> Result<(), Failure> {
-    let judge = |name, versus, bound| Judgement {
-        what: format!("bytes per processor second to {name}, bodies of 10 MiB"),
+    let judge = |versus, bound| Judgement {
+        what: "bytes per processor second, bodies of 10 MiB".to_owned(),
         figure: Figure::Bytes,
         versus,
         bound: Bound::AtLeast(bound),
@@ -294,8 +294,8 @@ fn body(http: &Http<'_>, report: &mut Report) -> Result<(), Failure> {
         load: http.load(4, Shape::Large),
         figures: &[Figure::Bytes],
         judgements: vec![
-            judge("nginx", &[Contender::Nginx, Contender::NginxBuffers], BODY_NGINX_RATIO_MIN),
-            judge("HAProxy with splice", &[Contender::HaproxySplice], BODY_HAPROXY_RATIO_MIN),
+            judge(&[Contender::Nginx, Contender::NginxBuffers], BODY_NGINX_RATIO_MIN),
+            judge(&[Contender::HaproxySplice], BODY_HAPROXY_RATIO_MIN),
         ],
     }
     .run(http, report)
@@ -328,7 +328,7 @@ fn hosts(http: &Http<'_>, report: &mut Report) -> Result<(), Failure> {
         load: http.load(64, Shape::Plain),
         figures: &[Figure::Processor],
         judgements: vec![Judgement {
-            what: format!("processor time per request, {HOSTS_MANY} hostnames to {HOSTS_FEW}"),
+            what: format!("processor time per request, {HOSTS_MANY} hostnames"),
             figure: Figure::Processor,
             versus: &[Contender::TambatHosts(HOSTS_FEW)],
             bound: Bound::AtMost(LEVEL_RATIO_MAX),
