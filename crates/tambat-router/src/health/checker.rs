@@ -67,6 +67,11 @@ impl HealthView {
         self.known().get(check).cloned()
     }
 
+    /// Is nobody asked?
+    pub fn is_empty(&self) -> bool {
+        self.known().is_empty()
+    }
+
     /// What is known of all of them at this moment.
     pub fn snapshot(&self) -> HashMap<Arc<Check>, Health> {
         self.known().clone()

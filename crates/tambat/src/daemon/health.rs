@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tambat_model::{HealthRules, InstanceView, Phase, Plan, ProcessPlan, World};
-use tambat_router::{Check, Checker};
+use tambat_router::{Check, HealthView};
 
 /// Whom to ask: each instance that is ready, at its first port.
 pub(crate) fn checks(plan: &Plan, world: &World) -> Vec<Check> {
@@ -18,11 +18,10 @@ pub(crate) fn checks(plan: &Plan, world: &World) -> Vec<Check> {
 }
 
 /// The world with what the answers say against instances.
-pub(crate) fn examined(plan: &Plan, world: Arc<World>, checker: &Checker) -> Arc<World> {
-    if checker.count() == 0 {
+pub(crate) fn examined(plan: &Plan, world: Arc<World>, known: &HealthView) -> Arc<World> {
+    if known.is_empty() {
         return world;
     }
-    let known = checker.view();
     let mut examined = World::clone(&world);
     for process in plan.processes() {
         let Some(rules) = &process.health else { continue };
@@ -33,6 +32,23 @@ pub(crate) fn examined(plan: &Plan, world: Arc<World>, checker: &Checker) -> Arc
         }
     }
     Arc::new(examined)
+}
+
+/// What is to be said of instances that fell ill or got well since.
+pub(crate) fn news(before: &World, now: &World) -> Vec<String> {
+    let of = |world: &World, instance: &InstanceView| {
+        let view = world.processes.get(&instance.name.process)?;
+        let known = view.instances.iter().find(|i| i.generation == instance.generation && i.name == instance.name)?;
+        known.ill.clone()
+    };
+    let instances = now.processes.values().flat_map(|view| &view.instances);
+    let ready = instances.filter(|instance| matches!(instance.phase, Phase::Ready { .. }));
+    let news = ready.filter_map(|instance| match (of(before, instance), &instance.ill) {
+        (None, Some(ill)) => Some(format!("{} is not well: it {ill}; it gets no requests until it is", instance.name)),
+        (Some(_), None) => Some(format!("{} is well again", instance.name)),
+        _ => None,
+    });
+    news.collect()
 }
 
 fn check(process: &ProcessPlan, rules: &HealthRules, instance: &InstanceView) -> Option<Check> {
@@ -50,6 +66,7 @@ mod tests {
 
     use tambat_manifest::{Files, Text};
     use tambat_model::{Endpoint, InstanceName, ProcessName, ProcessView};
+    use tambat_router::Checker;
 
     use super::*;
 
@@ -97,15 +114,29 @@ mod tests {
         let plan = plan();
         let world = Arc::new(world(&plan));
         let mut checker = Checker::new();
-        assert!(Arc::ptr_eq(&examined(&plan, Arc::clone(&world), &checker), &world), "nobody is asked");
+        assert!(Arc::ptr_eq(&examined(&plan, Arc::clone(&world), &checker.view()), &world), "nobody is asked");
         checker.watch(checks(&plan, &world));
         let ill = |checker: &Checker| {
-            let examined = examined(&plan, Arc::clone(&world), checker);
+            let examined = examined(&plan, Arc::clone(&world), &checker.view());
             let views = examined.processes.values().flat_map(|view| &view.instances);
             views.filter_map(|view| Some(format!("{} {}", view.name, view.ill.as_ref()?))).collect::<Vec<_>>()
         };
         assert_eq!(ill(&checker), Vec::<String>::new());
         checker.unreachable(([127, 0, 0, 1], 20_001).into(), 7, &"refuses connections".into());
         assert_eq!(ill(&checker), ["cache.1 refuses connections"]);
+    }
+
+    #[tokio::test]
+    async fn who_falls_ill_or_gets_well_is_said_once() {
+        let plan = plan();
+        let world = Arc::new(world(&plan));
+        let mut checker = Checker::new();
+        checker.watch(checks(&plan, &world));
+        checker.unreachable(([127, 0, 0, 1], 20_000).into(), 7, &"answers 503 Busy".into());
+        let ill = examined(&plan, Arc::clone(&world), &checker.view());
+        let said = "web.1 is not well: it answers 503 Busy; it gets no requests until it is";
+        assert_eq!(news(&world, &ill), [said]);
+        assert_eq!(news(&ill, &ill), Vec::<String>::new());
+        assert_eq!(news(&ill, &world), ["web.1 is well again"]);
     }
 }

@@ -25,7 +25,7 @@ use std::time::Duration;
 use crate::sockets::Sockets;
 use tambat_model::{Ledger, Plan, ProcessName, RouteTable, Wiring, World};
 use tambat_os::{Lock, Signal, Spawner, WinSize};
-use tambat_router::{AccessLog, Router, RouterSettings};
+use tambat_router::{AccessLog, Checker, HealthView, Router, RouterSettings};
 use tambat_supervisor::{Command, Outcome, Outlets, Setup, Supervisor};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -102,6 +102,8 @@ pub(crate) struct App {
     pub(crate) tables: watch::Receiver<Arc<RouteTable>>,
     /// The access log; none: requests are not noted.
     pub(crate) access: Option<AccessLog>,
+    /// How the instances are that are asked.
+    pub(crate) health: HealthView,
     /// To the user.
     pub(crate) sayer: Sayer,
     /// How lines look.
@@ -170,7 +172,7 @@ async fn serve(start: Start, spawner: Spawner) -> Result<ExitCode, Failure> {
     let (names, serving) = names.serve(&app);
     let background = [
         tokio::spawn(api::serve(control, Arc::clone(&app))),
-        tokio::spawn(routes::publish(Arc::clone(&app), parts.tables, parts.foreign, names)),
+        tokio::spawn(routes::publish(Arc::clone(&app), parts.tables, parts.foreign, names, parts.checker)),
         tokio::spawn(routes::report(Arc::clone(&app), parts.reports, parts.waiting)),
     ];
     let metrics = parts.metrics.map(|listener| {
@@ -193,6 +195,7 @@ async fn serve(start: Start, spawner: Spawner) -> Result<ExitCode, Failure> {
 /// The daemon's parts, started.
 struct Parts {
     app: Arc<App>,
+    checker: Checker,
     supervisor: Supervisor,
     journal: journal::Journal,
     tables: watch::Sender<Arc<RouteTable>>,
@@ -249,12 +252,14 @@ fn assemble(start: Start, spawner: Spawner, names: &hostnames::Claimed) -> Resul
     };
     let build = build::Build::of(&setup, &spawner)?;
     let supervisor = Supervisor::start(setup, spawner, Outlets { world: world_out, lines: lines_out, news: news_out });
+    let checker = Checker::new();
     let app = Arc::new(App {
         plan,
         world,
         commands: supervisor.commands(),
         router,
         ledger: Ledger::default(),
+        health: checker.view(),
         tables: newest,
         access,
         sayer: sayer.clone(),
@@ -272,6 +277,7 @@ fn assemble(start: Start, spawner: Spawner, names: &hostnames::Claimed) -> Resul
     let (foreign, waiting) = foreign::watch_all(&app);
     Ok(Parts {
         app,
+        checker,
         supervisor,
         journal,
         tables,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tambat_model::{ForeignService, RouteTable, ServicePort, foreign_route, route_table};
+use tambat_model::{ForeignService, RouteTable, ServicePort, World, foreign_route, route_table};
 use tambat_router::{Checker, RouterReport};
 use tambat_supervisor::Command;
 use tokio::sync::{mpsc, watch};
@@ -23,14 +23,15 @@ pub(crate) async fn publish(
     tables: watch::Sender<Arc<RouteTable>>,
     mut foreign: watch::Receiver<foreign::Known>,
     mut names: NamesInTables,
+    mut checker: Checker,
 ) {
     let mut world = app.world.clone();
     let mut rewired = app.rewired.subscribe();
-    let mut checker = Checker::new();
+    let mut before = Arc::<World>::default();
     loop {
         let now = Arc::clone(&world.borrow_and_update());
         checker.watch(health::checks(&app.plan, &now));
-        let now = health::examined(&app.plan, now, &checker);
+        let now = health::examined(&app.plan, now, &app.health);
         let known = foreign.borrow_and_update().clone();
         rewired.mark_unchanged();
         let wiring = app.wiring();
@@ -48,6 +49,8 @@ pub(crate) async fn publish(
             return;
         }
         names.published(published);
+        health::news(&before, &now).into_iter().for_each(|line| app.sayer.say(line));
+        before = now;
         tokio::select! {
             changed = world.changed() => if changed.is_err() { return },
             changed = foreign.changed() => if changed.is_err() { return },

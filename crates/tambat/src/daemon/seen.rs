@@ -1,12 +1,13 @@
 //! The app's routes and metrics, gathered for whoever asks.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tambat_api::{RoutesReport, TargetStatus};
 use tambat_model::{Admission, InstanceView, Phase, Route};
 use tambat_router::{AccessLog, ListenerKind};
 
-use super::App;
+use super::{App, health};
 use crate::metrics::{self, Figures, ProcessFigures};
 use crate::routes_view;
 
@@ -54,7 +55,7 @@ fn instances(app: &App, route: &Route) -> Vec<TargetStatus> {
         Some((process, port)) => (process, Some(port)),
         None => (route.name.as_str(), None),
     };
-    let world = app.world.borrow();
+    let world = health::examined(&app.plan, Arc::clone(&app.world.borrow()), &app.health);
     let view = world.processes.iter().find(|(name, _)| name.as_str() == process).map(|(_, view)| view);
     view.into_iter().flat_map(|view| &view.instances).map(|instance| target(instance, port)).collect()
 }
@@ -69,7 +70,7 @@ fn target(instance: &InstanceView, port: Option<&str>) -> TargetStatus {
     };
     let reason = match &instance.phase {
         Phase::Ready { .. } if address.is_none() => "it has not bound this port".to_owned(),
-        Phase::Ready { .. } => "ready".to_owned(),
+        Phase::Ready { .. } => instance.ill.as_ref().map_or_else(|| "ready".to_owned(), |ill| format!("it {ill}")),
         Phase::Backoff { cause } | Phase::Failed { cause } | Phase::Ended { cause } => cause.to_string(),
         phase => phase.as_str().to_owned(),
     };

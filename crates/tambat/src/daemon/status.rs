@@ -8,12 +8,12 @@ use tambat_model::{
     public_url, redact, redact_all, url_at,
 };
 
-use super::App;
 use super::journal::{self, Spot};
+use super::{App, health};
 
 /// The whole app. Passwords in the templates of its URLs are hidden unless another app asks, to write its handles.
 pub(crate) fn of(app: &App, reveal: bool) -> AppStatus {
-    let world = app.world.borrow().clone();
+    let world = health::examined(&app.plan, app.world.borrow().clone(), &app.health);
     let wiring = app.wiring();
     let unknown = ProcessView::default();
     let view = |process: &ProcessPlan| world.processes.get(&process.name).unwrap_or(&unknown);
@@ -172,9 +172,14 @@ fn instance(view: &InstanceView) -> InstanceStatus {
         exposed,
         open,
         restarts: view.restarts,
-        cause: cause_of(&view.phase).map(|c| c.to_string()),
+        cause: cause_of(&view.phase).map(|c| c.to_string()).or_else(|| illness(view)),
         ready_after_ms: after.and_then(|a| u64::try_from(a.as_millis()).ok()),
     }
+}
+
+/// It runs, and has not answered as it should.
+fn illness(view: &InstanceView) -> Option<String> {
+    view.ill.as_ref().map(|ill| format!("{} {ill}", view.name))
 }
 
 #[cfg(test)]

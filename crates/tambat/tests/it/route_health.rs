@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use crate::support::{Backend, Routed, until};
+use crate::support::{AppDir, Backend, Routed, get, until};
 
 /// An address at which nobody listens.
 fn nobody() -> SocketAddr {
@@ -113,4 +113,35 @@ fn what_is_known_survives_a_reload() {
     }
     let since = routed.stderr()[before..].to_vec();
     assert!(since.is_empty(), "it is out as before: {since:?}");
+}
+
+/// The same for instances of ours, where the manifest says so.
+#[test]
+fn an_instance_that_is_not_well_gets_no_requests_and_is_not_started_again() {
+    let app = AppDir::manifest(
+        "[processes.web]\ncommand = \"tambat-fixture serve\"\ninstances = 2\n\
+         health = { path = \"/healthz\", every = \"50ms\" }\n",
+    );
+    let mut running = app.start(&[]);
+    running.ready(&["web"]);
+    let first = || app.process("web")["instances"][0].clone();
+    let port = first()["address"].as_str().and_then(|addr| addr.rsplit(':').next()?.parse().ok()).unwrap();
+    let pid = first()["pid"].clone();
+    get(port, "/status?503");
+    let said = running.err_line("web.1 is not well");
+    assert!(said.contains("503"), "{said}");
+    for _ in 0..6 {
+        assert_eq!(running.get("web", "/").body, "web.2");
+    }
+    let now = first();
+    assert_eq!((&now["pid"], &now["restarts"], &now["state"]), (&pid, &0.into(), &"ready".into()));
+    assert!(now["cause"].as_str().unwrap().contains("503"), "{now}");
+    let routes = app.json(&["routes", "--json"]);
+    let targets = routes["routes"][0]["targets"].as_array().unwrap();
+    let ill = targets.iter().find(|target| target["name"] == "web.1").unwrap();
+    assert!(ill["chosen"] == false && ill["reason"].as_str().unwrap().contains("503"), "{ill}");
+    get(port, "/status?200");
+    running.err_line("web.1 is well again");
+    until("it to be chosen", || (running.get("web", "/").body == "web.1").then_some(()));
+    assert_eq!(running.stop(), 0);
 }
