@@ -7,12 +7,15 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use tambat_model::{Load, Target};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -61,7 +64,7 @@ impl Pool {
 
     /// Keeps a connection on which nothing is to be expected, for the next request.
     pub(crate) fn put(&self, target: &Target, stream: TcpStream, now: Instant) {
-        if target.load.is_closed() {
+        if target.load.is_closed() || !is_quiet(&stream) {
             return;
         }
         let mut idle = self.idle.borrow_mut();
@@ -113,6 +116,17 @@ impl Pool {
 /// Has nothing come from it, as far as its runtime has heard? No system call, and no waker.
 fn is_silent(stream: &TcpStream) -> bool {
     stream.try_io(Interest::READABLE, || Ok(())).is_err()
+}
+
+/// Has nothing come from it, really? After a read that has filled its buffer, or a run through a pipe, the runtime does
+/// not know.
+fn is_quiet(stream: &TcpStream) -> bool {
+    if is_silent(stream) {
+        return true;
+    }
+    let mut byte = [MaybeUninit::uninit()];
+    let peeked = stream.try_io(Interest::READABLE, || SockRef::from(stream).peek(&mut byte));
+    peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Addresses of targets are nobody's to choose who would want them to collide, so that mixing them is enough.

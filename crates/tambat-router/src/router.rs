@@ -46,19 +46,8 @@ impl Router {
         settings: RouterSettings,
     ) -> io::Result<Self> {
         let (orders, inboxes): (Vec<_>, Vec<_>) = (0..settings.workers.get()).map(|_| unbounded_channel()).unzip();
-        let shared = Shared {
-            tables,
-            reports: Reports(reports),
-            settings,
-            addresses: Arc::default(),
-            unrouted: Arc::default(),
-            queues: Queues::default(),
-            pseudonyms: Pseudonyms::default(),
-            orders,
-            turn: AtomicUsize::new(0),
-        };
         let mut router = Self {
-            shared: Arc::new(shared),
+            shared: Arc::new(Shared::new(tables, reports, settings, orders)),
             listeners: Mutex::new(BTreeMap::new()),
             open: Arc::default(),
             threads: Vec::with_capacity(inboxes.len()),
@@ -117,9 +106,11 @@ impl Router {
     /// last one has, or after `limit`. What is still open then is closed with the router. Cancelling it stops only
     /// the waiting.
     pub async fn drain(&self, limit: Duration) {
-        self.shared.order_all(|| Order::Drain);
+        let unheard = Arc::new(());
+        self.shared.order_all(|| Order::Drain(Arc::clone(&unheard)));
         let start = Instant::now();
-        while self.open() > 0 && start.elapsed() < limit {
+        // Until the last worker has heard of it, connections are accepted.
+        while (Arc::strong_count(&unheard) > 1 || self.open() > 0) && start.elapsed() < limit {
             tokio::time::sleep(Duration::from_millis(DRAIN_LOOK_EVERY_MS)).await;
         }
     }
@@ -161,6 +152,25 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    pub(crate) fn new(
+        tables: watch::Receiver<Arc<RouteTable>>,
+        reports: UnboundedSender<RouterReport>,
+        settings: RouterSettings,
+        orders: Vec<UnboundedSender<Order>>,
+    ) -> Self {
+        Self {
+            tables,
+            reports: Reports(reports),
+            settings,
+            addresses: Arc::default(),
+            unrouted: Arc::default(),
+            queues: Queues::default(),
+            pseudonyms: Pseudonyms::default(),
+            orders,
+            turn: AtomicUsize::new(0),
+        }
+    }
+
     /// The worker whose turn it is.
     pub(crate) fn turn(&self) -> usize {
         self.turn.fetch_add(1, Ordering::Relaxed) % self.orders.len()

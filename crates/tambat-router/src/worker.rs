@@ -34,8 +34,8 @@ pub(crate) enum Order {
     Listen(TcpListener, Arc<ListenerState>),
     /// Serve this connection.
     Serve(std::net::TcpStream, SocketAddr, Open),
-    /// Accept nothing more, and end connections as soon as they are idle.
-    Drain,
+    /// Accept nothing more, and end connections as soon as they are idle. Dropped when that has begun.
+    Drain(Arc<()>),
     /// Close everything and end.
     Stop,
 }
@@ -84,7 +84,7 @@ impl Tools {
 }
 
 impl Worker {
-    fn new(number: usize, shared: Arc<Shared>) -> Rc<Self> {
+    pub(crate) fn new(number: usize, shared: Arc<Shared>) -> Rc<Self> {
         let deadlines = Deadlines::new();
         Rc::new(Self {
             number,
@@ -187,10 +187,11 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
                     worker.serve(client, peer, open);
                 }
             }
-            Order::Drain => {
+            Order::Drain(unheard) => {
                 accepting.drain(..).for_each(|task| task.abort());
                 worker.is_draining.set(true);
                 worker.deadlines.wake_all();
+                drop(unheard);
             }
             Order::Stop => break,
         }

@@ -187,6 +187,7 @@ impl Notes {
 
 /// The boxes of one worker that wait for their next request.
 #[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "the boxes are what is passed around")]
 pub(crate) struct Spare(RefCell<Vec<Box<Active>>>);
 
 impl Spare {

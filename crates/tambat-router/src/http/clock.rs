@@ -45,7 +45,7 @@ impl Clock {
         unix
     }
 
-    /// SplitMix64: nobody is to guess secrets from these, only no two are to be the same.
+    /// `SplitMix64`: nobody is to guess secrets from these, only no two are to be the same.
     fn random(&self) -> u64 {
         let next = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
         self.random.set(next);
@@ -78,7 +78,8 @@ impl Pseudonyms {
         let mut text = [0; PREFIX.len() + 16];
         text[..PREFIX.len()].copy_from_slice(PREFIX);
         for (nth, digit) in text[PREFIX.len()..].iter_mut().enumerate() {
-            *digit = b"0123456789abcdef"[(mixed >> (60 - 4 * nth)) as usize & 0xf];
+            let four_bits = (mixed >> (60 - 4 * nth)) & 0xf;
+            *digit = b"0123456789abcdef"[usize::try_from(four_bits).unwrap_or_default()];
         }
         Pseudonym(text)
     }

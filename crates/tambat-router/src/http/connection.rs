@@ -236,3 +236,38 @@ impl Active {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use tokio::net::TcpListener;
+    use tokio::sync::{mpsc, watch};
+
+    use super::*;
+    use crate::listener::{ListenerKind, ListenerState};
+    use crate::router::Shared;
+    use crate::settings::RouterSettings;
+
+    /// Ten thousand idle connections: with what the runtime has for a task and a socket, and a deadline, that is to stay
+    /// below 2 KiB each.
+    #[tokio::test]
+    async fn the_task_of_an_idle_connection_is_small() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (_tables, seen) = watch::channel(Arc::default());
+        let (reports, _seen) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new()));
+        let open = Arc::new(ListenerState::new(ListenerKind::Shared, Arc::default())).opened(80, None);
+        let worker = Worker::new(0, shared);
+        let task = serve(client, Ipv4Addr::LOCALHOST.into(), open, Rc::clone(&worker), None);
+        let bytes = size_of_val(&task);
+        assert!(bytes <= 600, "{bytes}");
+        // What is boxed is there only while a request is.
+        let mut task = Box::pin(task);
+        let waits = tokio::time::timeout(Duration::from_millis(1), &mut task).await;
+        assert!(waits.is_err());
+        assert!(size_of::<Active>() <= 1_200, "{}", size_of::<Active>());
+    }
+}

@@ -65,7 +65,7 @@ impl Connection {
                 return Poll::Ready(None);
             }
             let begun = if self.inbox.has_news() {
-                self.begin_with_inbox(&worker)
+                Some(self.begin_with_inbox(&worker))
             } else {
                 std::task::ready!(self.poll_head(cx, &worker))
             };
@@ -157,7 +157,7 @@ impl Connection {
         Poll::Pending
     }
 
-    fn begin_with_inbox(&mut self, worker: &Worker) -> Option<Begun> {
+    fn begin_with_inbox(&mut self, worker: &Worker) -> Begun {
         let mut inbox = std::mem::take(&mut self.inbox);
         let begun = if head_may_be_whole(inbox.bytes(), inbox.seen(), &worker.limits) {
             self.begin(inbox.bytes(), worker)
@@ -169,7 +169,7 @@ impl Connection {
             Begun::Request(used, _) | Begun::Answered(used) => inbox.take(*used),
         }
         self.inbox = inbox;
-        Some(begun)
+        begun
     }
 
     /// The same with bytes that have just come, where none were before.

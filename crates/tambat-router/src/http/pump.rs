@@ -129,7 +129,7 @@ impl Pump<'_> {
             return Ok(Poll::Ready(self.body_of_inbox()?));
         };
         self.inbox.push(&self.tools.buffer[taken.used..received]);
-        self.inbox.mark_seen();
+        self.mark_seen();
         let sent = self.active.up.pass_on(&self.upstream.stream, &mut self.tools.out, &self.tools.buffer[taken.raw]);
         Ok(Poll::Ready(self.sent_up(sent)?))
     }
@@ -141,8 +141,15 @@ impl Pump<'_> {
         let raw = &self.inbox.bytes()[raw];
         let sent = self.active.up.pass_on(&self.upstream.stream, &mut self.tools.out, raw);
         self.inbox.take(used);
-        self.inbox.mark_seen();
+        self.mark_seen();
         self.sent_up(sent)
+    }
+
+    /// What a body had no use for is its own beginning of something, or the next request: nobody has seen that one.
+    fn mark_seen(&mut self) {
+        if self.active.exchange.wants_client() {
+            self.inbox.mark_seen();
+        }
     }
 
     fn splice_up(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Halt> {
@@ -169,7 +176,10 @@ impl Pump<'_> {
                 Poll::Ready(Ok(Read::Bytes(received))) => self.inbox.push(&self.tools.buffer[..received]),
                 Poll::Ready(Ok(Read::End)) => {
                     self.inbox.end();
-                    self.active.exchange.client_closed()?;
+                    // What it has asked for before its end is answered yet.
+                    if self.inbox.is_empty() {
+                        self.active.exchange.client_closed()?;
+                    }
                 }
                 Poll::Ready(Err(_)) => {
                     self.inbox.end();

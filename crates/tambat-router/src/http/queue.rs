@@ -58,13 +58,13 @@ impl Queue {
     /// One more waits; none: as many do as may.
     pub(super) fn enter(self: &Arc<Self>, route: &Route) -> Option<Ticket> {
         let max = route.http.queue_max.map_or(QUEUE_MAX, |max| max.get() as usize);
-        let ticket = Ticket { queue: Arc::clone(self), is_served: false };
-        if self.waiting.fetch_add(1, Ordering::Relaxed) < max {
-            // Who frees a target after this sees it, or else this one sees that the target is free.
-            fence(Ordering::SeqCst);
-            return Some(ticket);
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= max {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return None;
         }
-        None
+        // Who frees a target after this sees it, or else this one sees that the target is free.
+        fence(Ordering::SeqCst);
+        Some(Ticket { queue: Arc::clone(self), is_served: false })
     }
 
     /// A request of this route has ended, and is counted at its target no more.
@@ -155,7 +155,8 @@ mod tests {
         queue.released();
         assert!(!is_woken(&queue).await && !queue.is_waited_in());
         let (first, second) = (queue.enter(&route).unwrap(), queue.enter(&route).unwrap());
-        assert!(queue.enter(&route).is_none());
+        // Who is turned away wakes nobody, and changes no order.
+        assert!(queue.enter(&route).is_none() && !is_woken(&queue).await);
         queue.released();
         assert!(is_woken(&queue).await && !is_woken(&queue).await);
         first.served();

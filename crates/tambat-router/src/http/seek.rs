@@ -163,7 +163,7 @@ impl Seeker<'_> {
             match waiting.until_news(&hold, gone.as_mut()).await {
                 News::TryAgain => self.tried.clear(),
                 News::ClientGone => return Sought::ClientGone,
-                News::TooLate => return Sought::Nobody(self.too_late(&hold)),
+                News::TooLate => return Sought::Nobody(too_late(&hold)),
             }
         }
     }
@@ -270,15 +270,15 @@ impl Seeker<'_> {
             self.active.route = Some(route);
         }
     }
+}
 
-    fn too_late(&self, hold: &Hold) -> Reply {
-        let waited = hold.limit.unwrap_or_default().as_secs_f32();
-        let code = match hold.what {
-            What::Room => ErrorCode::QueueFull,
-            What::Table | What::TableOrTarget => ErrorCode::NoTarget,
-        };
-        Reply::new(code, format!("{} (after a wait of {waited} s)", hold.cause)).with_mend(hold.mend.as_deref())
-    }
+fn too_late(hold: &Hold) -> Reply {
+    let waited = hold.limit.unwrap_or_default().as_secs_f32();
+    let code = match hold.what {
+        What::Room => ErrorCode::QueueFull,
+        What::Table | What::TableOrTarget => ErrorCode::NoTarget,
+    };
+    Reply::new(code, format!("{} (after a wait of {waited} s)", hold.cause)).with_mend(hold.mend.as_deref())
 }
 
 fn as_the_table_says(route: &Route, admission: &Admission) -> Look {

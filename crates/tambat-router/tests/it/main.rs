@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod balance;
 #[cfg(test)]
+mod http;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod refusal;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
-use tambat_model::{Admission, Load, Protocol, Route, RouteTable, ServicePort, Target};
+use tambat_model::{Admission, HttpRules, Load, Protocol, Route, RouteTable, ServicePort, Target, Traffic};
 use tambat_router::{CountersSnapshot, Listener, ListenerKind, Router, RouterReport, RouterSettings};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
@@ -19,6 +19,9 @@ pub(crate) struct Rig {
     pub(crate) port: ServicePort,
     pub(crate) protocol: Protocol,
     pub(crate) idle: Option<Duration>,
+    /// What holds for the requests of its route, and what that has carried.
+    pub(crate) rules: HttpRules,
+    pub(crate) traffic: Arc<Traffic>,
     tables: watch::Sender<Arc<RouteTable>>,
     reports: UnboundedReceiver<RouterReport>,
 }
@@ -41,7 +44,8 @@ impl Rig {
             settings,
         )
         .unwrap();
-        Self { router, port, protocol, idle, tables, reports }
+        let (rules, traffic) = (HttpRules::default(), Arc::default());
+        Self { router, port, protocol, idle, rules, traffic, tables, reports }
     }
 
     /// With these backends behind it from the start.
@@ -53,7 +57,13 @@ impl Rig {
 
     pub(crate) fn publish(&self, admission: Admission) {
         let mut table = RouteTable::default();
-        table.insert(self.port, Route { idle: self.idle, ..Route::new("web", self.protocol, admission) });
+        let (http, traffic) = (Arc::new(self.rules.clone()), Arc::clone(&self.traffic));
+        table
+            .insert(self.port, Route { idle: self.idle, http, traffic, ..Route::new("web", self.protocol, admission) });
+        self.publish_table(table);
+    }
+
+    pub(crate) fn publish_table(&self, table: RouteTable) {
         self.tables.send_replace(Arc::new(table));
     }
 
@@ -179,7 +189,7 @@ pub(crate) fn pass(time: Duration) {
     }
 }
 
-fn bounded(stream: TcpStream) -> TcpStream {
+pub(crate) fn bounded(stream: TcpStream) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     stream
