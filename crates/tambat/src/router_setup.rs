@@ -127,6 +127,7 @@ mod tests {
         RouterArgs { workers: None, access_log: None, access_log_format: None, metrics: None }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "what is told of a log takes its lines")]
     fn say(line: String) {
         panic!("{line}");
     }

@@ -219,23 +219,13 @@ fn assemble(start: Start, spawner: Spawner, names: &hostnames::Claimed) -> Resul
     let newest = table.clone();
     let (rewired, _) = watch::channel(0);
     let (sayer, inlets) = journal::channel(lines, news);
-    let addresses = start
-        .bound
-        .listeners
-        .iter()
-        .filter_map(|l| l.kind.service_port().map(|port| (port.get(), l)))
-        .map(|(port, l)| (port, l.sockets.iter().filter_map(|s| s.local_addr().ok()).collect()));
-    let addresses = addresses.collect();
+    let addresses = addresses(&start.bound);
     let mut formation = start.formation;
     for replaced in wiring.replaced(&plan) {
         formation.insert(replaced.clone(), 0);
     }
     let instances = formation.values().map(|count| usize::from(*count)).sum();
-    let sockets = start.bound.listeners.iter().map(|l| l.sockets.len()).sum::<usize>() + names.files();
-    let hop_token = Some(Arc::clone(names.token.reveal()));
-    let base = RouterSettings { hop_token, ..limits::router_settings(instances, sockets) };
-    let said = sayer.clone();
-    let settings = router_setup::settings(base, plan.router(), &start.router, plan.dir(), move |line| said.say(line))?;
+    let settings = router_settings_of(&plan, &start.router, &start.bound, names, instances, &sayer)?;
     let access = settings.access.clone();
     let metrics = start.router.metrics.map(MetricsListener::bind).transpose()?;
     let router = Router::start(start.bound.listeners, table, report_out, settings)
@@ -289,6 +279,27 @@ fn assemble(start: Start, spawner: Spawner, names: &hostnames::Claimed) -> Resul
         socket: start.socket,
         lock: start.lock,
     })
+}
+
+/// The addresses of each service port.
+fn addresses(bound: &Bound) -> BTreeMap<u16, Vec<std::net::SocketAddr>> {
+    let ports = bound.listeners.iter().filter_map(|l| l.kind.service_port().map(|port| (port.get(), l)));
+    ports.map(|(port, l)| (port, l.sockets.iter().filter_map(|s| s.local_addr().ok()).collect())).collect()
+}
+
+fn router_settings_of(
+    plan: &Plan,
+    args: &RouterArgs,
+    bound: &Bound,
+    names: &hostnames::Claimed,
+    instances: usize,
+    sayer: &Sayer,
+) -> Result<RouterSettings, Failure> {
+    let sockets = bound.listeners.iter().map(|l| l.sockets.len()).sum::<usize>() + names.files();
+    let hop_token = Some(Arc::clone(names.token.reveal()));
+    let base = RouterSettings { hop_token, ..limits::router_settings(instances, sockets) };
+    let said = sayer.clone();
+    router_setup::settings(base, plan.router(), args, plan.dir(), move |line| said.say(line))
 }
 
 /// Where handles point at the start: at what is held here, and at what was attached in an earlier run.

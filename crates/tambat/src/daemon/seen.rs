@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tambat_api::{RoutesReport, TargetStatus};
-use tambat_model::{Admission, InstanceView, Phase, Route};
+use tambat_model::{Admission, InstanceView, Phase, PortName, Route};
 use tambat_router::{AccessLog, ListenerKind};
 
 use super::{App, health};
@@ -63,7 +63,7 @@ fn instances(app: &App, route: &Route) -> Vec<TargetStatus> {
 fn target(instance: &InstanceView, port: Option<&str>) -> TargetStatus {
     let (address, in_flight) = match &instance.phase {
         Phase::Ready { endpoints, load, .. } => {
-            let endpoint = endpoints.iter().find(|e| e.port.as_ref().map(|p| p.as_str()) == port);
+            let endpoint = endpoints.iter().find(|e| e.port.as_ref().map(PortName::as_str) == port);
             (endpoint.map(|e| e.addr), load.in_flight())
         }
         _ => (None, 0),

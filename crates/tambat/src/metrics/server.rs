@@ -23,7 +23,7 @@ const CONNECTIONS_MAX: usize = 16;
 const HEAD_LIMIT: Duration = Duration::from_secs(5);
 
 /// A whole connection may last so long: the collector comes again.
-const CONNECTION_LIMIT: Duration = Duration::from_secs(60);
+const CONNECTION_LIMIT: Duration = Duration::from_mins(1);
 
 /// Where metrics are answered, bound.
 #[derive(Debug)]
