@@ -32,6 +32,7 @@ mod redis_example;
 mod route;
 mod route_health;
 mod route_reload;
+mod seen;
 mod signals;
 mod socket;
 mod start;
