@@ -15,7 +15,7 @@ use super::Post;
 use super::door::Door;
 use super::lines::{Lines, in_time};
 use super::message::{Hello, VERSION, Welcome, line, read_claims};
-use super::names::{Names, Published};
+use super::names::{Names, Published, next_table};
 use super::notes::TakenNames;
 use super::registry::{MEMBERS_MAX, Registry, Seat};
 
@@ -104,7 +104,7 @@ impl Shop<'_> {
                 guest = next_guest(self.door.as_ref()) => self.welcome(guest),
                 Some(_) = self.guests.join_next() => {}
                 changed = names.changed() => if changed.is_err() { return },
-                changed = published.changed() => if changed.is_err() { return },
+                () = next_table(&mut published) => {}
                 () = at(end) => return,
             }
         }

@@ -6,14 +6,13 @@ use std::io;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::door::{Door, Place};
 use super::holder::Holding;
 use super::lines::Lines;
 use super::message::{Hello, Now, VERSION, Welcome, bounded, claims_line, line, read};
-use super::names::Published;
+use super::names::next_table;
 use super::notes::TakenNames;
 use super::registry::{Claim, Member, Seat};
 use super::{Post, Role};
@@ -107,7 +106,7 @@ async fn follow(joined: &mut Joined, post: &Post, taken: &mut TakenNames, sent: 
                 joined.seats = now.seats.into_iter().collect();
                 taken.say(now.taken, post);
             }
-            () = changed(&mut published), if !is_due => {
+            () = next_table(&mut published), if !is_due => {
                 // The first names are told at once.
                 due = Instant::now() + if sent.is_empty() { Duration::ZERO } else { DEBOUNCE };
                 is_due = true;
@@ -124,13 +123,6 @@ async fn follow(joined: &mut Joined, post: &Post, taken: &mut TakenNames, sent: 
                 }
             }
         }
-    }
-}
-
-/// Returns when there is another table; never, once there are none any more. Cancel safe.
-async fn changed(published: &mut watch::Receiver<Published>) {
-    if published.changed().await.is_err() {
-        std::future::pending::<()>().await;
     }
 }
 

@@ -218,7 +218,12 @@ impl Claimed {
 impl Serving {
     /// Lets go of the port: another one takes over at once. True if there is one, which may have requests under way here.
     pub(crate) async fn end(self) -> bool {
-        let served_others = self.names.borrow().registry().is_some_and(|registry| registry.seats().len() > 1);
+        let mut served_others = false;
+        self.names.send_if_modified(|names| {
+            served_others = names.registry().is_some_and(|registry| registry.seats().len() > 1);
+            names.freeze();
+            false
+        });
         self.task.abort();
         // Cancelled: what it held is dropped.
         let _ = self.task.await;

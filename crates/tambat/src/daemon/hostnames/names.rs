@@ -27,6 +27,8 @@ pub(crate) struct Names {
     served: Served,
     /// One more with every change.
     revision: u64,
+    /// Nothing changes any more.
+    frozen: bool,
 }
 
 /// What the newest route table says of names.
@@ -36,6 +38,13 @@ pub(crate) struct Published {
     pub(super) revision: u64,
     /// Our own sites.
     pub(super) claims: Arc<[Claim]>,
+}
+
+/// Returns when there is another table; never, once there are none any more. Cancel safe.
+pub(super) async fn next_table(published: &mut watch::Receiver<Published>) {
+    if published.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// The ends of whoever makes route tables.
@@ -49,7 +58,7 @@ pub(crate) struct NamesInTables {
 
 impl Names {
     fn new() -> Self {
-        Self { served: Served::Elsewhere, revision: 0 }
+        Self { served: Served::Elsewhere, revision: 0, frozen: false }
     }
 
     /// From now on they are served here.
@@ -75,6 +84,11 @@ impl Names {
         }
     }
 
+    /// Whoever goes from now on keeps its names here: what is under way to it ends well.
+    pub(super) fn freeze(&mut self) {
+        self.frozen = true;
+    }
+
     /// How things are for a member; none: that is not settled yet.
     pub(super) fn now(&self, seat: Seat) -> Option<Now> {
         match &self.served {
@@ -86,7 +100,7 @@ impl Names {
     /// Changes who is there; `change` says whether it has changed anything.
     pub(super) fn change(&mut self, change: impl FnOnce(&mut Registry) -> bool) -> bool {
         let Served::Here { registry, .. } = &mut self.served else { return false };
-        let changed = change(registry);
+        let changed = !self.frozen && change(registry);
         self.revision += u64::from(changed);
         changed
     }
