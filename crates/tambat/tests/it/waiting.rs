@@ -89,7 +89,7 @@ fn both_loopback_addresses_are_served() {
     let port = app.port("web");
     for host in ["127.0.0.1", "::1"] {
         let mut stream = TcpStream::connect((host, port)).unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.ends_with("web.1"), "{host}: {answer}");
