@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
+use proptest::prelude::*;
 use tambat_manifest::{LoadError, RouteFile, Text};
 use tambat_model::{AccessLogFormat, Balance, HealthRules, Network};
 
@@ -12,6 +13,32 @@ use tambat_model::{AccessLogFormat, Balance, HealthRules, Network};
 const READ_LIMIT: Duration = Duration::from_secs(30);
 
 const LISTEN: &str = "listen = \"127.0.0.1:0\"\n";
+
+/// Every key there is.
+const EVERYTHING: &str = r#"
+listen = ["127.0.0.1:0", "localhost:8080", "0.0.0.0:80"]
+[router]
+workers = 3
+trusted = ["10.0.0.0/8", "::1"]
+max_connections = 256
+timeouts = { head = "1s", body_idle = "2s", keep_alive = "3s", connect = "4s" }
+access_log = "-"
+access_log_format = "text"
+metrics = "127.0.0.1:9090"
+[routes."shop.v2"]
+hosts = ["*.shop.example", "Shop.Example."]
+path = "/api/"
+strip_path = true
+targets = ["localhost:3000", "[::1]:3001"]
+balance = "least-in-flight"
+timeouts = { first_byte = "5s", response_idle = "6s", idle = "7s", wait = "8s" }
+max_body = "10MiB"
+max_in_flight = 100
+queue = 50
+sticky = "sid"
+headers = { "X-Frame-Options" = "DENY", Server = "" }
+health = { path = "/healthz", every = "1s", within = "500ms", up = 1, down = 5 }
+"#;
 
 fn read(text: &str) -> RouteFile {
     RouteFile::new(&Text::new("routes.toml", text)).unwrap_or_else(|all| panic!("{}", all[0].render(false)))
@@ -49,32 +76,7 @@ fn a_route_needs_a_target_and_nothing_else() {
 
 #[test]
 fn everything_that_may_be_said() {
-    let file = read(
-        r#"
-        listen = ["127.0.0.1:0", "localhost:8080", "0.0.0.0:80"]
-        [router]
-        workers = 3
-        trusted = ["10.0.0.0/8", "::1"]
-        max_connections = 256
-        timeouts = { head = "1s", body_idle = "2s", keep_alive = "3s", connect = "4s" }
-        access_log = "-"
-        access_log_format = "text"
-        metrics = "127.0.0.1:9090"
-        [routes."shop.v2"]
-        hosts = ["*.shop.example", "Shop.Example."]
-        path = "/api/"
-        strip_path = true
-        targets = ["localhost:3000", "[::1]:3001"]
-        balance = "least-in-flight"
-        timeouts = { first_byte = "5s", response_idle = "6s", idle = "7s", wait = "8s" }
-        max_body = "10MiB"
-        max_in_flight = 100
-        queue = 50
-        sticky = "sid"
-        headers = { "X-Frame-Options" = "DENY", Server = "" }
-        health = { path = "/healthz", every = "1s", within = "500ms", up = 1, down = 5 }
-        "#,
-    );
+    let file = read(EVERYTHING);
     let listen: Vec<String> = file.listen().iter().map(ToString::to_string).collect();
     assert_eq!(listen, ["127.0.0.1:0", "127.0.0.1:8080", "[::1]:8080", "0.0.0.0:80"]);
     let plan = &file.router().plan;
@@ -428,4 +430,21 @@ fn files_that_cannot_be_read() {
     std::fs::File::create(&path).unwrap().set_len(64 * 1024 * 1024 + 1).unwrap();
     let error = RouteFile::load(&path).unwrap_err();
     assert!(error.to_string().contains("more than 67108864 bytes"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_file_or_is_told_why_not(
+        from in 0..EVERYTHING.len(), length in 0..40_usize, with in "[\\[\\]{}=\"'.,#a-z0-9 \\n\\\\\u{e9}\u{0}]{0,12}",
+    ) {
+        let to = (from + length).min(EVERYTHING.len());
+        let text = format!("{}{with}{}", &EVERYTHING[..from], &EVERYTHING[to..]);
+        match RouteFile::new(&Text::new("routes.toml", text)) {
+            Ok(file) => prop_assert!(!file.routes().is_empty() && !file.listen().is_empty()),
+            Err(all) => {
+                prop_assert!(!all.is_empty());
+                all.iter().for_each(|diagnostic| drop(diagnostic.render(true)));
+            }
+        }
+    }
 }

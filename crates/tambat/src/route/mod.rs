@@ -41,7 +41,7 @@ const TABLE_SHARE: u32 = 10;
 
 /// Tables that connections may still be using. The last who lets go of one frees it, and that takes long for a large
 /// one: rather this loop than a thread that carries requests.
-const TABLES_KEPT: usize = 4;
+const TABLES_KEPT: usize = 2;
 
 /// So many targets that came in or went out are named at once; more are counted.
 const NAMED_MAX: usize = 20;

@@ -71,6 +71,38 @@ fn with_all_out_requests_wait_and_are_told_why_in_the_end() {
     }
 }
 
+/// HOSTILE C1: refused everywhere is 502, and at once.
+#[test]
+fn refused_by_the_only_target_is_502_at_once() {
+    let gone = nobody();
+    let routed = Routed::start(&route(SELDOM, &[gone]));
+    let answer = routed.get("a", "/");
+    assert_eq!(answer.status, 502, "{answer:?}");
+    assert!(answer.head.contains("\r\nTambat-Error: target-unreachable"), "{}", answer.head);
+    assert!(answer.body.contains(&format!("shop/{gone} refused the connection")), "{}", answer.body);
+}
+
+/// HOSTILE H13: no thundering when a target comes back.
+#[test]
+fn those_who_waited_come_no_more_at_a_time_than_they_may() {
+    const CLIENTS: usize = 12;
+    let addr = nobody();
+    let routed = Routed::start_with(&route(&format!("{OFTEN}\nmax_in_flight = 2"), &[addr]), &["--workers", "1"]);
+    routed.err_line(" is out: ");
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| routed.connect()).collect();
+    for client in &mut clients {
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    }
+    let shop = Backend::at(addr, "shop");
+    shop.takes(Duration::from_millis(20));
+    for client in &mut clients {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    assert_eq!((shop.paths().len(), shop.peak()), (CLIENTS, 2));
+}
+
 #[test]
 fn a_request_that_waits_is_served_by_whoever_comes_first() {
     let addr = nobody();
@@ -123,7 +155,9 @@ fn an_instance_that_is_not_well_gets_no_requests_and_is_not_started_again() {
          health = { path = \"/healthz\", every = \"50ms\" }\n",
     );
     let mut running = app.start(&[]);
-    running.ready(&["web"]);
+    running.up();
+    let is_ready = |instance: &serde_json::Value| instance["state"] == "ready";
+    until("both to be ready", || app.process("web")["instances"].as_array()?.iter().all(is_ready).then_some(()));
     let first = || app.process("web")["instances"][0].clone();
     let port = first()["address"].as_str().and_then(|addr| addr.rsplit(':').next()?.parse().ok()).unwrap();
     let pid = first()["pid"].clone();

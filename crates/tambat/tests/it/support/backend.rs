@@ -25,6 +25,8 @@ struct State {
     streams: Mutex<Vec<TcpStream>>,
     status: Mutex<u16>,
     delay: Mutex<Duration>,
+    /// How many requests are being answered, and how many there were at most.
+    busy: Mutex<(usize, usize)>,
     ended: Mutex<bool>,
 }
 
@@ -44,6 +46,7 @@ impl Backend {
             streams: Mutex::default(),
             status: Mutex::new(200),
             delay: Mutex::default(),
+            busy: Mutex::default(),
             ended: Mutex::new(false),
         });
         let shared = Arc::clone(&state);
@@ -68,6 +71,11 @@ impl Backend {
     /// From now on it takes so long for an answer.
     pub(crate) fn takes(&self, delay: Duration) {
         *self.state.delay.lock().unwrap() = delay;
+    }
+
+    /// How many requests it was answering at one moment at most.
+    pub(crate) fn peak(&self) -> usize {
+        self.state.busy.lock().unwrap().1
     }
 
     /// The heads of all requests so far, health probes included.
@@ -101,6 +109,12 @@ impl Drop for Backend {
 }
 
 impl State {
+    fn begins(&self) {
+        let mut busy = self.busy.lock().unwrap();
+        busy.0 += 1;
+        busy.1 = busy.1.max(busy.0);
+    }
+
     /// Requests one after another, until the client closes.
     fn serve(&self, stream: TcpStream) {
         let _ = stream.set_read_timeout(Some(LIMIT));
@@ -117,8 +131,10 @@ impl State {
             let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
             let body = format!("{} {path}", self.name);
             self.heads.lock().unwrap().push(head);
+            self.begins();
             let delay = *self.delay.lock().unwrap();
             super::pause(delay);
+            self.busy.lock().unwrap().0 -= 1;
             let status = *self.status.lock().unwrap();
             let answer = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
             if reader.get_mut().write_all(answer.as_bytes()).is_err() {
