@@ -28,6 +28,7 @@ mod output;
 mod ports;
 mod postgres;
 mod python;
+mod real_websocket;
 mod redis_example;
 mod route;
 mod route_health;

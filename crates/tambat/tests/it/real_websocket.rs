@@ -199,36 +199,48 @@ fn events_come_one_by_one_through_a_router() {
     // In chunks from Node's server, up to the end of the connection from Python's.
     let (node_dir, _node, mut to_node) = routed(Kind::Node);
     let (python_dir, _python, mut to_python) = routed(Kind::Urllib);
-    for router in [&to_node, &to_python] {
-        let at = router.addr.port();
-        client(Kind::Node, &node_dir, at, HOST, &["events"]);
-        client(Kind::Urllib, &python_dir, at, HOST, &[]);
-    }
+    thread::scope(|scope| {
+        for at in [to_node.addr.port(), to_python.addr.port()] {
+            let (node_dir, python_dir) = (&node_dir, &python_dir);
+            scope.spawn(move || {
+                client(Kind::Node, node_dir, at, HOST, &["events"]);
+                client(Kind::Urllib, python_dir, at, HOST, &[]);
+            });
+        }
+    });
     assert_eq!((to_node.stop(), to_python.stop()), (0, 0));
 }
 
-#[test]
-fn through_a_start_by_hostname() {
+/// The same through `tambat start`, by the names of this machine.
+fn starts(kind: Kind) {
     most_files();
-    for kind in [Kind::Python, Kind::Node] {
-        let manifest = format!("[processes.web]\ncommand = \"{}\"\n", kind.command());
-        let (app, names) = (kind.dir().file("tambat.toml", manifest), Base::find().0);
-        let mut running = app.start_at(&["-p", "0", "--http-port", &names.to_string()]);
-        running.ready(&["web"]);
-        for host in ["web.shop.localhost", "shop.localhost"] {
-            client(kind, &app, names, host, &["echo"]);
-        }
-        client(kind, &app, names, "shop.localhost", &["close"]);
-        running.out_line("closed with 4321 as asked");
-        running.out_line("closed with 4001 bye now");
-        client(kind, &app, names, "shop.localhost", &["ping"]);
-        client(kind, &app, names, "shop.localhost", &["idle"]);
-        client(kind, &app, names, "shop.localhost", &["many", "300"]);
-        // At the service port, whatever the name.
-        client(kind, &app, app.port("web"), HOST, &["echo"]);
-        if let Kind::Node = kind {
-            client(kind, &app, names, "shop.localhost", &["events"]);
-        }
-        assert_eq!(running.stop(), 0);
+    let manifest = format!("[processes.web]\ncommand = \"{}\"\n", kind.command());
+    let (app, names) = (kind.dir().file("tambat.toml", manifest), Base::find().0);
+    let mut running = app.start_at(&["-p", "0", "--http-port", &names.to_string()]);
+    running.ready(&["web"]);
+    for host in ["web.shop.localhost", "shop.localhost"] {
+        client(kind, &app, names, host, &["echo"]);
     }
+    client(kind, &app, names, "shop.localhost", &["close"]);
+    running.out_line("closed with 4321 as asked");
+    running.out_line("closed with 4001 bye now");
+    client(kind, &app, names, "shop.localhost", &["ping"]);
+    client(kind, &app, names, "shop.localhost", &["idle"]);
+    client(kind, &app, names, "shop.localhost", &["many", "300"]);
+    // At the service port, whatever the name.
+    client(kind, &app, app.port("web"), HOST, &["echo"]);
+    if let Kind::Node = kind {
+        client(kind, &app, names, "shop.localhost", &["events"]);
+    }
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn python_websockets_through_a_start_by_hostname() {
+    starts(Kind::Python);
+}
+
+#[test]
+fn node_ws_and_events_through_a_start_by_hostname() {
+    starts(Kind::Node);
 }

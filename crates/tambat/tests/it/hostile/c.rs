@@ -12,14 +12,11 @@ use super::recorder::{Recorder, Request, Then, Visit};
 use super::stage::{HOST, Setting, Stage, must_be_one_of};
 use crate::support::{Routed, pause, until};
 
-/// An app that sends these bytes for an answer, and then waits for the router to close, or closes.
+/// An app that sends these bytes for an answer, and then waits for the next request, or closes.
 fn answering(bytes: impl Into<Vec<u8>>, then: Then) -> Stage {
     let bytes = bytes.into();
     Stage::playing(move |visit, _| {
         visit.send(&bytes);
-        if then == Then::Next {
-            visit.until_closed();
-        }
         then
     })
 }

@@ -1,7 +1,7 @@
 //! A client that sends bytes as they are, reads answers by their framing, and knows how a connection ended.
 
 use std::fmt;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -137,6 +137,33 @@ impl Client {
         let deadline = Instant::now() + time;
         while self.fill(deadline) {}
         (std::mem::take(&mut self.ahead), self.end.unwrap_or(End::Open))
+    }
+
+    /// For many answers, each with a length: reads the next one, gives its status and its body.
+    #[track_caller]
+    pub(super) fn quick_answer(reader: &mut impl BufRead, line: &mut String) -> (u16, String) {
+        let mut next = |line: &mut String| {
+            line.clear();
+            assert!(reader.read_line(line).unwrap() > 0, "the connection has ended");
+        };
+        next(line);
+        let status = status_of(line.trim_end()).unwrap_or_else(|| panic!("{line:?}"));
+        let mut length = 0;
+        while line != "\r\n" {
+            next(line);
+            if let Some(value) = line.strip_prefix("Content-Length: ") {
+                length = value.trim_end().parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).unwrap();
+        (status, String::from_utf8(body).unwrap())
+    }
+
+    /// A reader of its own for [`Self::quick_answer`].
+    pub(super) fn reader(&self) -> BufReader<TcpStream> {
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        BufReader::with_capacity(64 * 1024, self.stream.try_clone().unwrap())
     }
 
     /// Nothing more comes, and the router closes.

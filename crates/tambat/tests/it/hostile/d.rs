@@ -78,7 +78,7 @@ fn d01_nothing_goes_through_before_the_app_has_switched() {
     assert!(answer.field("connection").unwrap().eq_ignore_ascii_case("upgrade"), "{answer:?}");
     // From here on it is a tunnel, for bytes of any kind.
     client.send("GET /evil HTTP/1.1\r\n\r\n");
-    assert_eq!(client.bytes(29), b"early GET /evil HTTP/1.1\r\n\r\n");
+    assert_eq!(client.bytes(28), b"early GET /evil HTTP/1.1\r\n\r\n");
     client.finish();
     client.must_be_closed("after the tunnel");
     assert_eq!(stage.app.log().requests.len(), 1);
@@ -132,11 +132,9 @@ fn d02_h2c_is_not_asked_of_the_app() {
         visit.until_closed();
         Then::Close
     });
-    for lines in [upgrades[0], UPGRADE] {
-        let answer = stage.exchange(&format!("GET /x HTTP/1.1\r\nHost: {HOST}\r\n{lines}\r\n"));
-        must_be_one_of(&answer, &[(502, "bad-response")], lines);
-        stage.good();
-    }
+    let answer = stage.exchange(&format!("GET /x HTTP/1.1\r\nHost: {HOST}\r\n{}\r\n", upgrades[0]));
+    must_be_one_of(&answer, &[(502, "bad-response")], "a switch to h2c");
+    stage.good();
 }
 
 #[test]
@@ -149,7 +147,6 @@ fn d03_an_upgrade_that_does_not_count() {
         ("1.1", "Connection: keep-alive\r\nUpgrade: websocket"),
         ("1.1", "Connection: upgrade"),
         ("1.1", "Connection: upgrades\r\nUpgrade: websocket"),
-        ("1.1", "Connection: \"upgrade\"\r\nUpgrade: websocket"),
     ];
     for (version, lines) in requests {
         let mark = stage.mark();
@@ -226,8 +223,7 @@ fn d04_an_expectation_of_100_continue() {
 #[test]
 fn d05_an_expectation_of_something_else() {
     let stage = Stage::new();
-    for expect in ["200-ok", "100-continue, x", "x", "100", "101-continue", "", "\"100-continue\"", "100-continue;q=1"]
-    {
+    for expect in ["200-ok", "100-continue, x", "x", "100", "101-continue", "\"100-continue\"", "100-continue;q=1"] {
         let text = format!("POST /evil HTTP/1.1\r\nHost: {HOST}\r\nExpect: {expect}\r\nContent-Length: 5\r\n\r\nhello");
         let mut client = stage.send(&text);
         must_be_one_of(&client.answer(), &[(417, "expectation-unknown")], expect);
@@ -464,26 +460,33 @@ fn d13_a_request_that_comes_back() {
     let route = |name: &str, target: u16| {
         format!("[routes.{name}]\nhosts = [\"{name}.example\"]\ntargets = [\"127.0.0.1:{target}\"]\n")
     };
-    // One asks itself; two ask each other.
+    // Each asks the other, for two names; and what the second one asks its own app for does not come back.
     let first = Routed::start(&format!(
         "listen = [\"127.0.0.1:{base}\"]\n{}{}{}",
-        route("self", base),
-        route("other", base + 1),
+        route("round", base + 1),
+        route("chain", base + 1),
         route("shop", app.addr.port())
     ));
-    let second = Routed::start(&format!("listen = [\"127.0.0.1:{}\"]\n{}", base + 1, route("other", base)));
-    for host in ["self.example", "other.example"] {
-        for method in ["GET", "POST"] {
-            let mut client = Client::connect(first.addr);
-            client.send(format!("{method} /round HTTP/1.1\r\nHost: {host}\r\n\r\n"));
-            must_be_one_of(&client.answer(), &[(508, "loop")], host);
-        }
+    let second = Routed::start(&format!(
+        "listen = [\"127.0.0.1:{}\"]\n{}{}",
+        base + 1,
+        route("round", base),
+        route("chain", app.addr.port())
+    ));
+    for method in ["GET", "POST", "HEAD", "OPTIONS", "DELETE"] {
+        let mut client = Client::connect(first.addr);
+        client.send(format!("{method} /round HTTP/1.1\r\nHost: round.example\r\n\r\n"));
+        let answer = if method == "HEAD" { client.answer_to_head() } else { client.answer() };
+        must_be_one_of(&answer, &[(508, "loop")], method);
     }
     assert!(second.stderr().is_empty(), "{:?}", second.stderr());
     assert!(app.log().requests.is_empty());
     let mut client = Client::connect(first.addr);
-    client.send("GET /good HTTP/1.1\r\nHost: shop.example\r\n\r\n");
-    assert_eq!(client.answer().text(), "saw GET /good");
+    for (host, vias) in [("shop.example", 1), ("chain.example", 2)] {
+        client.send(format!("GET /good/{host} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!(client.answer().text(), format!("saw GET /good/{host}"));
+        assert_eq!(app.request(host).fields("via").len(), vias, "two tambats in a row are no circle");
+    }
     // Others' names in Via are nothing to us.
     let request = seen(&Stage::new(), "Via: 1.1 proxy.example, 1.0 tambat (x)\r\nVia: 1.1 other\r\n");
     let via = request.fields("via").join(", ");

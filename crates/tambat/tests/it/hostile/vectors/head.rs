@@ -363,10 +363,10 @@ pub(in crate::hostile) fn b13() -> Vec<Vector> {
     let mut all: Vec<Vec<u8>> = bytes.iter().map(|n| line(&format!("GET /MARK{} HTTP/1.1", "a".repeat(*n)))).collect();
     all.push(line(&format!("GET /MARK?{} HTTP/1.1", "a".repeat(9 * KIB))));
     all.push(line(&format!("GET http://shop.example/MARK{} HTTP/1.1", "a".repeat(9 * KIB))));
-    // Without an end.
-    all.push(latin1(&format!("GET /MARK{}", "a".repeat(9 * KIB))));
-    all.push(latin1(&format!("GET /MARK{}", "a".repeat(1024 * KIB))));
     let mut vectors = refused(all, LINE);
+    // Without an end: whatever comes behind it belongs to it.
+    let endless = [9 * KIB, 1024 * KIB].map(|bytes| latin1(&format!("GET /MARK{}", "a".repeat(bytes))));
+    vectors.extend(refused(endless, BAD_OR_LINE));
     // A method as long as that is none, either.
     vectors.extend(refused([latin1(&"A".repeat(9 * KIB))], BAD_OR_LINE));
     vectors
