@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use crate::addresses::Addresses;
-use crate::http::{Pseudonyms, Queues};
+use crate::http::{Queues, router_number};
 use crate::listener::{CountersSnapshot, Listener, ListenerKind, ListenerState};
 use crate::report::{Reports, RouterReport};
 use crate::settings::RouterSettings;
@@ -145,7 +145,8 @@ pub(crate) struct Shared {
     pub(crate) addresses: Arc<Addresses>,
     pub(crate) unrouted: Arc<Traffic>,
     pub(crate) queues: Queues,
-    pub(crate) pseudonyms: Pseudonyms,
+    /// Tells this router from others.
+    pub(crate) number: u64,
     orders: Vec<UnboundedSender<Order>>,
     /// Whose turn it is.
     turn: AtomicUsize,
@@ -165,7 +166,7 @@ impl Shared {
             addresses: Arc::default(),
             unrouted: Arc::default(),
             queues: Queues::default(),
-            pseudonyms: Pseudonyms::default(),
+            number: router_number(),
             orders,
             turn: AtomicUsize::new(0),
         }

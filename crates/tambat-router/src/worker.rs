@@ -19,7 +19,7 @@ use crate::accept::accept;
 use crate::access::AccessBuffer;
 use crate::connection;
 use crate::deadlines::Deadlines;
-use crate::http::{Clock, KnownQueues, Spare};
+use crate::http::{Clock, KnownQueues, Pseudonyms, Spare};
 use crate::listener::{ListenerState, Open};
 use crate::pool::Pool;
 use crate::report::RouterReport;
@@ -54,6 +54,7 @@ pub(crate) struct Worker {
     pub(crate) spare: Spare,
     pub(crate) queues: KnownQueues,
     pub(crate) clock: Clock,
+    pub(crate) pseudonyms: Pseudonyms,
     /// Of heads.
     pub(crate) limits: Limits,
     pub(crate) access: Option<Rc<AccessBuffer>>,
@@ -95,6 +96,7 @@ impl Worker {
             spare: Spare::default(),
             queues: KnownQueues::default(),
             clock: Clock::new(),
+            pseudonyms: Pseudonyms::new(shared.number),
             limits: Limits::default(),
             access: shared.settings.access.clone().map(|log| Rc::new(AccessBuffer::new(log))),
             is_draining: Cell::new(false),

@@ -139,7 +139,7 @@ impl Default for Notes {
 }
 
 /// The parts of [`Notes`], in their order.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Noted<'a> {
     pub(super) host: &'a str,
     pub(super) path: &'a str,

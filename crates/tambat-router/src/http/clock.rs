@@ -53,10 +53,16 @@ impl Clock {
     }
 }
 
-/// The router's pseudonyms in `Via` (RFC 9110 §7.6.3): one for each process port, since a request may well come through
-/// the router twice, on its way to two of them. Only one that comes to the same again goes round in a circle.
+/// The router's pseudonyms in `Via` (RFC 9110 §7.6.3), as one worker has them: one for each process port, since a request
+/// may well come through the router twice, on its way to two of them. Only one that comes to the same again goes round
+/// in a circle.
 #[derive(Debug)]
-pub(crate) struct Pseudonyms(u64);
+pub(crate) struct Pseudonyms {
+    /// Tells the router from others.
+    router: u64,
+    /// The one that was asked for last, and for whose traffic: as a rule it is asked for again.
+    last: Cell<(usize, Pseudonym)>,
+}
 
 /// One of them.
 #[derive(Debug, Clone, Copy)]
@@ -64,23 +70,27 @@ pub(super) struct Pseudonym([u8; PREFIX.len() + 16]);
 
 const PREFIX: &[u8] = b"tambat-";
 
-impl Default for Pseudonyms {
-    /// Of a router that no other one is taken for.
-    fn default() -> Self {
-        Self(os_random())
-    }
-}
-
 impl Pseudonyms {
+    /// Those of the router with this number, see [`router_number`].
+    pub(crate) fn new(router: u64) -> Self {
+        Self { router, last: Cell::new((0, Pseudonym([0; PREFIX.len() + 16]))) }
+    }
+
     /// For the requests of this route. Its traffic is the same in every table.
     pub(super) fn of(&self, route: &Route) -> Pseudonym {
-        let mixed = mixed(self.0 ^ Arc::as_ptr(&route.traffic) as u64);
+        let traffic = Arc::as_ptr(&route.traffic) as usize;
+        let (of, last) = self.last.get();
+        if of == traffic {
+            return last;
+        }
+        let mixed = mixed(self.router ^ traffic as u64);
         let mut text = [0; PREFIX.len() + 16];
         text[..PREFIX.len()].copy_from_slice(PREFIX);
         for (nth, digit) in text[PREFIX.len()..].iter_mut().enumerate() {
             let four_bits = (mixed >> (60 - 4 * nth)) & 0xf;
             *digit = b"0123456789abcdef"[usize::try_from(four_bits).unwrap_or_default()];
         }
+        self.last.set((traffic, Pseudonym(text)));
         Pseudonym(text)
     }
 }
@@ -90,6 +100,11 @@ impl Pseudonym {
         // Only ASCII is ever put in.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
+}
+
+/// A number for a router that no other one has.
+pub(crate) fn router_number() -> u64 {
+    os_random()
 }
 
 fn mixed(mut word: u64) -> u64 {
@@ -160,11 +175,11 @@ mod tests {
     #[test]
     fn each_process_port_has_its_pseudonym_in_every_table() {
         let route = |name: &str| Route::new(name, Protocol::Http, Admission::Serve(Vec::new()));
-        let (all, web, api) = (Pseudonyms::default(), route("web"), route("api"));
+        let (all, web, api) = (Pseudonyms::new(1), route("web"), route("api"));
         let next = Route { traffic: Arc::clone(&web.traffic), ..route("web") };
-        assert_eq!(all.of(&web).as_str(), all.of(&next).as_str());
+        assert_eq!(all.of(&web).as_str(), Pseudonyms::new(1).of(&next).as_str());
         assert_ne!(all.of(&web).as_str(), all.of(&api).as_str());
-        assert_ne!(all.of(&web).as_str(), Pseudonyms::default().of(&web).as_str());
+        assert_ne!(all.of(&web).as_str(), Pseudonyms::new(2).of(&web).as_str());
         assert!(all.of(&web).as_str().starts_with("tambat-") && all.of(&web).as_str().len() == 23);
     }
 }

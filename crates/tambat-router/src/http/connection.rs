@@ -90,29 +90,37 @@ enum Turn {
 }
 
 /// Serves a client's connection to its end. `told`: what each request is told in place of being served.
-pub(crate) async fn serve(client: TcpStream, peer: IpAddr, open: Open, worker: Rc<Worker>, told: Option<Told>) {
+pub(crate) fn serve(
+    client: TcpStream,
+    peer: IpAddr,
+    open: Open,
+    worker: Rc<Worker>,
+    told: Option<Told>,
+) -> impl Future<Output = ()> {
+    // Made outside of the future, which would otherwise keep room for its parts.
     let mut connection = Connection::new(client, peer, open, worker, told);
-    poll_fn(|cx| {
-        connection.deadline.wakes(cx.waker());
-        Poll::Ready(())
-    })
-    .await;
-    while let Some(step) = poll_fn(|cx| connection.poll_request(cx)).await {
-        // What few requests come to is boxed: no task should be as big as if it did.
-        let mut has_target = match step {
-            Step::Exchange => true,
-            Step::Seek(chosen) => Box::pin(connection.seek(chosen)).await,
-        };
-        while has_target {
-            has_target = match poll_fn(|cx| connection.poll_exchange(cx)).await {
-                Turn::Done => false,
-                Turn::Retry(chosen) => Box::pin(connection.seek(Some(chosen))).await,
-                Turn::Tunnel(upstream) => return Box::pin(connection.tunnel(upstream)).await,
+    async move {
+        connection.listen_to_deadline().await;
+        while let Some(step) = poll_fn(|cx| connection.poll_request(cx)).await {
+            // What few requests come to is boxed: no task should be as big as if it did.
+            let mut has_target = match step {
+                Step::Exchange => true,
+                Step::Seek(chosen) => Box::pin(connection.seek(chosen)).await,
             };
+            while has_target {
+                has_target = match poll_fn(|cx| connection.poll_exchange(cx)).await {
+                    Turn::Done => false,
+                    Turn::Retry(chosen) => Box::pin(connection.seek(Some(chosen))).await,
+                    Turn::Tunnel(upstream) => {
+                        Box::pin(connection.tunnel(upstream)).await;
+                        return;
+                    }
+                };
+            }
         }
-    }
-    if connection.needs_patience() {
-        Box::pin(connection.linger()).await;
+        if connection.needs_patience() {
+            Box::pin(connection.linger()).await;
+        }
     }
 }
 
@@ -134,6 +142,15 @@ impl Connection {
             phase: Phase::Fresh,
             worker,
         }
+    }
+
+    /// From now on the task is woken at its deadline.
+    async fn listen_to_deadline(&self) {
+        poll_fn(|cx| {
+            self.deadline.wakes(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// One turn of the exchange that is on.
@@ -263,6 +280,7 @@ mod tests {
         let worker = Worker::new(0, shared);
         let task = serve(client, Ipv4Addr::LOCALHOST.into(), open, Rc::clone(&worker), None);
         let bytes = size_of_val(&task);
+        println!("task {bytes} B, active {} B, connection {}", size_of::<Active>(), size_of::<Connection>());
         assert!(bytes <= 600, "{bytes}");
         // What is boxed is there only while a request is.
         let mut task = Box::pin(task);

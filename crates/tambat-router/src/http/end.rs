@@ -86,7 +86,7 @@ impl Connection {
     }
 
     /// The target has agreed to another protocol (RFC 9110 §7.8): bytes are carried both ways until both have ended.
-    pub(super) async fn tunnel(mut self, upstream: Upstream) {
+    pub(super) async fn tunnel(&mut self, upstream: Upstream) {
         let Some(mut active) = self.active.take() else {
             return;
         };

@@ -229,9 +229,11 @@ impl Connection {
         let mut active = worker.spare.take(facts, id, now);
         active.up.received = head.len() as u64;
         active.exchange = Exchange::new(facts, BodyRules::default());
-        if worker.access.is_some() || self.open.listener().kind == ListenerKind::Shared {
-            note(&mut active, head);
+        if worker.access.is_some() {
+            active.notes.write(all_of(head));
             active.notes.client = head.client(&hop);
+        } else if self.open.listener().kind == ListenerKind::Shared {
+            active.notes.write(Noted { host: head.host(), path: head.path(), ..Noted::default() });
         }
         let table = worker.tables.newest();
         let verdict = self.verdict(&table, head, worker);
@@ -244,7 +246,7 @@ impl Connection {
                 return Begun::Answered(head.len());
             }
         };
-        let pseudonym = worker.shared.pseudonyms.of(route);
+        let pseudonym = worker.pseudonyms.of(route);
         hop.via = pseudonym.as_str();
         let hop_token = route.http.hop_token.as_deref();
         let forward = Forward { hop: &hop, strip, request_id: &active.id, hop_token, continue_here: false };
@@ -274,7 +276,7 @@ impl Connection {
         if let Some(told) = &self.told {
             return Verdict::Refuse(Some(route), Reply::new(ErrorCode::NoTarget, told.cause.clone()).closing());
         }
-        if head.comes_from_itself(worker.shared.pseudonyms.of(route).as_str()) {
+        if head.comes_from_itself(worker.pseudonyms.of(route).as_str()) {
             let cause = "the request came back to this router: a target sends it here again";
             return Verdict::Refuse(Some(route), Reply::new(ErrorCode::Loop, cause));
         }
@@ -358,14 +360,15 @@ impl Active {
     }
 }
 
-fn note(active: &mut Active, head: &RequestHead<'_, '_>) {
-    active.notes.write(Noted {
+/// All that is noted of a request.
+fn all_of<'a>(head: &'a RequestHead<'_, '_>) -> Noted<'a> {
+    Noted {
         host: head.host(),
         path: head.path(),
         method: head.method(),
         asked: head.asked(),
         traceparent: head.traceparent(),
-    });
+    }
 }
 
 /// Does the request come from another router of this user? The comparison takes as long whatever is sent.

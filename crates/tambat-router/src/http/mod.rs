@@ -26,7 +26,7 @@ mod reply;
 mod seek;
 
 pub(crate) use active::Spare;
-pub(crate) use clock::{Clock, Pseudonyms};
+pub(crate) use clock::{Clock, Pseudonyms, router_number};
 pub(crate) use connection::serve;
 pub(crate) use queue::{KnownQueues, Queues};
 pub(crate) use reply::too_many_connections;

@@ -74,13 +74,22 @@ impl Pump<'_> {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<Over, Halt>> {
-        let moved = self.up(cx)? | self.down(cx)?;
-        if let Some(over) = self.active.exchange.over()
-            && self.active.down.is_clear()
-        {
+        // Before a byte of the request is sent nothing is an answer to it. Afterwards the answer comes first: when it is
+        // complete, nobody has to be asked whether the client is still there.
+        let is_sent = self.active.up.unsent.is_begun();
+        let mut moved = if is_sent { self.down(cx)? } else { self.up(cx)? };
+        if !self.is_complete() {
+            moved |= if is_sent { self.up(cx)? } else { self.down(cx)? };
+        }
+        if let Some(over) = self.active.exchange.over().filter(|_| self.is_complete()) {
             return Poll::Ready(Ok(over));
         }
         self.keep_time(moved).map_or(Poll::Pending, |fault| Poll::Ready(Err(fault.into())))
+    }
+
+    /// Has the client got all of its answer?
+    fn is_complete(&self) -> bool {
+        self.active.exchange.over().is_some() && self.active.down.is_clear()
     }
 
     /// Moves the request on until somebody has to be waited for. Has anything moved?
