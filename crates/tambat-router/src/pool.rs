@@ -32,15 +32,19 @@ const SWEEP_EVERY_S: u64 = 5;
 /// The idle connections of one worker.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    idle: RefCell<HashMap<SocketAddr, Kept, BuildHasherDefault<AddrHasher>>>,
+    idle: RefCell<HashMap<Key, Kept, BuildHasherDefault<AddrHasher>>>,
     idle_max: Duration,
     sweep: Deadline,
 }
 
+/// Who is at the other end: the address, and the generation that tells an instance from another one that has its
+/// address since. Routes that go to one address share its connections.
+type Key = (SocketAddr, u32);
+
 /// The idle connections to one target, the one that was used last at the end.
 #[derive(Debug)]
 struct Kept {
-    /// Tells the target from another one that has its address since.
+    /// Of the target that was served last: when it is closed they are of no use any more.
     load: Arc<Load>,
     streams: Vec<(TcpStream, Instant)>,
 }
@@ -53,7 +57,7 @@ impl Pool {
     /// A connection to this target on which nothing has happened; none: there is none.
     pub(crate) fn take(&self, target: &Target) -> Option<TcpStream> {
         let mut idle = self.idle.borrow_mut();
-        let kept = idle.get_mut(&target.addr).filter(|kept| Arc::ptr_eq(&kept.load, &target.load))?;
+        let kept = idle.get_mut(&key(target))?;
         while let Some((stream, _)) = kept.streams.pop() {
             if is_silent(&stream) {
                 return Some(stream);
@@ -72,9 +76,9 @@ impl Pool {
             self.sweep.set(now, Some(Duration::from_secs(SWEEP_EVERY_S)));
         }
         let fresh = || Kept { load: Arc::clone(&target.load), streams: Vec::new() };
-        let kept = idle.entry(target.addr).or_insert_with(fresh);
-        if !Arc::ptr_eq(&kept.load, &target.load) {
-            *kept = fresh();
+        let kept = idle.entry(key(target)).or_insert_with(fresh);
+        if kept.load.is_closed() {
+            kept.load = Arc::clone(&target.load);
         }
         if kept.streams.len() < IDLE_PER_TARGET_MAX {
             kept.streams.push((stream, now));
@@ -111,6 +115,10 @@ impl Pool {
         });
         idle.is_empty()
     }
+}
+
+fn key(target: &Target) -> Key {
+    (target.addr, target.generation)
 }
 
 /// Has nothing come from it, as far as its runtime has heard? No system call, and no waker.
@@ -189,7 +197,7 @@ mod tests {
     /// Until the runtime has heard of it.
     async fn heard(pool: &Pool, addr: SocketAddr) {
         let heard = poll_fn(|cx| {
-            if pool.idle.borrow()[&addr].streams.iter().all(|(stream, _)| !is_silent(stream)) {
+            if pool.idle.borrow()[&(addr, 1)].streams.iter().all(|(stream, _)| !is_silent(stream)) {
                 return Poll::Ready(());
             }
             cx.waker().wake_by_ref();
@@ -232,7 +240,7 @@ mod tests {
         let (pool, now) = (pool(), Instant::now());
         let (stream, _kept) = connect(&listener).await;
         pool.put(&target, stream, now);
-        let successor = Target { load: Arc::default(), ..target.clone() };
+        let successor = Target { load: Arc::default(), generation: 2, ..target.clone() };
         assert!(pool.take(&successor).is_none());
         target.load.close();
         pool.forget_closed();
@@ -240,6 +248,28 @@ mod tests {
         let (stream, _kept) = connect(&listener).await;
         pool.put(&target, stream, now);
         assert!(pool.idle.borrow().is_empty());
+    }
+
+    #[tokio::test]
+    async fn routes_to_one_address_share_its_connections() {
+        let (listener, target) = target();
+        let other = Target { name: "other".into(), load: Arc::default(), ..target.clone() };
+        let (pool, now) = (pool(), Instant::now());
+        for (from, to) in [(&target, &other), (&other, &target)] {
+            let (stream, _kept) = connect(&listener).await;
+            pool.put(from, stream, now);
+            assert!(pool.take(to).is_some());
+        }
+        // One of them is taken out: what the other leaves then is kept.
+        let (stream, _kept) = connect(&listener).await;
+        pool.put(&target, stream, now);
+        target.load.close();
+        pool.forget_closed();
+        assert!(pool.take(&other).is_none());
+        let (stream, _kept) = connect(&listener).await;
+        pool.put(&other, stream, now);
+        pool.forget_closed();
+        assert!(pool.take(&other).is_some());
     }
 
     #[tokio::test]
@@ -253,7 +283,7 @@ mod tests {
         let later = now + Duration::from_secs(50);
         pool.put(&target, young, later);
         assert!(!pool.sweep(later));
-        assert_eq!(pool.idle.borrow()[&target.addr].streams.len(), 1);
+        assert_eq!(pool.idle.borrow()[&key(&target)].streams.len(), 1);
         drop(ender);
         heard(&pool, target.addr).await;
         assert!(pool.sweep(later));
