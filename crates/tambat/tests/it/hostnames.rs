@@ -474,6 +474,30 @@ fn nobody_is_refused_when_the_holder_is_killed() {
 }
 
 #[test]
+fn apps_that_start_at_once_find_each_other_also_when_the_holder_is_killed() {
+    let first = AppDir::procfile(WEB);
+    let names = Names::find();
+    let port = names.0.to_string();
+    let others = ["one", "two", "three", "four", "five"];
+    let apps: Vec<AppDir> = others.iter().map(|name| first.neighbour(name).file("Procfile", WEB)).collect();
+    let start = |app: &AppDir| app.start_at(&["-p", "0", "--http-port", &port]);
+    let all_served =
+        |names_of: &[&str]| names_of.iter().for_each(|name| names.until_body(&format!("{name}.localhost"), "web.1"));
+    let mut holder = names.start(&first);
+    let mut running: Vec<Running> = apps[..3].iter().map(start).collect();
+    all_served(&["shop", "one", "two", "three"]);
+    holder.kill_9();
+    running.extend(apps[3..].iter().map(start));
+    all_served(&others);
+    for running in &running {
+        assert!(!running.stderr().iter().any(|line| line.contains("names are not served")));
+    }
+    running.iter_mut().for_each(end);
+    holder.nothing_left(LIMIT);
+    assert!(is_free(names.0));
+}
+
+#[test]
 fn what_a_killed_tambat_has_left_is_taken_over() {
     let app = AppDir::procfile(WEB);
     let names = Names::find();
@@ -501,7 +525,7 @@ fn a_stranger_at_the_port_is_named() {
     assert_eq!(running.stop(), 0);
     let port = names.0.to_string();
     let said = app.tambat(&["start", "-p", "0", "--http-port", &port, "--strict-port"]).must_be(1);
-    assert!(said.stderr.contains(&format!("cannot serve names at port {port}: is taken by")), "{}", said.stderr);
+    assert!(said.stderr.contains(&format!("cannot serve names: port {port} is taken by")), "{}", said.stderr);
     drop(stranger);
     let mut running = names.start(&app);
     names.until_body("shop.localhost", "web.1");

@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use tambat_model::{Plan, Protocol, ServicePort};
 use tambat_os::ports::DEFAULT_HOSTS;
+use tambat_os::{Holder, Pid};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -117,7 +118,7 @@ pub(crate) async fn claim(plan: &Plan, sockets: &Sockets, port: u16, strict: boo
             Ok(claimed)
         }
         Err(why) if strict => Err(Failure::new(format!(
-            "cannot serve names at port {port}: {why}; choose another port with --http-port, or leave out --strict-port"
+            "cannot serve names: port {port} {why}; choose another with --http-port, or leave out --strict-port"
         ))),
         Err(why) => {
             claimed.note = Some(format!(
@@ -139,7 +140,7 @@ async fn role(place: &Place, port: u16, me: &Member) -> Result<(u16, Role), Stri
         let why = match attempt(place, wanted, me).await {
             Ok(role) => return Ok((port, role)),
             Err(Missed::Final(why)) => return Err(why),
-            Err(Missed::Taken) if began.elapsed() > STRANGER_LIMIT => {
+            Err(Missed::Taken) if began.elapsed() > STRANGER_LIMIT || !may_be_tambat(port) => {
                 return Err(format!("is taken by {}", service::holder(wanted)));
             }
             Err(Missed::Taken) => None,
@@ -151,6 +152,15 @@ async fn role(place: &Place, port: u16, me: &Member) -> Result<(u16, Role), Stri
             return Err(why);
         }
         tokio::time::sleep(CLAIM_PAUSE).await;
+    }
+}
+
+/// Who has the port may be a tambat that has not got the lock yet, or one whose folder is another.
+fn may_be_tambat(port: u16) -> bool {
+    let name = |pid| tambat_os::process_info(pid).map(|info| info.name);
+    match tambat_os::holder_of(port) {
+        Some(Holder::Known(info)) => name(Pid::own()).is_none_or(|own| own == info.name),
+        Some(Holder::Unreadable { .. }) | None => true,
     }
 }
 
