@@ -1,10 +1,15 @@
 //! What is promised of any text: no panic, every span inside the text and on its characters, no secret shown. Called by
 //! the fuzz targets, and by the ordinary tests of `tambat-manifest` with every seed.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
-use tambat_manifest::{Diagnostic, Files, Text};
-use tambat_model::{Ledger, Plan, PortKey, ResourceUrl, UrlTemplate, Wiring, World, redact, route_table};
+use tambat_manifest::{Diagnostic, Files, RouteFile, TARGETS_MAX, Text};
+use tambat_model::{
+    ForeignService, HostPattern, HostTable, Ledger, Plan, PortKey, Protocol, ResourceUrl, Site, UrlTemplate, Wiring,
+    World, foreign_route, redact, route_table,
+};
 
 /// A Procfile.
 pub(crate) fn procfile(data: &[u8]) {
@@ -57,6 +62,37 @@ pub(crate) fn resource_url(data: &[u8]) {
     assert_eq!(url.reveal().parse().as_ref(), Ok(&url));
     assert!(!url.host().is_empty());
     let _ = (url.port(), url.scheme());
+}
+
+/// The file of a router: each of its names and paths leads to the route that claims it.
+pub(crate) fn route_file(data: &[u8]) {
+    let file = match RouteFile::new(&Text::new("routes.toml", String::from_utf8_lossy(data))) {
+        Ok(file) => file,
+        Err(found) => {
+            assert!(!found.is_empty());
+            return check(&found);
+        }
+    };
+    assert!(!file.listen().is_empty() && !file.routes().is_empty() && file.differs_in_routes_alone(&file));
+    let mut table = HostTable::default();
+    for route in file.routes() {
+        let targets: BTreeSet<_> = route.targets.iter().collect();
+        assert!((1..=TARGETS_MAX).contains(&targets.len()) && targets.len() == route.targets.len());
+        let to = Arc::new(foreign_route(&route.name, Protocol::Http, ForeignService::NotRunning, route.wait));
+        assert!(!route.hosts.is_empty());
+        for host in &route.hosts {
+            let site = Site { path: route.path.clone(), strip: route.strip, route: Arc::clone(&to) };
+            assert!(table.insert(host.clone(), site).is_ok(), "{host}{} is claimed twice", route.path);
+        }
+    }
+    for route in file.routes() {
+        for host in &route.hosts {
+            if let HostPattern::Exact(name) = host {
+                let found = table.find(name, route.path.as_str()).map(|site| &*site.route.name);
+                assert_eq!(found, Some(&*route.name), "{host}{}", route.path);
+            }
+        }
+    }
 }
 
 fn plan(files: &Files) {

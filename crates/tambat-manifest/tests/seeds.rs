@@ -25,6 +25,7 @@ fn every_seed_keeps_the_promises() {
     replay("dotenv", entry::dotenv);
     replay("manifest", entry::manifest);
     replay("resource_url", entry::resource_url);
+    replay("route_file", entry::route_file);
 }
 
 #[test]
@@ -101,5 +102,12 @@ proptest! {
         entry::dotenv(&data);
         entry::manifest(&data);
         entry::resource_url(&data);
+        entry::route_file(&data);
+    }
+
+    #[test]
+    fn any_route_file(text in nearly(&["listen = \"127.0.0.1:0\"\n", "[router]\n", "[routes.a]\n", "[routes.b]\n", "targets", "hosts", "path", "strip_path", "health", "headers", "timeouts",
+        " = ", "[\"127.0.0.1:1\"]", "[\"[::1]:1\", \"127.0.0.1:0\"]", "\"a.example\"", "\"*.example\"", "\"*\"", "\"/a\"", "\"/\"", "{ path = \"/\" }", "true", "1", "\n", ".", ",", "é"])) {
+        entry::route_file(text.as_bytes());
     }
 }

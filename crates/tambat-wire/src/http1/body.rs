@@ -8,6 +8,8 @@ use std::ops::Range;
 
 use httparse::Header;
 
+use super::limits::{Limits, head_may_be_whole};
+
 /// How many digits a chunk's size may have: what fits 64 bits. Zeros in front count, so that the line stays short.
 const SIZE_DIGITS_MAX: u8 = 16;
 
@@ -20,6 +22,14 @@ pub const TRAILERS_BYTES_MAX: usize = 16 * 1024;
 
 /// How many trailers there may be: as many as a head has fields.
 const TRAILERS_MAX: usize = 100;
+
+/// When trailers are worth reading again: by the rule for heads.
+const TRAILERS: Limits = Limits {
+    line_bytes_max: TRAILERS_BYTES_MAX,
+    field_bytes_max: TRAILERS_BYTES_MAX,
+    head_bytes_max: TRAILERS_BYTES_MAX,
+    fields_max: TRAILERS_MAX,
+};
 
 /// The last chunk with no trailers.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -80,7 +90,10 @@ enum State {
     },
     DataReturn,
     DataLineFeed,
-    Trailers,
+    /// So many bytes of them were looked at without finding their end.
+    Trailers {
+        seen: usize,
+    },
     Over,
 }
 
@@ -158,7 +171,7 @@ impl ChunkDecoder {
         while let Some(byte) = input.get(used).copied() {
             match self.state {
                 State::Data { left } => return Ok(self.data(used, input.len() - used, left)),
-                State::Trailers => return self.trailers(input, used),
+                State::Trailers { seen } => return self.trailers(input, used, seen),
                 State::Over => break,
                 State::Size { digits, size } => self.state = size_digit(byte, digits, size)?,
                 State::Extension { bytes, named, size } => self.state = extension(byte, bytes, named, size)?,
@@ -183,14 +196,15 @@ impl ChunkDecoder {
     }
 
     /// The trailer section is taken whole: until it is there, nothing of the end may be passed on.
-    fn trailers(&mut self, input: &[u8], at: usize) -> Result<Decoded, ChunkError> {
-        match trailer_section(&input[at..])? {
-            Some(bytes) => {
-                self.state = State::Over;
-                Ok(Decoded { used: at + bytes, piece: Piece::End(at..at + bytes) })
-            }
-            None => Ok(Decoded { used: at, piece: Piece::Nothing }),
+    fn trailers(&mut self, input: &[u8], at: usize, seen: usize) -> Result<Decoded, ChunkError> {
+        let bytes = &input[at..];
+        let is_worth_it = head_may_be_whole(bytes, seen.min(bytes.len()), &TRAILERS);
+        if let Some(length) = if is_worth_it { trailer_section(bytes)? } else { None } {
+            self.state = State::Over;
+            return Ok(Decoded { used: at + length, piece: Piece::End(at..at + length) });
         }
+        self.state = State::Trailers { seen: bytes.len() };
+        Ok(Decoded { used: at, piece: Piece::Nothing })
     }
 }
 
@@ -229,7 +243,7 @@ fn extension(byte: u8, bytes: u16, named: bool, size: u64) -> Result<State, Chun
 
 fn size_line_end(byte: u8, size: u64) -> Result<State, ChunkError> {
     match (byte, size) {
-        (b'\n', 0) => Ok(State::Trailers),
+        (b'\n', 0) => Ok(State::Trailers { seen: 0 }),
         (b'\n', left) => Ok(State::Data { left }),
         _ => Err(ChunkError::Extension),
     }
@@ -399,6 +413,16 @@ mod tests {
         let whole = decode(wire, &[wire.len()]);
         assert_eq!(decode(wire, &[1]), whole, "{:?}", String::from_utf8_lossy(wire));
         whole
+    }
+
+    #[test]
+    fn trailers_that_come_slowly_are_not_read_again_with_each_byte() {
+        let mut decoder = ChunkDecoder::default();
+        let nothing = |used| Ok(Decoded { used, piece: Piece::Nothing });
+        assert_eq!(decoder.decode(b"0\r\nX: yyyyy"), nothing(3));
+        // Bytes that no trailer may hold would be found if they were looked at.
+        assert_eq!(decoder.decode(b"X: yyyyy\0"), nothing(0));
+        assert_eq!(decoder.decode(b"X: yyyyy\0\n"), Err(ChunkError::Trailer));
     }
 
     #[test]
