@@ -180,6 +180,27 @@ fn a15_the_rest_of_a_body_after_an_early_answer_is_no_request() {
 }
 
 #[test]
+fn a15_an_app_that_answers_early_and_cuts_the_connection() {
+    // The answer that says why is not lost, although the request can't be sent any more.
+    for then in [Then::Close, Then::Reset] {
+        let stage = Stage::playing(move |visit, _| {
+            visit.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 7\r\n\r\ntoo big");
+            then
+        });
+        for framing in ["Content-Length: 20000000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1312D00\r\n"] {
+            let mut client = stage.client();
+            let body = "GET /evil HTTP/1.1\r\n\r\n".repeat(20_000_000 / 22);
+            client.send_beside(format!("POST /big HTTP/1.1\r\nHost: {HOST}\r\n{framing}{body}").into_bytes());
+            let answer = client.answer();
+            assert_eq!((answer.status, answer.text().as_str()), (413, "too big"), "{then:?} {framing}: {answer:?}");
+            client.must_be_closed(framing);
+            stage.good();
+        }
+        assert!(stage.app.requests("evil").is_empty());
+    }
+}
+
+#[test]
 fn a16_a_client_that_closes_in_the_middle_of_its_body() {
     let log = "access_log = \"access.log\"\naccess_log_format = \"json\"";
     let stage = Stage::set(&Setting { router: log, ..Setting::default() });
@@ -208,6 +229,26 @@ fn a16_a_client_that_closes_in_the_middle_of_its_body() {
             assert!(line.contains("499") && line.contains("client-closed"), "{line}");
             stage.good();
         }
+    }
+}
+
+#[test]
+fn a16_a_client_that_goes_away_before_its_answer() {
+    // Sends nothing back until the router gives up; then nobody needs the answer.
+    let app = Recorder::playing(|visit, request| {
+        visit.body(request);
+        visit.until_closed();
+        Then::Close
+    });
+    let stage = Stage::of(app, &Setting { router: "access_log = \"access.log\"", ..Setting::default() });
+    for (method, body) in [("GET", "\r\n"), ("POST", "Content-Length: 5\r\n\r\nhello")] {
+        let mark = stage.mark();
+        let client = stage.send(&format!("{method} /{mark} HTTP/1.1\r\nHost: {HOST}\r\n{body}"));
+        let request = stage.app.arrived(&mark);
+        client.reset();
+        stage.app.until_closed(request.connection);
+        assert!(logged(&stage, &mark).contains("client-closed"));
+        stage.good();
     }
 }
 

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use nix::sys::socket::{setsockopt, sockopt};
 
 /// Nothing that is waited for here takes nearly as long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -89,6 +92,11 @@ impl Client {
     /// Says that nothing more comes.
     pub(super) fn finish(&mut self) {
         let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Cuts the connection with an RST.
+    pub(super) fn reset(self) {
+        reset_on_close(&self.stream);
     }
 
     /// The next answer; interim ones are answers, too.
@@ -326,6 +334,12 @@ impl fmt::Debug for Answer {
 pub(super) fn fields<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
     let lines = head.split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
     lines.filter(|(is, _)| is.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim_matches([' ', '\t'])).collect()
+}
+
+/// When this is closed, its peer gets an RST.
+pub(super) fn reset_on_close(stream: &TcpStream) {
+    let cut = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+    setsockopt(&stream.as_fd(), sockopt::Linger, &cut).unwrap();
 }
 
 /// Where `part` begins in `bytes`.

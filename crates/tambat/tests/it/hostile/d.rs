@@ -341,10 +341,14 @@ fn d09_a_chain_of_trusted_proxies() {
             "203.0.113.7, 10.0.0.2, 127.0.0.1",
         ),
     ];
+    let mut paths = Vec::new();
     for (said, client, told) in chains {
         let request = seen(&stage, &format!("X-Forwarded-For: {said}\r\n"));
         assert_eq!(request.field("x-forwarded-for"), Some(told), "{said}");
-        assert_eq!(logged_client(&stage, &request.path), client, "{said}");
+        paths.push((request.path, client));
+    }
+    for (path, client) in paths {
+        assert_eq!(logged_client(&stage, &path), client);
     }
     let request =
         seen(&stage, "X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.public.example\r\nX-Forwarded-Port: 443\r\n");
@@ -369,6 +373,7 @@ fn d10_a_forwarded_field_with_broken_quoting() {
         "for=203.0.113.7;;x y",
         "\"for\"=203.0.113.7",
     ];
+    let mut paths = Vec::new();
     for said in broken {
         let request = seen(&stage, &format!("Forwarded: {said}\r\n"));
         assert_eq!(request.field("x-forwarded-for"), Some("127.0.0.1"), "{said}");
@@ -377,7 +382,10 @@ fn d10_a_forwarded_field_with_broken_quoting() {
             Some(format!("for=127.0.0.1;host=\"{HOST}\";proto=http").as_str()),
             "{said}"
         );
-        assert_eq!(logged_client(&stage, &request.path), "127.0.0.1", "{said}");
+        paths.push(request.path);
+    }
+    for path in paths {
+        assert_eq!(logged_client(&stage, &path), "127.0.0.1");
     }
     let request = seen(&stage, "Forwarded: for=6.6.6.6, for=203.0.113.7;proto=https, for=10.0.0.2\r\n");
     assert_eq!(request.field("x-forwarded-for"), Some("203.0.113.7, 10.0.0.2, 127.0.0.1"));

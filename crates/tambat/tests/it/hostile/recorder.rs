@@ -3,14 +3,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{setsockopt, sockopt};
-
-use super::client::{PATIENCE, fields, find};
+use super::client::{PATIENCE, fields, find, reset_on_close};
 
 /// What is done with a request, whose body is not read yet.
 type Script = dyn Fn(&mut Visit, &Request) -> Then + Send + Sync;
@@ -310,8 +307,7 @@ impl Visit {
                 Then::Next => {}
                 Then::Close => break,
                 Then::Reset => {
-                    let cut = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-                    setsockopt(&self.stream.as_fd(), sockopt::Linger, &cut).unwrap();
+                    reset_on_close(&self.stream);
                     self.shared.change(|log| log.connections[self.connection].closed = true);
                     self.forget();
                     return;
