@@ -20,7 +20,7 @@ p{margin:0 0 1rem;overflow-wrap:anywhere}.mend{padding:.9rem 1.1rem;background:v
 small,.soft{color:var(--soft)}small{display:block;margin-top:2rem;padding-top:1rem;border-top:1px solid var(--line);overflow-wrap:anywhere}\
 code{font:.9em ui-monospace,monospace}a{color:var(--accent)}table{width:100%;border-collapse:collapse}\
 td,th{padding:.5rem .75rem .5rem 0;border-bottom:1px solid var(--line);text-align:left;vertical-align:top;overflow-wrap:anywhere}\
-th{color:var(--soft);font-weight:400;font-size:.9rem}h2{margin:2rem 0 .25rem;font-size:1.1rem}.bad{color:var(--bad)}";
+th{color:var(--soft);font-weight:400;font-size:.9rem;white-space:nowrap;overflow-wrap:normal}h2{margin:2rem 0 .25rem;font-size:1.1rem}.bad{color:var(--bad)}";
 
 /// The fields that every answer of ours has: nobody keeps it, guesses its type, or runs what stands in it.
 const GUARD: &str = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\
@@ -94,11 +94,11 @@ impl Answer<'_> {
         let status = self.code.status();
         let mut page = page_head(&format!("{status} {}", reason(status)));
         let _ = write!(page, "<h1>{}</h1><p>", heading(self.code));
-        escape(&mut page, self.cause);
+        prose(&mut page, self.cause);
         page.push_str("</p>");
         if let Some(mend) = self.mend {
             page.push_str("<p class=mend>");
-            escape(&mut page, mend);
+            prose(&mut page, mend);
             page.push_str("</p>");
         }
         let _ = write!(page, "<small>{status} {} · <code>{}</code>", reason(status), self.code);
@@ -215,7 +215,7 @@ impl CatalogueEntry {
         }
         if let Some(cause) = &self.cause {
             page.push_str("<br><span class=bad>");
-            escape(page, cause);
+            prose(page, cause);
             page.push_str("</span>");
         }
         page.push_str("</td></tr>");
@@ -297,6 +297,21 @@ fn page_head(title: &str) -> String {
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
          <title>{title}</title><style>{STYLE}</style><main>"
     )
+}
+
+/// A sentence for HTML: what stands in a pair of backticks is code.
+fn prose(out: &mut String, text: &str) {
+    let mut rest = text;
+    while let Some((before, (code, after))) =
+        rest.split_once('`').and_then(|(before, behind)| Some((before, behind.split_once('`')?)))
+    {
+        escape(out, before);
+        out.push_str("<code>");
+        escape(out, code);
+        out.push_str("</code>");
+        rest = after;
+    }
+    escape(out, rest);
 }
 
 /// Text for HTML, also within double quotes. What is no printable character is shown as its code.
@@ -404,6 +419,22 @@ mod tests {
         assert!(!head.contains("X-Request-ID") && !head.contains("X: y"));
         assert!(body.contains(r#""cause":"<script>alert(\"1\")</script>'&\u000d\u000aX: y\u0000""#), "{body}");
         assert_eq!(body.lines().count(), 1);
+    }
+
+    #[test]
+    fn pairs_of_backticks_are_code() {
+        for (text, expected) in [
+            (
+                "`tambat logs api` shows <it>, `x` too",
+                "<code>tambat logs api</code> shows &lt;it&gt;, <code>x</code> too",
+            ),
+            ("a lonely ` is itself", "a lonely ` is itself"),
+            ("`<b>` and ``", "<code>&lt;b&gt;</code> and <code></code>"),
+        ] {
+            let mut out = String::new();
+            prose(&mut out, text);
+            assert_eq!(out, expected);
+        }
     }
 
     #[test]
