@@ -1,20 +1,27 @@
-//! The router: holds the service ports and carries their connections to the instances.
+//! The router: holds the listeners and carries what arrives there to the instances.
 //!
-//! A connection that arrives at a service port looks up its [`Route`](tambat_model::Route) in the route table of the
-//! moment. It is carried to one of the targets, round-robin; or it waits, its bytes unread in the kernel, until the
-//! table has a target for it; or it is turned away with the cause, in its own protocol. It keeps the target it began
-//! with, whatever the table says later.
+//! A listener is a service port or shared by all names. What is no HTTP is carried as a stream: a connection to a service
+//! port looks up its [`Route`](tambat_model::Route) in the route table of the moment, goes to one of the targets, in turn,
+//! or waits, its bytes unread in the kernel, until the table has a target for it, or is turned away with the cause, in its
+//! own protocol. It keeps the target it began with, whatever the table says later. Of HTTP each request finds its own
+//! route and target; see `http`.
 //!
 //! ```text
-//! accept ── connection ── choice (pure: table, port, cursor -> target | wait | refuse)
+//! accept ── connection ── choice (pure: table, port, cursor -> target | wait | refuse | http)
 //!                │
 //!                ├── dial ── carry        bytes both ways, until both have ended
-//!                └── turn_away            the refusal, then a lingering close
+//!                ├── turn_away            the refusal, then a lingering close
+//!                └── http                 request after request; see there
 //! ```
 //!
+//! Each worker is a thread with a runtime and an event loop of its own. What its connections share is in its [`Rc`]:
+//! the newest route table (a look is one atomic load), one buffer to read into, the pool of kept connections, one timer
+//! for all deadlines. Nothing of it is locked; between workers a request shares counters and nothing else.
+//!
 //! What is absent: the router starts and judges no instance (it reports what it saw, see [`RouterReport`]), reads no
-//! file, and opens no listener itself: it is given bound ones. A service port's stream is carried unread, whatever its
-//! protocol.
+//! file, and opens no listener itself: it is given bound ones. What a message means is decided in `tambat-wire`.
+//!
+//! [`Rc`]: std::rc::Rc
 
 mod accept;
 mod access;

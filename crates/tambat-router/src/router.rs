@@ -21,6 +21,9 @@ use crate::worker::{self, Order};
 /// How often a draining router looks whether all is done: connections do not tell when they end.
 const DRAIN_LOOK_EVERY_MS: u64 = 10;
 
+/// How long the end of a router waits for its last lines to be written: a disk that works takes milliseconds.
+const LOG_SYNC_MS: u64 = 1_000;
+
 /// A running router. Dropping it closes its listeners and its connections.
 #[derive(Debug)]
 pub struct Router {
@@ -132,6 +135,10 @@ impl Drop for Router {
         for thread in self.threads.drain(..) {
             // One that panicked has ended, too.
             let _ = thread.join();
+        }
+        // What the workers noted last is on its way to the log's own thread.
+        if let Some(access) = &self.shared.settings.access {
+            access.sync(Duration::from_millis(LOG_SYNC_MS));
         }
     }
 }

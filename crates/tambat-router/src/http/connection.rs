@@ -119,7 +119,9 @@ pub(crate) fn serve(
             }
         }
         if connection.needs_patience() {
-            Box::pin(connection.linger()).await;
+            connection.begin_to_linger();
+            let mut drained = 0;
+            poll_fn(|cx| connection.poll_linger(cx, &mut drained)).await;
         }
     }
 }

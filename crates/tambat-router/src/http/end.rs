@@ -1,20 +1,22 @@
 //! How requests and connections end: what is counted and noted, a tunnel, and a close that loses no answer.
 
+use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tambat_model::{ErrorCode, Target};
-use tokio::io::{AsyncReadExt as _, Interest};
-use tokio::time::timeout;
+use tokio::io::Interest;
 
 use super::active::{Active, Upstream};
 use super::connection::{Connection, Phase};
+use super::inbox::Inbox;
 use crate::access::{EndedBy, Record};
 use crate::carry::{End, Leftovers, carry};
 use crate::listener::ListenerKind;
-use crate::socket::reset_on_close;
+use crate::socket::{is_transient, receive, reset_on_close};
 
 /// The status that begins a tunnel.
 const SWITCHING: u16 = 101;
@@ -25,9 +27,6 @@ const LINGER_S: u64 = 1;
 /// How much of what it still sends is thrown away before the connection is closed on it. Unread bytes would make a
 /// reset of the close, and a reset destroys the answer on its way.
 const DRAINED_BYTES_MAX: usize = 1024 * 1024;
-
-/// What is read at once.
-const CHUNK_BYTES: usize = 16 * 1024;
 
 impl Connection {
     /// The request that was served is over: it is counted and noted, and its box goes on.
@@ -100,16 +99,25 @@ impl Connection {
         up.extend_from_slice(&std::mem::take(&mut self.inbox).into_bytes());
         let leftovers = Leftovers { up, down: std::mem::take(&mut active.held) };
         let idle = active.route.as_ref().and_then(|route| route.idle);
+        // Only the log has to know of the request when the tunnel ends.
+        let noted = if worker.access.is_some() {
+            Some(active)
+        } else {
+            worker.spare.give_back(active);
+            None
+        };
         let carried = carry(&self.client, &upstream.stream, idle, leftovers, self.open.listener(), &worker.tools).await;
-        active.moved = Instant::now();
-        active.up.received += carried.up_bytes;
-        active.down.passed_on += carried.down_bytes;
         if carried.end == End::Broken {
             reset_on_close(&self.client);
             reset_on_close(&upstream.stream);
         }
-        let ended_by = if carried.end == End::Idle { EndedBy::Router } else { EndedBy::Target };
-        self.note(&active, Some(&upstream.target), SWITCHING, None, ended_by);
+        if let Some(mut active) = noted {
+            active.moved = Instant::now();
+            active.up.received += carried.up_bytes;
+            active.down.passed_on += carried.down_bytes;
+            let ended_by = if carried.end == End::Idle { EndedBy::Router } else { EndedBy::Target };
+            self.note(&active, Some(&upstream.target), SWITCHING, None, ended_by);
+        }
     }
 
     /// Might closing now lose an answer that is on its way?
@@ -123,21 +131,28 @@ impl Connection {
         }
     }
 
-    /// Says that nothing more comes, and throws away what the client still sends, until it closes (RFC 9112 §9.6).
-    pub(super) async fn linger(&mut self) {
-        if SockRef::from(&self.client).shutdown(std::net::Shutdown::Write).is_err() {
-            return;
-        }
-        let drain = async {
-            let mut buffer = vec![0; CHUNK_BYTES];
-            let mut drained = 0;
-            while drained < DRAINED_BYTES_MAX {
-                match self.client.read(&mut buffer).await {
-                    Ok(0) | Err(_) => break,
-                    Ok(more) => drained += more,
-                }
+    /// Says that nothing more comes: what the client still sends is thrown away until it closes (RFC 9112 §9.6).
+    pub(super) fn begin_to_linger(&mut self) {
+        self.inbox = Inbox::default();
+        let _ = SockRef::from(&self.client).shutdown(Shutdown::Write);
+        self.deadline.set(Instant::now(), Some(Duration::from_secs(LINGER_S)));
+    }
+
+    /// Ready when it has closed, or has had its time. It owns no memory meanwhile: ten thousand may linger at once.
+    pub(super) fn poll_linger(&self, cx: &mut Context<'_>, drained: &mut usize) -> Poll<()> {
+        let mut tools = self.worker.tools.borrow_mut();
+        let buffer = &mut tools.ready().buffer;
+        while *drained < DRAINED_BYTES_MAX && !self.deadline.is_reached() {
+            if std::task::ready!(self.client.poll_read_ready(cx)).is_err() {
+                break;
             }
-        };
-        let _ = timeout(Duration::from_secs(LINGER_S), drain).await;
+            match receive(&self.client, buffer) {
+                Ok(0) => break,
+                Ok(more) => *drained += more,
+                Err(error) if is_transient(&error) => {}
+                Err(_) => break,
+            }
+        }
+        Poll::Ready(())
     }
 }

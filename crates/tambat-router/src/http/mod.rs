@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A request that finds a kept connection costs two receives and two sends, no allocation and no lock. Its state is in a
-//! box ([`Active`]) that goes on to the next request, of whatever connection; the task of an idle connection has none.
+//! box ([`Active`](active::Active)) that goes on to the next request, of whatever connection; the task of an idle connection has none.
 
 mod active;
 mod choose;
