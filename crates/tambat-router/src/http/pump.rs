@@ -206,7 +206,11 @@ impl Pump<'_> {
 
     /// The target has closed its side or broken off. If nothing at all was sent, nothing has been lost.
     fn target_takes_no_more(&mut self) -> Result<(), Halt> {
-        let nothing_was_sent = !self.active.up.unsent.is_clear() && !self.active.up.unsent.is_begun();
+        // What waits is the request from its beginning as long as nothing was passed on behind it; later it is the middle
+        // of a body, which a fresh connection would take for a request.
+        let is_the_beginning = self.active.up.passed_on == 0;
+        let nothing_was_sent =
+            is_the_beginning && !self.active.up.unsent.is_clear() && !self.active.up.unsent.is_begun();
         if self.upstream.is_reused && (nothing_was_sent || self.active.exchange.may_retry()) {
             return Err(Halt::Retry);
         }

@@ -155,6 +155,34 @@ fn c04_a_post_on_a_connection_that_closes() {
 }
 
 #[test]
+fn c04_a_connection_that_breaks_in_the_middle_of_a_body() {
+    // What waits to be sent by then is the middle of a body: on another connection it would be a request of its own.
+    let evil = format!("GET /evil HTTP/1.1\r\nHost: {HOST}\r\n\r\n").repeat(300_000);
+    let framings = [
+        format!("Content-Length: {}\r\n\r\n", evil.len()),
+        format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n", evil.len()),
+    ];
+    for (method, framing) in ["POST", "PUT"].into_iter().flat_map(|method| framings.iter().map(move |f| (method, f))) {
+        let stage = Stage::playing(|visit, request| {
+            if request.nth == 0 {
+                return visit.echo(request);
+            }
+            // Takes nothing, until every buffer on the way is full.
+            pause(Duration::from_millis(300));
+            Then::Reset
+        });
+        let mut client = get(&stage, "/first");
+        assert_eq!(client.answer().status, 200);
+        client.send_beside(format!("{method} /once HTTP/1.1\r\nHost: {HOST}\r\n{framing}{evil}").into_bytes());
+        must_be_one_of(&client.answer(), &[(502, "target-closed")], framing);
+        assert_eq!(stage.app.requests("/once").len(), 1, "{method} {framing}");
+        stage.good();
+        assert!(stage.app.requests("evil").is_empty(), "{method} {framing}");
+        assert_eq!(stage.app.log().junk, Vec::<String>::new(), "{method} {framing}");
+    }
+}
+
+#[test]
 fn c05_a_head_that_ends_early_or_is_none() {
     let junk = [
         "HELLO\r\n\r\n",
