@@ -1,7 +1,8 @@
 //! Every case of groups A and B between good requests, on connections that are kept alive on both sides: the app never
 //! sees a request that nobody sent, and each answer belongs to its request.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::thread;
 
 use super::client::{Answer, Client, End};
 use super::stage::{HOST, Stage};
@@ -175,6 +176,43 @@ fn whatever_group_a_sends_the_app_sees_what_was_sent() {
 #[test]
 fn whatever_group_b_sends_the_app_sees_what_was_sent() {
     run(vectors::all().into_iter().filter(|(case, _)| case.starts_with('b')));
+}
+
+/// So many clients at once.
+const CLIENTS: usize = 8;
+
+#[test]
+fn many_clients_at_once_each_get_their_own() {
+    let stage = Stage::new();
+    let all: Vec<Vector> = vectors::all().into_iter().flat_map(|(_, vectors)| vectors).collect();
+    let all: Vec<&Vector> = all.iter().filter(|vector| vector.bytes.len() <= BYTES_MAX).collect();
+    let sendings = thread::scope(|scope| {
+        let clients = (0..CLIENTS).map(|client| {
+            let (stage, all) = (&stage, &all);
+            scope.spawn(move || {
+                let mine = all.iter().skip(client).step_by(CLIENTS);
+                let each = mine.enumerate().map(|(nth, vector)| {
+                    let company = COMPANIES[nth % COMPANIES.len()];
+                    let sending = Sending { vector, mark: stage.mark(), company };
+                    sending.judge(&sending.answers(&mut stage.client()));
+                    sending
+                });
+                each.collect::<Vec<_>>()
+            })
+        });
+        let clients: Vec<_> = clients.collect();
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect::<Vec<_>>()
+    });
+    let by_mark: HashMap<&str, &Sending<'_>> = sendings.iter().map(|sending| (&*sending.mark, sending)).collect();
+    let log = stage.app.log();
+    let mut seen = HashSet::new();
+    for request in &log.requests {
+        let marked = request.path.split(['/', '?']).find_map(|part| by_mark.get(part));
+        let sent = marked.is_some_and(|sending| allowed(sending, &request.path));
+        assert!(sent && seen.insert(&request.path), "nobody sent {request:#?}");
+    }
+    assert_eq!(log.junk, Vec::<String>::new());
+    assert_eq!(sendings.len(), all.len());
 }
 
 #[test]

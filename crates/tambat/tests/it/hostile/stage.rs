@@ -1,7 +1,7 @@
 //! A router with one route to a recording app, and the three assertions of every case.
 
-use std::cell::Cell;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::support::Routed;
 
@@ -19,7 +19,7 @@ const BY_BYTES_MAX: usize = 2048;
 pub(super) struct Stage {
     pub(super) router: Routed,
     pub(super) app: Recorder,
-    marks: Cell<u32>,
+    marks: AtomicU32,
 }
 
 /// What stands in the file beyond the route, the one `[router]` table and the one `[routes.shop]` table.
@@ -63,7 +63,7 @@ impl Stage {
     /// This app, with these settings.
     pub(super) fn of(app: Recorder, setting: &Setting<'_>) -> Self {
         let router = Routed::start(&file(app.addr, setting));
-        Self { router, app, marks: Cell::new(0) }
+        Self { router, app, marks: AtomicU32::new(0) }
     }
 
     /// A new connection to the router.
@@ -73,8 +73,7 @@ impl Stage {
 
     /// A word that stands in no other request.
     pub(super) fn mark(&self) -> String {
-        self.marks.set(self.marks.get() + 1);
-        format!("m{}e", self.marks.get())
+        format!("m{}e", self.marks.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Sends these bytes on a new connection, with a mark for `MARK`; gives the connection.
