@@ -34,9 +34,9 @@ fn requests_share_a_connection_on_either_side() {
     assert_eq!(message(&target).first_line(), "GET /other HTTP/1.1");
     send(&target, ok("for you"));
     assert_eq!(message(&other).text(), "for you");
+    all_is_over(&rig);
     let seen = rig.traffic.snapshot();
     assert_eq!((seen.requests, seen.answers[1], seen.retries), (7, 7, 0));
-    all_is_over(&rig);
 }
 
 #[test]
