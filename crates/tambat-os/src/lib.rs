@@ -23,6 +23,7 @@ pub mod owner;
 pub mod peer;
 pub mod ports;
 pub mod pty;
+pub mod queued;
 pub mod random;
 pub mod rights;
 pub mod runtime_dir;

@@ -57,7 +57,7 @@ impl Pool {
     /// A connection to this target on which nothing has happened; none: there is none.
     pub(crate) fn take(&self, target: &Target) -> Option<TcpStream> {
         let mut idle = self.idle.borrow_mut();
-        let kept = idle.get_mut(&key(target))?;
+        let kept = idle.get_mut(&key(target)).filter(|kept| !kept.load.is_closed())?;
         while let Some((stream, _)) = kept.streams.pop() {
             if is_silent(&stream) {
                 return Some(stream);

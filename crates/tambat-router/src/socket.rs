@@ -107,6 +107,11 @@ pub(crate) async fn gone(client: &TcpStream) {
     let _ = client.ready(Interest::ERROR).await;
 }
 
+/// Has the connection broken off? Ends when it has; its bytes and the end of them are no news.
+pub(crate) async fn broken(stream: impl AsRef<TcpStream>) {
+    let _ = stream.as_ref().ready(Interest::ERROR).await;
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;

@@ -127,10 +127,23 @@ impl Worker {
             return said;
         }
         let said = format!("cannot connect to {name}: {error}");
+        if is_of_this_side(error) {
+            return said;
+        }
         let cause = error.to_string();
         self.shared.reports.send(RouterReport::Unreachable { target: name, generation, addr, cause });
         said
     }
+}
+
+/// Is it we who cannot connect, for want of descriptors, memory or ports? The target has nothing to do with that.
+fn is_of_this_side(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        errno,
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS | Errno::EADDRNOTAVAIL | Errno::EAGAIN)
+    )
 }
 
 /// Starts a worker's thread. When it ends, all its sockets are closed.

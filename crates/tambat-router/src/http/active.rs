@@ -2,8 +2,12 @@
 //! around: one that is idle has none.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tambat_model::{Route, Target};
@@ -15,6 +19,7 @@ use tokio::net::TcpStream;
 use super::choose::Mark;
 use super::flow::Flow;
 use super::queue::{Counted, Queue};
+use crate::socket::broken;
 
 /// So many boxes wait for their next request at most: as many as one worker has requests on their way at a time.
 const SPARE_MAX: usize = 1_024;
@@ -46,6 +51,31 @@ pub(crate) struct Active {
     pub(super) retries: u8,
     /// Which limit is in force.
     pub(super) limit: Option<Limit>,
+    /// How much was on its way to a client that is waited for.
+    pub(super) on_its_way: Option<usize>,
+    /// Ends when a client that sends no more has gone altogether. Few come to this.
+    pub(super) broken: Option<Broken>,
+}
+
+/// The end of a connection, as something to wait for.
+pub(super) struct Broken(Pin<Box<dyn Future<Output = ()>>>);
+
+impl Broken {
+    /// Of this connection.
+    pub(super) fn new(stream: Rc<TcpStream>) -> Self {
+        Self(Box::pin(broken(stream)))
+    }
+
+    /// Ready when it has broken off.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Broken(..)")
+    }
 }
 
 /// The connection to a target that serves a request.
@@ -92,12 +122,16 @@ impl Active {
             first_byte: None,
             retries: 0,
             limit: None,
+            on_its_way: None,
+            broken: None,
         }
     }
 
     fn begin(&mut self, facts: RequestFacts, id: RequestId, now: Instant) {
         (self.facts, self.id, self.started, self.moved) = (facts, id, now, now);
         (self.first_byte, self.retries, self.limit, self.mark) = (None, 0, None, None);
+        self.exchange = Exchange::new(facts, BodyRules::default());
+        self.cookie.clear();
         self.notes.clear();
     }
 
@@ -208,7 +242,7 @@ impl Spare {
         if spare.len() >= SPARE_MAX {
             return;
         }
-        (active.route, active.queue, active.upstream) = (None, None, None);
+        (active.route, active.queue, active.upstream, active.broken) = (None, None, None, None);
         active.up.recycle();
         active.down.recycle();
         active.held = Vec::new();

@@ -26,7 +26,8 @@ use crate::worker::Worker;
 /// A client's connection. While it is idle, this and what the runtime has is all there is of it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) client: TcpStream,
+    /// Shared with what waits for its end.
+    pub(super) client: Rc<TcpStream>,
     pub(super) worker: Rc<Worker>,
     pub(super) open: Open,
     pub(super) peer: IpAddr,
@@ -133,7 +134,7 @@ impl Connection {
         deadline.set(Instant::now(), Some(worker.shared.settings.head_timeout));
         Self {
             trusts_peer: worker.shared.settings.trusted.contains(peer),
-            client,
+            client: Rc::new(client),
             open,
             peer,
             deadline,

@@ -136,6 +136,11 @@ impl Flow {
         self.unsent.is_clear() && self.pipe.as_ref().is_none_or(|pipe| pipe.held() == 0)
     }
 
+    /// How many bytes wait to be taken.
+    pub(super) fn waiting(&self) -> usize {
+        self.unsent.left().len() + self.pipe.as_ref().map_or(0, Pipe::held)
+    }
+
     /// Reads what has come, at most a window of it.
     #[inline]
     pub(super) fn poll_read(

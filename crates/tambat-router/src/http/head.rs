@@ -1,5 +1,6 @@
 //! Between two requests: the next head is read, its route is found, and what its target gets is written.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,6 +11,7 @@ use tambat_wire::http1::{
     BodyRules, Disposition, Exchange, FieldSlots, Forward, Head, Hop, RequestHead, Scheme, head_may_be_whole,
     request_head,
 };
+use tokio::task::yield_now;
 
 use super::active::{Active, Noted, UNREAD, Upstream};
 use super::choose::{Choice, Mark, choose};
@@ -30,6 +32,9 @@ const LAST_REQUEST_S: u64 = 1;
 /// between them.
 const ANSWERS_MAX: u32 = 32;
 
+/// So much of the first line of what is no request stands in the access log: enough to see what it was.
+const REFUSED_BYTES_NOTED_MAX: usize = 128;
+
 /// What became of the bytes at the beginning of which there may be a head.
 enum Begun {
     /// More of them are needed.
@@ -38,6 +43,8 @@ enum Begun {
     Request(usize, Step),
     /// So many are used, and the router itself has answered.
     Answered(usize),
+    /// So many are used, and belong to nothing.
+    Nothing(usize),
 }
 
 /// What a request gets.
@@ -72,10 +79,11 @@ impl Connection {
             match begun {
                 Some(Begun::Request(_, step)) => return Poll::Ready(Some(step)),
                 Some(Begun::Answered(_)) => answered += 1,
-                Some(Begun::Incomplete) | None => {}
+                Some(Begun::Incomplete | Begun::Nothing(_)) | None => {}
             }
             if answered == ANSWERS_MAX {
-                cx.waker().wake_by_ref();
+                // Woken once sockets have been looked at again, not before all others that are ready, too.
+                let _ = pin!(yield_now()).poll(cx);
                 return Poll::Pending;
             }
         }
@@ -144,7 +152,9 @@ impl Connection {
         if self.deadline.is_reached() {
             if self.phase == Phase::InHead {
                 let cause = "the request's head did not arrive whole in time";
-                self.refuse(worker, &Reply::new(ErrorCode::HeadTimeout, cause));
+                let bytes = std::mem::take(&mut self.inbox);
+                self.refuse(worker, &Reply::new(ErrorCode::HeadTimeout, cause), bytes.bytes());
+                self.inbox = bytes;
             } else {
                 self.phase = Phase::Closing;
             }
@@ -166,7 +176,7 @@ impl Connection {
         };
         match &begun {
             Begun::Incomplete => inbox.mark_seen(),
-            Begun::Request(used, _) | Begun::Answered(used) => inbox.take(*used),
+            Begun::Request(used, _) | Begun::Answered(used) | Begun::Nothing(used) => inbox.take(*used),
         }
         self.inbox = inbox;
         begun
@@ -180,7 +190,9 @@ impl Connection {
                 self.inbox.push(bytes);
                 self.inbox.mark_seen();
             }
-            Begun::Request(used, _) | Begun::Answered(used) => self.inbox.push(&bytes[*used..]),
+            Begun::Request(used, _) | Begun::Answered(used) | Begun::Nothing(used) => {
+                self.inbox.push(&bytes[*used..]);
+            }
         }
         begun
     }
@@ -189,6 +201,8 @@ impl Connection {
         let mut slots = FieldSlots::new();
         match request_head(bytes, &mut slots, &worker.limits) {
             Head::Found(head) => self.route(&head, bytes, worker),
+            // Some clients send an empty line behind a body (RFC 9112 §2.2): it begins nothing.
+            Head::Incomplete if bytes == b"\r\n" && self.phase == Phase::Idle => Begun::Nothing(bytes.len()),
             Head::Incomplete => {
                 if self.phase != Phase::InHead {
                     self.phase = Phase::InHead;
@@ -197,16 +211,21 @@ impl Connection {
                 Begun::Incomplete
             }
             Head::Refused(refusal) => {
-                self.refuse(worker, &Reply::new(refusal.code, refusal.cause));
+                self.refuse(worker, &Reply::new(refusal.code, refusal.cause), bytes);
                 Begun::Answered(bytes.len())
             }
         }
     }
 
     /// Answers what is no request, and closes.
-    fn refuse(&mut self, worker: &Worker, reply: &Reply) {
+    fn refuse(&mut self, worker: &Worker, reply: &Reply, bytes: &[u8]) {
         let now = Instant::now();
-        self.active = Some(worker.spare.take(UNREAD, worker.clock.request_id(now), now));
+        let mut active = worker.spare.take(UNREAD, worker.clock.request_id(now), now);
+        active.up.received = bytes.len() as u64;
+        active.notes.client = self.peer;
+        let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
+        active.notes.write(Noted { asked: &line[..line.len().min(REFUSED_BYTES_NOTED_MAX)], ..Noted::default() });
+        self.active = Some(active);
         self.reply(reply);
         // Nobody knows what else is coming.
         if self.phase == Phase::Closing {

@@ -5,14 +5,16 @@
 //! two receives and two sends. Nothing is read for a direction whose bytes are not taken: that is the back-pressure.
 
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tambat_model::ErrorCode;
-use tambat_wire::http1::{Fault, Over, ResponseRules, Side, Taken, Waiting};
+use tambat_os::queued::unacknowledged;
+use tambat_wire::http1::{After, Fault, Over, ResponseRules, Side, Taken, Waiting};
 use tokio::net::TcpStream;
 
-use super::active::{Active, Limit, Upstream};
+use super::active::{Active, Broken, Limit, Upstream};
 use super::flow::{Read, WINDOW_BYTES};
 use super::inbox::Inbox;
 use crate::deadlines::Deadline;
@@ -43,12 +45,21 @@ impl From<Fault> for Halt {
 pub(super) struct Pump<'a> {
     pub(super) active: &'a mut Active,
     pub(super) upstream: &'a mut Upstream,
-    pub(super) client: &'a TcpStream,
+    pub(super) client: &'a Rc<TcpStream>,
     pub(super) inbox: &'a mut Inbox,
     pub(super) worker: &'a Worker,
     pub(super) tools: &'a mut Tools,
     pub(super) deadline: &'a Deadline,
     pub(super) now: Now,
+}
+
+/// Which way bytes have moved in a turn. What is read ahead of the next request is none of these.
+#[derive(Debug, Clone, Copy, Default)]
+struct Moved {
+    /// Of the request: from the client, or to the target.
+    up: bool,
+    /// Of the answer: from the target, or to the client.
+    down: bool,
 }
 
 /// The moment of a turn: the clock is read when it is first asked for.
@@ -77,12 +88,24 @@ impl Pump<'_> {
         // Before a byte of the request is sent nothing is an answer to it. Afterwards the answer comes first: when it is
         // complete, nobody has to be asked whether the client is still there.
         let is_sent = self.active.up.unsent.is_begun();
-        let mut moved = if is_sent { self.down(cx)? } else { self.up(cx)? };
+        let mut moved = Moved::default();
+        if is_sent {
+            moved.down = self.down(cx)?;
+        } else {
+            moved.up = self.up(cx)?;
+        }
         if !self.is_complete() {
-            moved |= if is_sent { self.up(cx)? } else { self.down(cx)? };
+            if is_sent {
+                moved.up = self.up(cx)?;
+            } else {
+                moved.down = self.down(cx)?;
+            }
         }
         if let Some(over) = self.active.exchange.over().filter(|_| self.is_complete()) {
-            return Poll::Ready(Ok(over));
+            // A target that has answered before it took the whole request waits for the rest: whatever else came on its
+            // connection would be read as that.
+            let target = if self.active.up.is_clear() { over.target } else { After::Close };
+            return Poll::Ready(Ok(Over { target, ..over }));
         }
         self.keep_time(moved).map_or(Poll::Pending, |fault| Poll::Ready(Err(fault.into())))
     }
@@ -97,15 +120,17 @@ impl Pump<'_> {
         let mut moved = false;
         loop {
             if !self.active.up.is_clear() {
+                let before = self.active.up.waiting();
                 match self.active.up.poll_clear(cx, &self.upstream.stream) {
-                    Poll::Pending => return Ok(moved),
+                    Poll::Pending => return Ok(moved || self.active.up.waiting() < before),
                     Poll::Ready(Ok(())) => moved = true,
                     Poll::Ready(Err(_)) => self.target_takes_no_more()?,
                 }
                 continue;
             }
             let step = if !self.active.exchange.wants_client() {
-                return Ok(self.watch_client(cx)? || moved);
+                self.watch_client(cx)?;
+                return Ok(moved);
             } else if self.inbox.has_news() {
                 self.body_of_inbox()?;
                 Poll::Ready(())
@@ -173,8 +198,7 @@ impl Pump<'_> {
     }
 
     /// While the answer is waited for: has the client gone? What it sends meanwhile is its next request.
-    fn watch_client(&mut self, cx: &mut Context<'_>) -> Result<bool, Halt> {
-        let mut moved = false;
+    fn watch_client(&mut self, cx: &mut Context<'_>) -> Result<(), Halt> {
         while !self.inbox.has_ended() && self.inbox.len() < READ_AHEAD_BYTES_MAX {
             // It counts with the next request.
             let before = self.active.up.received;
@@ -195,9 +219,23 @@ impl Pump<'_> {
                     self.active.exchange.client_failed()?;
                 }
             }
-            moved = true;
         }
-        Ok(moved)
+        if self.inbox.has_ended() {
+            self.watch_half_closed(cx)?;
+        }
+        Ok(())
+    }
+
+    /// A client that sends no more may wait for its answer, or be gone altogether. That shows as an error: of what is
+    /// sent to it, or of what its system is asked now and then.
+    fn watch_half_closed(&mut self, cx: &mut Context<'_>) -> Result<(), Halt> {
+        let client = self.client;
+        let broken = self.active.broken.get_or_insert_with(|| Broken::new(Rc::clone(client)));
+        if broken.poll(cx).is_ready() {
+            self.active.broken = None;
+            self.active.exchange.client_failed()?;
+        }
+        Ok(())
     }
 
     fn sent_up(&mut self, sent: io::Result<()>) -> Result<(), Halt> {
@@ -224,8 +262,9 @@ impl Pump<'_> {
         let mut moved = false;
         loop {
             if !self.active.down.is_clear() {
+                let before = self.active.down.waiting();
                 match self.active.down.poll_clear(cx, self.client) {
-                    Poll::Pending => return Ok(moved),
+                    Poll::Pending => return Ok(moved || self.active.down.waiting() < before),
                     Poll::Ready(Ok(())) => moved = true,
                     Poll::Ready(Err(_)) => self.client_takes_no_more()?,
                 }
@@ -317,10 +356,21 @@ impl Pump<'_> {
     }
 
     /// Sets the deadline of what is waited for, or says who has let it pass.
-    fn keep_time(&mut self, moved: bool) -> Option<Fault> {
+    fn keep_time(&mut self, moved: Moved) -> Option<Fault> {
         let limit = self.limit();
-        if !moved && limit == self.active.limit {
-            return limit.filter(|_| self.deadline.is_reached()).map(Limit::fault);
+        let has_moved = limit.is_some_and(|limit| match limit {
+            Limit::ClientTakes | Limit::Response => moved.down,
+            Limit::RequestBody => moved.up,
+            Limit::FirstByte => moved.up || moved.down,
+        });
+        if !has_moved && limit == self.active.limit {
+            let reached = limit.filter(|_| self.deadline.is_reached())?;
+            if reached != Limit::ClientTakes || !self.client_has_taken() {
+                return Some(reached.fault());
+            }
+        }
+        if limit == Some(Limit::ClientTakes) {
+            self.active.on_its_way = unacknowledged(&**self.client).ok();
         }
         // A request that has just been sent was read in this moment.
         let is_first = self.active.limit.is_none() && self.active.first_byte.is_none();
@@ -330,6 +380,13 @@ impl Pump<'_> {
         self.active.limit = limit;
         self.deadline.set(self.active.moved, limit.and_then(|limit| self.length(limit)));
         None
+    }
+
+    /// Has the client read anything that was sent before? Its socket says that it takes more only in large steps, which
+    /// a slow one needs long for.
+    fn client_has_taken(&self) -> bool {
+        let before = self.active.on_its_way;
+        before.zip(unacknowledged(&**self.client).ok()).is_some_and(|(before, now)| now < before)
     }
 
     fn limit(&self) -> Option<Limit> {

@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::io;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use crate::choice::{Patience, Tried, UNTAKEN_LIMIT_S};
 use crate::connection::{RETRY_EVERY_MS, change, dial, until};
 use crate::listener::{ListenerKind, ListenerState, Waits};
 use crate::report::RouterReport;
-use crate::socket::gone;
+use crate::socket::broken;
 use crate::worker::Worker;
 
 /// How long a request waits for one of its targets to have less in flight, where nothing else is said.
@@ -70,7 +71,7 @@ impl Connection {
 }
 
 struct Seeker<'a> {
-    client: &'a TcpStream,
+    client: &'a Rc<TcpStream>,
     kind: ListenerKind,
     listener: &'a Arc<ListenerState>,
     worker: &'a Worker,
@@ -126,7 +127,8 @@ impl Seeker<'_> {
     async fn seek(mut self, mut chosen: Option<Chosen>) -> Sought {
         let mut wait: Option<Wait> = None;
         let client = self.client;
-        let mut gone = pin!(gone(client));
+        // One that sends no more waits for its answer.
+        let mut gone = pin!(broken(Rc::clone(client)));
         loop {
             if let Some(chosen) = chosen.take()
                 && let Some(upstream) = self.connect(chosen).await
@@ -138,6 +140,10 @@ impl Seeker<'_> {
             }
             if let Some(wait) = &mut wait {
                 wait.tables.mark_unchanged();
+            }
+            // A target that did not take it may be gone from the newest table. Where refusing is an answer, it was one.
+            let waits_when_refused = self.active.route.as_ref().is_some_and(|route| route.http.waits_when_refused);
+            if wait.is_some() || (waits_when_refused && self.tried.len() > 0) {
                 self.find_route_again();
             }
             let hold = match self.look(wait.as_ref().is_some_and(|wait| wait.ticket.is_some())) {

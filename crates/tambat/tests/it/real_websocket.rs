@@ -134,14 +134,21 @@ impl Drop for Served {
 
 /// A router before a server of this kind, with limits that its requests keep and its tunnels outlive.
 fn routed(kind: Kind) -> (AppDir, Served, Routed) {
+    routed_within(kind, LIMITS, "timeouts = { first_byte = \"5s\", response_idle = \"1s\" }\n")
+}
+
+/// The same with limits that a thousand clients of one slow machine keep.
+fn routed_to_many(kind: Kind) -> (AppDir, Served, Routed) {
+    routed_within(kind, "[router]\ntimeouts = { head = \"1m\" }\n", "timeouts = { first_byte = \"1m\" }\n")
+}
+
+fn routed_within(kind: Kind, limits: &str, of_route: &str) -> (AppDir, Served, Routed) {
     most_files();
     let dir = kind.dir();
     let server = Served::start(kind, &dir);
-    let router = Routed::start(&format!(
-        "{LIMITS}[routes.shop]\nhosts = [\"{HOST}\"]\ntargets = [\"{}\"]\n\
-         timeouts = {{ first_byte = \"5s\", response_idle = \"1s\" }}\n",
-        server.addr
-    ));
+    let target = server.addr;
+    let router =
+        Routed::start(&format!("{limits}[routes.shop]\nhosts = [\"{HOST}\"]\ntargets = [\"{target}\"]\n{of_route}"));
     (dir, server, router)
 }
 
@@ -182,14 +189,14 @@ fn clients_of_one_language_talk_to_apps_of_the_other() {
 
 #[test]
 fn a_thousand_python_websockets_at_once() {
-    let (dir, _server, mut router) = routed(Kind::Python);
+    let (dir, _server, mut router) = routed_to_many(Kind::Python);
     client(Kind::Python, &dir, router.addr.port(), HOST, &["many", MANY]);
     assert_eq!(router.stop(), 0);
 }
 
 #[test]
 fn a_thousand_node_websockets_at_once() {
-    let (dir, _server, mut router) = routed(Kind::Node);
+    let (dir, _server, mut router) = routed_to_many(Kind::Node);
     client(Kind::Node, &dir, router.addr.port(), HOST, &["many", MANY]);
     assert_eq!(router.stop(), 0);
 }
