@@ -26,7 +26,7 @@ const HOST: &str = "shop.example";
 const MANY: &str = "1000";
 
 /// Limits for requests that a tunnel and a stream outlive: each of both is open for longer than all of these.
-const LIMITS: &str = "[router]\ntimeouts = { head = \"1s\", body_idle = \"1s\", keep_alive = \"1s\" }\n";
+const LIMITS: &str = "[router]\ntimeouts = { head = \"2s\", body_idle = \"1s\", keep_alive = \"1s\" }\n";
 
 /// A language, its WebSocket library, and the programs written with both.
 #[derive(Clone, Copy)]
