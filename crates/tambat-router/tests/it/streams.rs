@@ -65,6 +65,8 @@ fn a_reset_of_the_client_resets_the_target() {
 #[test]
 fn what_was_said_before_a_reset_is_heard() {
     let (_rig, _backend, client, mut target) = pair();
+    // Who resets before the router has seen its connection made has refused it.
+    says(&client, &target, "POST");
     target.write_all(b"HTTP/1.1 413 Content Too Large\r\n\r\n").unwrap();
     reset(target);
     let mut heard = [0; 34];
