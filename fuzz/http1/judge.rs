@@ -115,14 +115,18 @@ fn check_request(message: &Message, played: &Played) {
     expected.sort();
     assert_eq!(rest, expected, "of {played:#?}");
     assert_eq!(message.is_whole, played.request_is_whole, "{message:?} of {played:#?}");
+    assert!(values(&played.fields, "host").count() <= 1, "{played:#?}");
+    // The client said the same, in one field.
+    let said = length(&played.fields);
+    assert_eq!(length(&message.fields), said, "{played:#?}");
     match facts.framing {
-        Framing::None => assert_eq!((length(&message.fields), played.body.len()), (Length::Unsaid, 0)),
+        Framing::None => assert_eq!((said, played.body.len()), (Length::Unsaid, 0)),
         Framing::Length(bytes) => {
-            assert_eq!(length(&message.fields), Length::Bytes(bytes));
+            assert_eq!(said, Length::Bytes(bytes));
             assert_eq!(message.body, played.body);
         }
         Framing::Chunked => {
-            assert_eq!(length(&message.fields), Length::Chunks);
+            assert_eq!(said, Length::Chunks);
             let (data, trailers) = match chunks(&played.body) {
                 Chunks::Whole { data, trailers, used } => {
                     assert_eq!((used, message.is_whole), (played.body.len(), true));

@@ -186,7 +186,7 @@ fn read<'b, 's>(
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) => {
             let is_full = skipped + window.len() >= limits.head_bytes_max;
-            return still_within(window, parsed.method.is_some(), is_full, limits).map(|()| None);
+            return still_within(window, parsed.method, is_full, limits).map(|()| None);
         }
         Err(error) => return Err(broken(error, window, &parsed)),
     };
@@ -237,8 +237,8 @@ const TOO_MANY_FIELDS: Refusal =
     Refusal { code: ErrorCode::HeadTooBig, cause: "the request has more fields than the router takes" };
 
 /// Is it worth waiting for the rest of this head, or can no rest make it good?
-fn still_within(window: &[u8], has_method: bool, is_full: bool, limits: &Limits) -> Result<(), Refusal> {
-    if !has_method && window.len() > METHOD_BYTES_MAX {
+fn still_within(window: &[u8], method: Option<&str>, is_full: bool, limits: &Limits) -> Result<(), Refusal> {
+    if method.map_or(window, str::as_bytes).len() > METHOD_BYTES_MAX {
         return Err(METHOD_TOO_LONG);
     }
     let longer_than = |bytes_max: usize| move |line: &[u8]| line.strip_suffix(b"\r").unwrap_or(line).len() > bytes_max;
@@ -588,6 +588,8 @@ mod tests {
         assert_eq!(code(b"\x16\x03\x01\x02\0"), Some(BadRequest), "a TLS ClientHello");
         assert_eq!(code(b"GET /\r\n"), Some(BadRequest), "HTTP/0.9 is refused with its one line");
         assert_eq!(code(&[b'M'; 65]), Some(BadRequest), "no method goes on like that");
+        assert_eq!(code(&[&[b'M'; 65], &b" /"[..]].concat()), Some(BadRequest), "nor ends like that");
+        assert_eq!(code(&[&[b'M'; 64], &b" /"[..]].concat()), None);
     }
 
     #[test]

@@ -175,7 +175,12 @@ pub(crate) fn schedule(random: &mut Random) -> Vec<u8> {
 
 fn fields(random: &mut Random) -> String {
     let count = if random.one_in(40) { 92 } else { random.below(5) };
-    (0..count).map(|_| random.of_these(&FIELDS).to_owned() + "\r\n").collect()
+    let field = |_| {
+        let field = random.of_these(&FIELDS);
+        // Names are read in any case.
+        if random.one_in(4) { field.to_ascii_uppercase() + "\r\n" } else { field.to_owned() + "\r\n" }
+    };
+    (0..count).map(field).collect()
 }
 
 /// The field that frames a body, the end of the head, and the body.

@@ -108,6 +108,10 @@ class Stream(io.BytesIO):
     def makefile(self, _mode):
         return self
 
+    def read(self, amount=-1):
+        # A length may be more than any file has.
+        return super().read(-1 if amount is None else min(amount, 1 << 30))
+
 
 def requests(data):
     handler, found = Handler(data), []
