@@ -79,7 +79,8 @@ impl Connection {
             match begun {
                 Some(Begun::Request(_, step)) => return Poll::Ready(Some(step)),
                 Some(Begun::Answered(_)) => answered += 1,
-                Some(Begun::Incomplete | Begun::Nothing(_)) | None => {}
+                Some(Begun::Nothing(_)) => self.await_request(Instant::now()),
+                Some(Begun::Incomplete) | None => {}
             }
             if answered == ANSWERS_MAX {
                 // Woken once sockets have been looked at again, not before all others that are ready, too.
