@@ -1,18 +1,16 @@
 //! Who keeps others waiting for too long, or has too many connections.
 
 use std::io::Read as _;
-use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
 use tambat_model::{ErrorCode, HttpRules};
 use tambat_router::RouterSettings;
 
 use crate::http::words::{
-    Server, all_is_over, asks, errors, exchange, get, head, is_closed, message, ok, pattern, router, send,
+    Server, all_is_over, asks, client_at, errors, exchange, get, head, is_closed, message, ok, pattern, router, send,
 };
-use crate::rig::{Backend, Rig, bounded, eventually, is_reset, pass, rest};
+use crate::rig::{Backend, Rig, eventually, is_reset, pass, rest};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -134,14 +132,6 @@ fn a_client_that_does_not_take_its_answer_is_cut_off_f3() {
     assert_eq!(errors(&rig, ErrorCode::ClientStalled), 1);
     eventually("its connection is gone", || rig.counters().open == 0);
     drop(client);
-}
-
-/// A client of this loopback address.
-fn client_at(rig: &Rig, address: [u8; 4]) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((address, 0)).into()).unwrap();
-    socket.connect(&rig.addr().into()).unwrap();
-    bounded(socket.into())
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! HTTP through the router, over raw sockets.
 
+mod access;
 mod bodies;
 mod ends;
 mod exchanges;
 mod limits;
+mod progress;
+mod reuse;
 mod shared;
 mod targets;
 mod tunnels;

@@ -1,17 +1,18 @@
 //! The words of these tests: messages as they are on the wire, and a backend that answers by itself.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
 use tambat_model::{ErrorCode, HttpRules, Protocol};
 use tambat_router::RouterSettings;
 
-use crate::rig::{Backend, Rig, eventually, pass, serve};
+use crate::rig::{Backend, Rig, bounded, eventually, pass, serve};
 
 /// A message as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +145,14 @@ pub(crate) fn exchange(rig: &Rig, backend: &Backend, request: &str) -> (TcpStrea
     send(&client, request);
     let target = backend.accept();
     (client, target)
+}
+
+/// A client of this loopback address.
+pub(crate) fn client_at(rig: &Rig, address: [u8; 4]) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((address, 0)).into()).unwrap();
+    socket.connect(&rig.addr().into()).unwrap();
+    bounded(socket.into())
 }
 
 /// Has the other side closed, in whatever way, without another byte?
