@@ -166,17 +166,23 @@ fn a_client_that_sends_no_more_is_served_when_there_is_room() {
 fn or_when_there_is_a_target() {
     let server = Server::new("web.1");
     let mut rig = plain(&[&server.backend]);
-    rig.publish(hold(None));
-    let client = rig.client();
-    send(&client, get("/late"));
-    client.shutdown(Shutdown::Write).unwrap();
-    rig.until_one_waits();
-    pass(Duration::from_millis(50));
-    assert_eq!(rig.counters().waiting, 1);
-    rig.publish(serve(&[&server.backend]));
-    assert_eq!(message(&client).text(), "web.1 /late");
-    assert_eq!(rest(&client), b"");
-    all_is_over(&rig);
+    // Before a connection's first request the connection itself waits, and later the request does.
+    for has_been_served in [false, true] {
+        let client = rig.client();
+        if has_been_served {
+            assert_eq!(asks(&client, "/early"), "web.1 /early");
+        }
+        rig.publish(hold(None));
+        send(&client, get("/late"));
+        client.shutdown(Shutdown::Write).unwrap();
+        rig.until_one_waits();
+        pass(Duration::from_millis(50));
+        assert_eq!(rig.counters().waiting, 1);
+        rig.publish(serve(&[&server.backend]));
+        assert_eq!(message(&client).text(), "web.1 /late");
+        assert_eq!(rest(&client), b"");
+        all_is_over(&rig);
+    }
 }
 
 #[test]
