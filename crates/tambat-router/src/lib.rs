@@ -26,6 +26,7 @@
 mod accept;
 mod access;
 mod addresses;
+mod calendar;
 mod carry;
 mod choice;
 mod connection;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tambat_model::Route;
 use tambat_wire::http1::RequestId;
 
+use crate::calendar::date;
+
 /// How long the clock on the wall is read off the monotonic one: it may be set meanwhile.
 const ANCHOR_FOR: Duration = Duration::from_secs(1);
 
@@ -126,17 +128,10 @@ fn unix_ms() -> u64 {
 /// `Sun, 06 Nov 1994 08:49:37 GMT`.
 fn http_date(unix_s: u64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = ["Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Jan", "Feb"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (days, seconds) = (unix_s / 86_400, unix_s % 86_400);
-    // The civil calendar counted from 0000-03-01, so that the leap day is the last of its year.
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let year = era * 400 + year_of_era + u64::from(month >= 10);
-    let (weekday, month) = (DAYS[(days % 7) as usize], MONTHS[month as usize % 12]);
+    let (year, month, day) = date(days);
+    let (weekday, month) = (DAYS[(days % 7) as usize], MONTHS[((month + 11) % 12) as usize]);
     let (h, m, s) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
     format!("{weekday}, {day:02} {month} {year:04} {h:02}:{m:02}:{s:02} GMT")
 }

@@ -19,7 +19,7 @@ use super::trust::Hop;
 pub enum Disposition {
     /// It goes to a target.
     Forward,
-    /// It is an `OPTIONS` for the router itself, answered with 200 and `Allow`: `OPTIONS *` (RFC 9110 §9.3.7), or one
+    /// It is an `OPTIONS` for the router itself, answered with 204 and `Allow`: `OPTIONS *` (RFC 9110 §9.3.7), or one
     /// whose `Max-Forwards` is 0 (§7.6.2).
     AnswerOptions,
 }
