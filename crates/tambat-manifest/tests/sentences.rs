@@ -309,6 +309,14 @@ fn names_and_paths_that_cannot_be_used() {
     3 | path = "/a/../b"
       |        ^^^^^^^^^
     "#);
+    assert_snapshot!(wrong("path = \"/caf%65\""), @r#"
+    error: `/caf%65` is not a path prefix: `%` stands before two hexadecimal digits,
+           and only for what has to be written so
+     --> tambat.toml:3:8
+      |
+    3 | path = "/caf%65"
+      |        ^^^^^^^^^
+    "#);
     assert_snapshot!(wrong("strip_path = \"true\"\npath = \"/x\""), @r#"
     error: expected true or false, found a string
      --> tambat.toml:3:14

@@ -133,12 +133,25 @@ impl FromStr for PathPrefix {
         if !text.bytes().all(plain) {
             return Err(error("it takes what a path of a URL takes (RFC 3986 §3.3), without query and fragment"));
         }
+        if !has_one_form(text) {
+            return Err(error("`%` stands before two hexadecimal digits, and only for what has to be written so"));
+        }
         if text.split('/').any(|segment| segment == "." || segment == "..") || text.contains("//") {
             return Err(error("it has no `.`, `..` or empty segments"));
         }
         let text = text.strip_suffix('/').unwrap_or(text);
         Ok(Self(if text.is_empty() { "/" } else { text }.into()))
     }
+}
+
+/// Paths are matched with `%61` decoded to `a`, and none has a `%00` (see the router's rules for targets): a prefix with
+/// one of these would never match.
+fn has_one_form(path: &str) -> bool {
+    path.split('%').skip(1).all(|behind| {
+        let digits = behind.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        byte.is_some_and(|b| b != 0 && !b.is_ascii_alphanumeric() && !b"-._~".contains(&b))
+    })
 }
 
 impl fmt::Display for PathPrefix {
@@ -273,6 +286,16 @@ mod tests {
             assert_eq!(find("only.example.com", "/x/y"), "only x");
             assert_eq!(find("only.example.com", "/"), "below");
             assert_eq!(find("localhost", "/"), "catch-all");
+        }
+    }
+
+    #[test]
+    fn a_prefix_that_could_never_match_is_none() {
+        for good in ["/a%20b", "/%2f", "/%C3%A9", "/x%25y/"] {
+            assert!(good.parse::<PathPrefix>().is_ok(), "{good}");
+        }
+        for bad in ["/%61", "/a%2E", "/%7e", "/%00", "/%", "/a%2", "/%zz", "/%2", "/%+1", "/%%41"] {
+            assert!(bad.parse::<PathPrefix>().is_err(), "{bad}");
         }
     }
 
