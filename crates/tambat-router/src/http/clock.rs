@@ -1,7 +1,8 @@
 //! What a worker says of itself and of the time in heads: request ids, dates, and its pseudonym in `Via`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher as _, RandomState};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -63,44 +64,23 @@ pub(crate) struct Pseudonyms {
     /// Tells the router from others.
     router: u64,
     /// The one that was asked for last, and for whose traffic: as a rule it is asked for again.
-    last: Cell<(usize, Pseudonym)>,
+    last: RefCell<(usize, Rc<str>)>,
 }
-
-/// One of them.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Pseudonym([u8; PREFIX.len() + 16]);
-
-const PREFIX: &[u8] = b"tambat-";
 
 impl Pseudonyms {
     /// Those of the router with this number, see [`router_number`].
     pub(crate) fn new(router: u64) -> Self {
-        Self { router, last: Cell::new((0, Pseudonym([0; PREFIX.len() + 16]))) }
+        Self { router, last: RefCell::new((0, "".into())) }
     }
 
     /// For the requests of this route. Its traffic is the same in every table.
-    pub(super) fn of(&self, route: &Route) -> Pseudonym {
+    pub(super) fn of(&self, route: &Route) -> Rc<str> {
         let traffic = Arc::as_ptr(&route.traffic) as usize;
-        let (of, last) = self.last.get();
-        if of == traffic {
-            return last;
+        let mut last = self.last.borrow_mut();
+        if last.0 != traffic {
+            *last = (traffic, format!("tambat-{:016x}", mixed(self.router ^ traffic as u64)).into());
         }
-        let mixed = mixed(self.router ^ traffic as u64);
-        let mut text = [0; PREFIX.len() + 16];
-        text[..PREFIX.len()].copy_from_slice(PREFIX);
-        for (nth, digit) in text[PREFIX.len()..].iter_mut().enumerate() {
-            let four_bits = (mixed >> (60 - 4 * nth)) & 0xf;
-            *digit = b"0123456789abcdef"[usize::try_from(four_bits).unwrap_or_default()];
-        }
-        self.last.set((traffic, Pseudonym(text)));
-        Pseudonym(text)
-    }
-}
-
-impl Pseudonym {
-    pub(super) fn as_str(&self) -> &str {
-        // Only ASCII is ever put in.
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        Rc::clone(&last.1)
     }
 }
 
@@ -172,9 +152,9 @@ mod tests {
         let route = |name: &str| Route::new(name, Protocol::Http, Admission::Serve(Vec::new()));
         let (all, web, api) = (Pseudonyms::new(1), route("web"), route("api"));
         let next = Route { traffic: Arc::clone(&web.traffic), ..route("web") };
-        assert_eq!(all.of(&web).as_str(), Pseudonyms::new(1).of(&next).as_str());
-        assert_ne!(all.of(&web).as_str(), all.of(&api).as_str());
-        assert_ne!(all.of(&web).as_str(), Pseudonyms::new(2).of(&web).as_str());
-        assert!(all.of(&web).as_str().starts_with("tambat-") && all.of(&web).as_str().len() == 23);
+        assert_eq!(all.of(&web), Pseudonyms::new(1).of(&next));
+        assert_ne!(all.of(&web), all.of(&api));
+        assert_ne!(all.of(&web), Pseudonyms::new(2).of(&web));
+        assert!(all.of(&web).starts_with("tambat-") && all.of(&web).len() == 23);
     }
 }

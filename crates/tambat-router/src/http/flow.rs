@@ -92,11 +92,10 @@ impl Unsent {
         Ok(self.is_clear())
     }
 
-    /// Ready when all of it is sent.
+    /// Ready when all of it is sent. As a rule it is taken at once, and nobody has to ask before.
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<io::Result<()>> {
-        while !self.is_clear() {
+        while !self.is_clear() && !self.send_now(to)? {
             std::task::ready!(to.poll_write_ready(cx))?;
-            self.send_now(to)?;
         }
         Poll::Ready(Ok(()))
     }

@@ -248,7 +248,6 @@ impl Connection {
         let id = head.request_id(&hop).unwrap_or_else(|| worker.clock.request_id(now));
         let mut active = worker.spare.take(facts, id, now);
         active.up.received = head.len() as u64;
-        active.exchange = Exchange::new(facts, BodyRules::default());
         if worker.access.is_some() {
             active.notes.write(all_of(head));
             active.notes.client = head.client(&hop);
@@ -267,7 +266,7 @@ impl Connection {
             }
         };
         let pseudonym = worker.pseudonyms.of(route);
-        hop.via = pseudonym.as_str();
+        hop.via = &pseudonym;
         let hop_token = route.http.hop_token.as_deref();
         let forward = Forward { hop: &hop, strip, request_id: &active.id, hop_token, continue_here: false };
         head.write(&forward, active.up.unsent.fresh());
@@ -296,7 +295,7 @@ impl Connection {
         if let Some(told) = &self.told {
             return Verdict::Refuse(Some(route), Reply::new(ErrorCode::NoTarget, told.cause.clone()).closing());
         }
-        if head.comes_from_itself(worker.pseudonyms.of(route).as_str()) {
+        if head.comes_from_itself(&worker.pseudonyms.of(route)) {
             let cause = "the request came back to this router: a target sends it here again";
             return Verdict::Refuse(Some(route), Reply::new(ErrorCode::Loop, cause));
         }
