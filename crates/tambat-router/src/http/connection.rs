@@ -128,7 +128,7 @@ pub(crate) fn serve(
 }
 
 impl Connection {
-    fn new(client: TcpStream, peer: IpAddr, open: Open, worker: Rc<Worker>, told: Option<Told>) -> Self {
+    pub(super) fn new(client: TcpStream, peer: IpAddr, open: Open, worker: Rc<Worker>, told: Option<Told>) -> Self {
         let peer = peer.to_canonical();
         let deadline = worker.deadlines.deadline();
         deadline.set(Instant::now(), Some(worker.shared.settings.head_timeout));

@@ -398,3 +398,59 @@ fn proves_itself(head: &RequestHead<'_, '_>, settings: &RouterSettings) -> bool 
     let differ = sent.iter().zip(token.as_bytes()).fold(0, |differ, (a, b)| differ | (a ^ b));
     sent.len() == token.len() && differ == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::net::Ipv4Addr;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::{mpsc, watch};
+
+    use super::*;
+    use crate::listener::ListenerState;
+    use crate::router::Shared;
+
+    const ASK: &str = "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    async fn connection() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, peer) = listener.accept().await.unwrap();
+        let (_tables, seen) = watch::channel(Arc::default());
+        let (reports, _seen) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new()));
+        let open = Arc::new(ListenerState::new(ListenerKind::Shared, Arc::default())).opened(80, None);
+        let worker = Worker::new(0, shared);
+        (Connection::new(accepted, peer.ip(), open, worker, None), client)
+    }
+
+    #[tokio::test]
+    async fn a_pipeline_gives_its_turn_away_after_so_many_answers() {
+        let (mut connection, mut client) = connection().await;
+        let (turns, last) = (5, 7);
+        let requests = turns * ANSWERS_MAX as usize + last;
+        client.write_all(ASK.repeat(requests).as_bytes()).await.unwrap();
+        // All of it has come, so that nothing but the limit ends a turn.
+        while connection.client.try_io(tokio::io::Interest::READABLE, || Ok(())).is_err() {
+            connection.client.readable().await.unwrap();
+        }
+        let mut answers_before = Vec::new();
+        for _ in 0..turns {
+            let turn = poll_fn(|cx| Poll::Ready(connection.poll_request(cx).is_pending())).await;
+            assert!(turn, "it is not over");
+            answers_before.push(connection.inbox.len() / ASK.len());
+        }
+        let left: Vec<usize> = (0..turns).rev().map(|turn| turn * ANSWERS_MAX as usize + last).collect();
+        assert_eq!(answers_before, left);
+        // What was answered is there, and no more.
+        let mut answers = vec![0; 256 * 1024];
+        let (mut seen, mut len) = (0, 0);
+        while seen < turns * ANSWERS_MAX as usize {
+            len += client.read(&mut answers[len..]).await.unwrap();
+            seen = answers[..len].windows(4).filter(|end| end == b"\r\n\r\n").count();
+        }
+        assert_eq!(seen, turns * ANSWERS_MAX as usize);
+    }
+}

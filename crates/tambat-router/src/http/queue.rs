@@ -26,7 +26,7 @@ pub(crate) struct KnownQueues(RefCell<HashMap<usize, Arc<Queue>>>);
 #[derive(Debug)]
 pub(crate) struct Queue {
     /// Whose address is the key, so that nobody else gets it.
-    _traffic: Arc<Traffic>,
+    traffic: Arc<Traffic>,
     waiting: AtomicUsize,
     pub(super) freed: Notify,
 }
@@ -37,14 +37,18 @@ impl KnownQueues {
         route.http.in_flight_max?;
         let key = Arc::as_ptr(&route.traffic) as usize;
         let mut known = self.0.borrow_mut();
+        if !known.contains_key(&key) {
+            known.retain(|_, queue| !queue.is_forsaken());
+        }
         Some(Arc::clone(known.entry(key).or_insert_with(|| all.of(key, &route.traffic))))
     }
 }
 
 impl Queues {
     fn of(&self, key: usize, traffic: &Arc<Traffic>) -> Arc<Queue> {
-        let fresh = || Queue { _traffic: Arc::clone(traffic), waiting: AtomicUsize::new(0), freed: Notify::new() };
+        let fresh = || Queue { traffic: Arc::clone(traffic), waiting: AtomicUsize::new(0), freed: Notify::new() };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, queue| !queue.is_forsaken());
         Arc::clone(all.entry(key).or_insert_with(|| Arc::new(fresh())))
     }
 }
@@ -53,6 +57,11 @@ impl Queue {
     /// Does anybody wait? Who comes now comes after them.
     pub(super) fn is_waited_in(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Is its route in no table any more, and no request on its way there?
+    fn is_forsaken(&self) -> bool {
+        Arc::strong_count(&self.traffic) == 1
     }
 
     /// One more waits; none: as many do as may.
@@ -167,5 +176,16 @@ mod tests {
         assert!(is_woken(&queue).await);
         third.served();
         assert!(!queue.is_waited_in());
+    }
+
+    #[test]
+    fn a_queue_goes_with_its_route() {
+        let (all, known) = (Queues::default(), KnownQueues::default());
+        for _ in 0..100 {
+            // In its own table each, one after the other.
+            assert!(known.of(&route(1), &all).is_some());
+        }
+        // The newest, and one before it that went unnoticed by then.
+        assert!(known.0.borrow().len() <= 2 && all.0.lock().unwrap().len() <= 2);
     }
 }

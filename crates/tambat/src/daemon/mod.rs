@@ -210,6 +210,7 @@ struct Parts {
 
 fn assemble(start: Start, spawner: Spawner, names: &hostnames::Claimed) -> Result<Parts, Failure> {
     let wiring = first_wiring(&start);
+    let formation = first_formation(&start, &wiring);
     let plan = Arc::new(start.plan);
     let (world_out, world) = watch::channel(Arc::new(World::default()));
     let (lines_out, lines) = mpsc::channel(OUTPUT_LINES_MAX);
@@ -220,10 +221,6 @@ fn assemble(start: Start, spawner: Spawner, names: &hostnames::Claimed) -> Resul
     let (rewired, _) = watch::channel(0);
     let (sayer, inlets) = journal::channel(lines, news);
     let addresses = addresses(&start.bound);
-    let mut formation = start.formation;
-    for replaced in wiring.replaced(&plan) {
-        formation.insert(replaced.clone(), 0);
-    }
     let instances = formation.values().map(|count| usize::from(*count)).sum();
     let settings = router_settings_of(&plan, &start.router, &start.bound, names, instances, &sayer)?;
     let access = settings.access.clone();
@@ -311,6 +308,12 @@ fn first_wiring(start: &Start) -> Wiring {
         foreign: start.bound.foreign.iter().map(|(provider, port)| (provider.clone(), unseen(*port))).collect(),
         attached: attached.into_iter().filter(|(name, _)| start.plan.providers().contains(name)).collect(),
     }
+}
+
+/// How many instances of each process run from the start: none of one in whose place something else was attached.
+fn first_formation(start: &Start, wiring: &Wiring) -> BTreeMap<ProcessName, u16> {
+    let replaced = wiring.replaced(&start.plan);
+    start.formation.clone().into_iter().chain(replaced.into_iter().map(|name| (name.clone(), 0))).collect()
 }
 
 /// An app runs without its log, too; its user is told.

@@ -299,9 +299,10 @@ fn a_connection_that_was_idle_for_too_long_is_closed_on_either_side() {
     let rig = router(&[&backend], HttpRules::default(), settings);
     let (client, target) = exchange(&rig, &backend, &get("/"));
     message(&target);
+    // Both are idle from the answer on.
+    let start = std::time::Instant::now();
     send(&target, ok("1"));
     message(&client);
-    let start = std::time::Instant::now();
     assert_eq!(rest(&client), b"");
     assert!(start.elapsed() >= short, "{:?}", start.elapsed());
     assert!(is_closed(&target));
