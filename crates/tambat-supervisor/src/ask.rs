@@ -1,57 +1,22 @@
-//! Asks an instance whether it is ready: one connection, one question, one answer.
+//! Asks an instance whether it is ready.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tambat_probe::NoAnswer;
 use tambat_wire::{Judgement, Probe};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 /// One question to an app may take so long: a first page may have to be compiled.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
-/// An answer is read up to this size; what it says stands at its beginning.
-const ANSWER_LENGTH_MAX_BYTES: usize = 64 * 1024;
-
-/// Once an answer has been judged, its rest is taken for so long: several servers log a broken pipe, or a whole stack
-/// trace, when nobody takes what they write.
-const REST_LIMIT: Duration = Duration::from_millis(200);
-
-/// Asks one port once; never "incomplete". Whatever keeps it from answering is "not yet": it may be about to end, or to
-/// begin. Cancel safe: dropping the future closes the connection.
+/// Asks one port once. Whatever keeps it from answering is "not yet": it may be about to end, or to begin. Cancel safe:
+/// dropping the future closes the connection.
 pub(crate) async fn ask(addr: SocketAddr, probe: &Probe) -> Judgement {
-    match timeout(ANSWER_LIMIT, converse(addr, probe)).await {
-        Ok(Ok(judgement)) => judgement,
-        Ok(Err(error)) => Judgement::NotYet(format!("asking it failed: {error}")),
-        Err(_) => Judgement::NotYet(format!("it gave no answer within {ANSWER_LIMIT:?}")),
+    match tambat_probe::ask(addr, probe, ANSWER_LIMIT).await {
+        Ok(judgement) => judgement,
+        Err(NoAnswer::Failed(error)) => Judgement::NotYet(format!("asking it failed: {error}")),
+        Err(NoAnswer::Late) => Judgement::NotYet(format!("it gave no answer within {ANSWER_LIMIT:?}")),
     }
-}
-
-async fn converse(addr: SocketAddr, probe: &Probe) -> std::io::Result<Judgement> {
-    let mut stream = TcpStream::connect(addr).await?;
-    stream.write_all(&probe.request()).await?;
-    let mut answer = Vec::new();
-    loop {
-        match probe.judge(&answer, false) {
-            Judgement::Incomplete => {}
-            judged => {
-                if matches!(probe, Probe::Http { .. }) {
-                    tokio::spawn(timeout(REST_LIMIT, take_rest(stream)));
-                }
-                return Ok(judged);
-            }
-        }
-        let full = answer.len() >= ANSWER_LENGTH_MAX_BYTES;
-        if full || stream.read_buf(&mut answer).await? == 0 {
-            return Ok(probe.judge(&answer, true));
-        }
-    }
-}
-
-async fn take_rest(mut stream: TcpStream) {
-    let mut rest = vec![0; 8 * 1024];
-    while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {}
 }
 
 #[cfg(test)]
@@ -61,63 +26,14 @@ mod tests {
 
     use super::*;
 
-    async fn listener() -> (TcpListener, SocketAddr) {
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_no_answer_is_not_ready_yet() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        (listener, addr)
-    }
-
-    #[tokio::test]
-    async fn an_answer_is_judged_by_its_beginning_and_taken_to_its_end() {
-        let (listener, addr) = listener().await;
-        let probe = Probe::for_protocol(Protocol::Http, None, "localhost:1").unwrap();
-        let serve = async {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = [0; 1024];
-            let read = stream.read(&mut request).await.unwrap();
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n").await.unwrap();
-            (stream, String::from_utf8_lossy(&request[..read]).into_owned())
-        };
-        let (judgement, (stream, request)) = tokio::join!(ask(addr, &probe), serve);
-        assert_eq!(judgement, Judgement::Ready);
-        assert!(request.starts_with("GET / HTTP/1.1\r\n"), "{request}");
-        // Nothing has run since the judgement: a connection that was closed by it is closed here already.
-        let mut stream = stream.into_std().unwrap();
-        let error = std::io::Read::read(&mut stream, &mut [0]).expect_err("it is still there");
-        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
-        let mut stream = TcpStream::from_std(stream).unwrap();
-        stream.write_all(&[b'x'; 10_000]).await.unwrap();
-        stream.shutdown().await.unwrap();
-        assert_eq!(
-            timeout(Duration::from_secs(10), stream.read(&mut [0])).await.unwrap().unwrap(),
-            0,
-            "and then it ends"
-        );
-    }
-
-    #[tokio::test]
-    async fn who_does_not_answer_is_not_ready_yet_and_who_hangs_up_is_wrong() {
-        let (listener, addr) = listener().await;
-        let probe = Probe::for_protocol(Protocol::Redis, None, "").unwrap();
-        let server = tokio::spawn(async move {
-            drop(listener.accept().await.unwrap());
-            listener
-        });
-        match ask(addr, &probe).await {
-            // A connection that is closed with the question unread is reset.
-            Judgement::Wrong(text) => assert_eq!(text, "it closed the connection without an answer"),
-            Judgement::NotYet(text) => assert!(text.starts_with("asking it failed: Connection reset"), "{text}"),
-            other => panic!("{other:?}"),
-        }
-        drop(server.await.unwrap());
-        let Judgement::NotYet(text) = ask(addr, &probe).await else { panic!("nobody listens") };
-        assert!(text.starts_with("asking it failed: Connection refused"), "{text}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_question_has_its_limit() {
-        let (_listener, addr) = listener().await;
         let probe = Probe::for_protocol(Protocol::Http, None, "localhost:1").unwrap();
         assert_eq!(ask(addr, &probe).await, Judgement::NotYet("it gave no answer within 30s".to_owned()));
+        drop(listener);
+        let Judgement::NotYet(text) = ask(addr, &probe).await else { panic!("nobody listens") };
+        assert!(text.starts_with("asking it failed: Connection refused"), "{text}");
     }
 }

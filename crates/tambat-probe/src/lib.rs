@@ -1,0 +1,138 @@
+//! Asks a server how it is: one connection, one question, one answer.
+//!
+//! What is asked and how the answer is judged stands in `tambat_wire`; this is the socket between the two, for all who
+//! ask: whether an instance is ready, whether a target is well.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tambat_wire::{Judgement, Probe};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// An answer is read up to this size; what it says stands at its beginning.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Once an answer has been judged, its rest is taken for so long: several servers log a broken pipe, or a whole stack
+/// trace, when nobody takes what they write.
+const REST_LIMIT: Duration = Duration::from_millis(200);
+
+/// Why there is no answer to judge.
+#[derive(Debug)]
+pub enum NoAnswer {
+    /// It could not be connected to, or the connection broke.
+    Failed(io::Error),
+    /// It took too long.
+    Late,
+}
+
+/// Asks once, within this time. [`Judgement::Incomplete`]: the connection ended in the middle of an answer.
+///
+/// # Errors
+///
+/// When there is no answer.
+///
+/// # Cancellation
+///
+/// Dropping the future closes the connection. It has to run in a tokio runtime, whose task takes the rest of an answer.
+pub async fn ask(addr: SocketAddr, probe: &Probe, within: Duration) -> Result<Judgement, NoAnswer> {
+    match timeout(within, converse(addr, probe)).await {
+        Ok(judged) => judged.map_err(NoAnswer::Failed),
+        Err(_) => Err(NoAnswer::Late),
+    }
+}
+
+async fn converse(addr: SocketAddr, probe: &Probe) -> io::Result<Judgement> {
+    let mut stream = TcpStream::connect(addr).await?;
+    stream.write_all(&probe.request()).await?;
+    let mut answer = Vec::new();
+    loop {
+        match probe.judge(&answer, false) {
+            Judgement::Incomplete => {}
+            judged => {
+                if matches!(probe, Probe::Http { .. }) {
+                    tokio::spawn(timeout(REST_LIMIT, take_rest(stream)));
+                }
+                return Ok(judged);
+            }
+        }
+        let full = answer.len() >= ANSWER_BYTES_MAX;
+        if full || stream.read_buf(&mut answer).await? == 0 {
+            return Ok(probe.judge(&answer, true));
+        }
+    }
+}
+
+async fn take_rest(mut stream: TcpStream) {
+    let mut rest = vec![0; 8 * 1024];
+    while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use tambat_model::Protocol;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    async fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        (listener, addr)
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_judged_by_its_beginning_and_taken_to_its_end() {
+        let (listener, addr) = listener().await;
+        let probe = Probe::for_protocol(Protocol::Http, None, "localhost:1").unwrap();
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n").await.unwrap();
+            (stream, String::from_utf8_lossy(&request[..read]).into_owned())
+        };
+        let (judgement, (stream, request)) = tokio::join!(ask(addr, &probe, LIMIT), serve);
+        assert_eq!(judgement.unwrap(), Judgement::Ready);
+        assert!(request.starts_with("GET / HTTP/1.1\r\n"), "{request}");
+        // Nothing has run since the judgement: a connection that was closed by it is closed here already.
+        let mut stream = stream.into_std().unwrap();
+        let error = std::io::Read::read(&mut stream, &mut [0]).expect_err("it is still there");
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+        let mut stream = TcpStream::from_std(stream).unwrap();
+        stream.write_all(&[b'x'; 10_000]).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let ended = timeout(Duration::from_secs(10), stream.read(&mut [0])).await;
+        assert_eq!(ended.unwrap().unwrap(), 0, "and then it ends");
+    }
+
+    #[tokio::test]
+    async fn who_hangs_up_has_answered_wrongly_and_who_does_not_listen_not_at_all() {
+        let (listener, addr) = listener().await;
+        let probe = Probe::for_protocol(Protocol::Redis, None, "").unwrap();
+        let server = tokio::spawn(async move {
+            drop(listener.accept().await.unwrap());
+            listener
+        });
+        match ask(addr, &probe, LIMIT).await {
+            Ok(Judgement::Wrong(text)) => assert_eq!(text, "it closed the connection without an answer"),
+            // A connection that is closed with the question unread is reset.
+            Err(NoAnswer::Failed(error)) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
+            other => panic!("{other:?}"),
+        }
+        drop(server.await.unwrap());
+        let Err(NoAnswer::Failed(error)) = ask(addr, &probe, LIMIT).await else { panic!("nobody listens") };
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_has_its_limit() {
+        let (_listener, addr) = listener().await;
+        let probe = Probe::for_protocol(Protocol::Http, None, "localhost:1").unwrap();
+        assert!(matches!(ask(addr, &probe, LIMIT).await, Err(NoAnswer::Late)));
+    }
+}
