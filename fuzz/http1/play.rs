@@ -365,6 +365,7 @@ pub(crate) fn with_hop(trusts_peer: bool, look: impl FnOnce(&Hop<'_>)) {
 
 fn response_rules(limits: &Limits) -> ResponseRules<'_> {
     ResponseRules {
+        date: "",
         via: VIA,
         request_id: ID.as_bytes(),
         headers: &[],

@@ -105,10 +105,16 @@ impl PathPrefix {
     }
 
     /// What is left of a path that it takes when it is removed: never empty, begins with `/`; none where a `/` has to
-    /// be put before it (`/api?x` without `/api` is `/?x`).
+    /// be put before it (`/api?x` without `/api` is `/?x`). `/api//x` is `/x`: a path that begins with two slashes would
+    /// be another host to whoever reads it as a reference (RFC 3986 §4.2).
     pub fn strip<'a>(&self, path: &'a str) -> Stripped<'a> {
         let rest = if self.is_root() { path } else { path.strip_prefix(&*self.0).unwrap_or(path) };
-        if rest.starts_with('/') { Stripped::Whole(rest) } else { Stripped::SlashThen(rest) }
+        let behind = rest.trim_start_matches('/');
+        if behind.len() < rest.len() {
+            Stripped::Whole(&rest[rest.len() - behind.len() - 1..])
+        } else {
+            Stripped::SlashThen(rest)
+        }
     }
 }
 
@@ -287,6 +293,25 @@ mod tests {
             assert_eq!(find("only.example.com", "/"), "below");
             assert_eq!(find("localhost", "/"), "catch-all");
         }
+    }
+
+    #[test]
+    fn what_is_left_of_a_path_begins_with_one_slash() {
+        let left = |prefix: &str, path: &str| match prefix.parse::<PathPrefix>().unwrap().strip(path) {
+            Stripped::Whole(rest) => rest.to_owned(),
+            Stripped::SlashThen(rest) => format!("/{rest}"),
+        };
+        for (path, rest) in [
+            ("/app", "/"),
+            ("/app/", "/"),
+            ("/app?x", "/?x"),
+            ("/app/x//y", "/x//y"),
+            ("/app//evil.example/x", "/evil.example/x"),
+            ("/app///?x=//", "/?x=//"),
+        ] {
+            assert_eq!(left("/app", path), rest, "{path}");
+        }
+        assert_eq!(left("/", "//x"), "/x");
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Traffic {
     shards: [OnceLock<Box<Counters>>; SOLE_SHARDS + 1],
     /// Whose turn it is among the targets. Kept across route tables, so that a new table skews nothing.
     cursor: AtomicUsize,
+    /// How many requests wait for a target.
+    waiting: AtomicUsize,
 }
 
 impl Traffic {
@@ -39,6 +41,16 @@ impl Traffic {
     /// One turn among the targets.
     pub fn turn(&self) -> usize {
         self.cursor.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// One more request waits for a target: how many did before it?
+    pub fn wait(&self) -> usize {
+        self.waiting.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// One of those that [`Self::wait`] counted waits no more.
+    pub fn wait_no_more(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// All shards together.

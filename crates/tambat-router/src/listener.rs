@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use tambat_model::ServicePort;
+use tambat_model::{ServicePort, Traffic};
 
 use crate::addresses::AddressCount;
 
@@ -125,10 +125,18 @@ impl ListenerState {
         Open { listener: Arc::clone(self), port, _address: address }
     }
 
-    /// A connection or request waits until the guard is dropped; none: `max` of them wait already.
+    /// A connection waits until the guard is dropped; none: `max` of them wait already.
     pub(crate) fn waits(self: &Arc<Self>, max: usize) -> Option<Waits> {
-        let waits = Waits(Arc::clone(self));
+        let waits = Waits { listener: Arc::clone(self), traffic: None };
         (self.waiting.fetch_add(1, Ordering::Relaxed) < max).then_some(waits)
+    }
+
+    /// A request waits for this process port; none: `max` of its requests wait already. Those for another one at the same
+    /// listener are none of its business.
+    pub(crate) fn waits_for(self: &Arc<Self>, traffic: &Arc<Traffic>, max: usize) -> Option<Waits> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let waits = Waits { listener: Arc::clone(self), traffic: Some(Arc::clone(traffic)) };
+        (traffic.wait() < max).then_some(waits)
     }
 }
 
@@ -160,17 +168,37 @@ impl Drop for Open {
 
 /// A waiting connection or request, counted.
 #[derive(Debug)]
-pub(crate) struct Waits(Arc<ListenerState>);
+pub(crate) struct Waits {
+    listener: Arc<ListenerState>,
+    /// Of the process port that it waits for, where there is one to choose.
+    traffic: Option<Arc<Traffic>>,
+}
 
 impl Drop for Waits {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.listener.waiting.fetch_sub(1, Ordering::Relaxed);
+        if let Some(traffic) = &self.traffic {
+            traffic.wait_no_more();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_that_wait_for_one_process_port_leave_room_for_others() {
+        let listener = Arc::new(ListenerState::new(ListenerKind::Shared, Arc::default()));
+        let (dead, well) = (Arc::<Traffic>::default(), Arc::<Traffic>::default());
+        let waiting: Vec<Waits> = (0..3).map(|_| listener.waits_for(&dead, 3).unwrap()).collect();
+        assert!(listener.waits_for(&dead, 3).is_none());
+        let other = listener.waits_for(&well, 3).unwrap();
+        assert_eq!(listener.snapshot().waiting, 4);
+        drop((waiting, other));
+        assert_eq!(listener.snapshot().waiting, 0);
+        assert!(listener.waits_for(&dead, 1).is_some());
+    }
 
     #[test]
     fn what_waits_and_what_is_open_is_counted_and_bounded() {

@@ -104,6 +104,11 @@ impl Pool {
         self.idle.borrow_mut().retain(|_, kept| !kept.load.is_closed());
     }
 
+    /// Closes all of them. Was there any?
+    pub(crate) fn clear(&self) -> bool {
+        self.idle.borrow_mut().drain().any(|(_, kept)| !kept.streams.is_empty())
+    }
+
     /// Is nothing left?
     fn sweep(&self, now: Instant) -> bool {
         let mut idle = self.idle.borrow_mut();
@@ -204,6 +209,16 @@ mod tests {
             Poll::Pending
         });
         tokio::time::timeout(Duration::from_secs(10), heard).await.expect("it is heard");
+    }
+
+    #[tokio::test]
+    async fn when_room_is_needed_all_are_closed() {
+        let (listener, target) = target();
+        let (pool, (ours, mut theirs)) = (pool(), connect(&listener).await);
+        assert!(!pool.clear());
+        pool.put(&target, ours, Instant::now());
+        assert!(pool.clear() && !pool.clear() && pool.take(&target).is_none());
+        assert_eq!(std::io::Read::read(&mut theirs, &mut [0]).unwrap(), 0);
     }
 
     #[tokio::test]

@@ -152,6 +152,8 @@ pub(crate) struct Shared {
     pub(crate) addresses: Arc<Addresses>,
     pub(crate) unrouted: Arc<Traffic>,
     pub(crate) queues: Queues,
+    /// How many pipes its workers have.
+    pub(crate) pipes: Arc<AtomicUsize>,
     /// Tells this router from others.
     pub(crate) number: u64,
     orders: Vec<UnboundedSender<Order>>,
@@ -173,6 +175,7 @@ impl Shared {
             addresses: Arc::default(),
             unrouted: Arc::default(),
             queues: Queues::default(),
+            pipes: Arc::default(),
             number: router_number(),
             orders,
             turn: AtomicUsize::new(0),

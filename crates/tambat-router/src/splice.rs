@@ -2,16 +2,25 @@
 
 use std::io::{self, PipeReader, PipeWriter, pipe};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::fcntl::{FcntlArg, SpliceFFlags, fcntl, splice};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// How much a pipe holds where the system allows it (pipe(7), `F_SETPIPE_SZ`); 64 KiB otherwise.
+/// How much a pipe is to hold (pipe(7), `F_SETPIPE_SZ`).
 pub(crate) const PIPE_BYTES: usize = 1024 * 1024;
 
-/// How many pipes one thread has at most: two file descriptors each. Streams beyond are carried by copying.
-const PIPES_MAX: usize = 16;
+/// One that holds less is not worth its system calls. A user who has many pipes gets those of two pages from the kernel
+/// (`pipe-user-pages-soft`).
+const PIPE_BYTES_MIN: usize = 64 * 1024;
+
+/// How many pipes a router has at most: two file descriptors each, and half of the pages that the kernel gives a user
+/// without privilege (`pipe-user-pages-soft`), whose apps have pipes, too. Streams beyond are carried by copying.
+const PIPES_MAX: usize = 32;
+
+/// So many pipes a thread keeps while no stream has them.
+const FREE_MAX: usize = 4;
 
 /// A pipe that bytes of one stream are in, for a moment.
 #[derive(Debug)]
@@ -19,15 +28,35 @@ pub(crate) struct Pipe {
     reader: PipeReader,
     writer: PipeWriter,
     held: usize,
-    /// Counts it, wherever it is.
-    _one: Arc<()>,
+    _one: One,
+}
+
+/// Counts a pipe, wherever it is.
+#[derive(Debug)]
+struct One(Arc<AtomicUsize>);
+
+impl One {
+    fn of(all: &Arc<AtomicUsize>) -> Option<Self> {
+        let one = Self(Arc::clone(all));
+        (all.fetch_add(1, Ordering::Relaxed) < PIPES_MAX).then_some(one)
+    }
+}
+
+impl Drop for One {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Pipe {
-    fn new(one: Arc<()>) -> io::Result<Self> {
+    fn new(one: One) -> io::Result<Self> {
         let (reader, writer) = pipe()?;
-        // Without permission for a big one a small one will do.
+        // Without permission for a big one it is as big as it came.
         let _ = i32::try_from(PIPE_BYTES).map(|size| fcntl(&writer, FcntlArg::F_SETPIPE_SZ(size)));
+        let bytes = usize::try_from(fcntl(&writer, FcntlArg::F_GETPIPE_SZ)?).unwrap_or_default();
+        if bytes < PIPE_BYTES_MIN {
+            return Err(io::Error::other("the pipe is too small"));
+        }
         Ok(Self { reader, writer, held: 0, _one: one })
     }
 
@@ -55,22 +84,27 @@ impl Pipe {
 #[derive(Debug, Default)]
 pub(crate) struct Pipes {
     free: Vec<Pipe>,
-    /// Held once here and once by each pipe.
-    ones: Arc<()>,
+    /// How many there are, with those of the router's other threads.
+    all: Arc<AtomicUsize>,
 }
 
 impl Pipes {
+    /// One thread's, counted with those of others.
+    pub(crate) fn new(all: &Arc<AtomicUsize>) -> Self {
+        Self { free: Vec::new(), all: Arc::clone(all) }
+    }
+
     /// An empty pipe; none: there are enough of them, or file descriptors have run out.
     pub(crate) fn lend(&mut self) -> Option<Pipe> {
         if let Some(pipe) = self.free.pop() {
             return Some(pipe);
         }
-        if Arc::strong_count(&self.ones) > PIPES_MAX { None } else { Pipe::new(Arc::clone(&self.ones)).ok() }
+        Pipe::new(One::of(&self.all)?).ok()
     }
 
     /// Gives one back. One that still holds bytes is closed.
     pub(crate) fn give_back(&mut self, pipe: Pipe) {
-        if pipe.held == 0 {
+        if pipe.held == 0 && self.free.len() < FREE_MAX {
             self.free.push(pipe);
         }
     }
@@ -85,10 +119,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_has_so_many_pipes_and_no_more_wherever_they_are() {
-        let mut pipes = Pipes::default();
+    fn a_router_has_so_many_pipes_and_no_more_wherever_they_are() {
+        let all = Arc::default();
+        let (mut pipes, mut others) = (Pipes::new(&all), Pipes::new(&all));
         let mut lent: Vec<Pipe> = (0..PIPES_MAX).map(|_| pipes.lend().unwrap()).collect();
-        assert!(pipes.lend().is_none());
+        assert!(pipes.lend().is_none() && others.lend().is_none());
+        assert_eq!(all.load(Ordering::Relaxed), PIPES_MAX);
         pipes.give_back(lent.pop().unwrap());
         lent.push(pipes.lend().unwrap());
         assert!(pipes.lend().is_none());
@@ -99,7 +135,10 @@ mod tests {
         soiled.held = 1;
         pipes.give_back(soiled);
         assert_eq!(pipes.free.len(), 0);
-        lent.extend([pipes.lend().unwrap(), pipes.lend().unwrap()]);
+        lent.extend([pipes.lend().unwrap(), others.lend().unwrap()]);
         assert!(pipes.lend().is_none());
+        // Few are kept for nobody.
+        lent.drain(..).for_each(|pipe| pipes.give_back(pipe));
+        assert_eq!((pipes.free.len(), all.load(Ordering::Relaxed)), (FREE_MAX, FREE_MAX));
     }
 }

@@ -90,7 +90,7 @@ impl Worker {
         Rc::new(Self {
             number,
             tables: Tables::new(shared.tables.clone()),
-            tools: RefCell::default(),
+            tools: RefCell::new(Tools { pipes: Pipes::new(&shared.pipes), ..Tools::default() }),
             pool: Pool::new(&deadlines, shared.settings.target_idle),
             deadlines,
             spare: Spare::default(),
@@ -137,7 +137,7 @@ impl Worker {
 }
 
 /// Is it we who cannot connect, for want of descriptors, memory or ports? The target has nothing to do with that.
-fn is_of_this_side(error: &io::Error) -> bool {
+pub(crate) fn is_of_this_side(error: &io::Error) -> bool {
     use nix::errno::Errno;
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(

@@ -96,6 +96,7 @@ fn exchanges(request: &[u8], answer: &[u8], count: u64) -> bool {
         );
         let mut exchange = Exchange::new(head.facts(), BodyRules { request_bytes_max: None });
         let rules = ResponseRules {
+            date: "Sun, 06 Nov 1994 08:49:37 GMT",
             via: hop.via,
             request_id: id.as_bytes(),
             headers: &[],

@@ -185,6 +185,16 @@ pub(super) struct Noted<'a> {
 impl Notes {
     const PARTS: usize = 5;
 
+    /// Longer ones are seldom, and their memory is not kept for the next request.
+    const KEPT_BYTES_MAX: usize = 4 * 1024;
+
+    fn recycle(&mut self) {
+        self.clear();
+        if self.text.capacity() > Self::KEPT_BYTES_MAX {
+            self.text = Vec::new();
+        }
+    }
+
     fn clear(&mut self) {
         self.text.clear();
         self.ends = [0; Self::PARTS];
@@ -246,6 +256,7 @@ impl Spare {
         active.up.recycle();
         active.down.recycle();
         active.held = Vec::new();
+        active.notes.recycle();
         spare.push(active);
     }
 }

@@ -20,11 +20,17 @@ pub(crate) struct Clock {
     /// A moment on both clocks, milliseconds since 1970 on the one on the wall.
     anchor: Cell<(Instant, u64)>,
     random: Cell<u64>,
+    /// The second that was asked for last, since 1970, and its text.
+    date: RefCell<(u64, Rc<str>)>,
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Self { anchor: Cell::new((Instant::now(), unix_ms())), random: Cell::new(os_random()) }
+        Self {
+            anchor: Cell::new((Instant::now(), unix_ms())),
+            random: Cell::new(os_random()),
+            date: RefCell::new((0, http_date(0).into())),
+        }
     }
 
     /// A new id for a request that came at `now`.
@@ -32,9 +38,14 @@ impl Clock {
         RequestId::new(self.unix_ms(now), u128::from(self.random()) << 64 | u128::from(self.random()))
     }
 
-    /// Now, as a `Date` field has it (RFC 9110 §5.6.7).
-    pub(super) fn date(&self) -> String {
-        http_date(self.unix_ms(Instant::now()) / 1_000)
+    /// This moment, as a `Date` field has it (RFC 9110 §5.6.7).
+    pub(super) fn date(&self, now: Instant) -> Rc<str> {
+        let second = self.unix_ms(now) / 1_000;
+        let mut date = self.date.borrow_mut();
+        if date.0 != second {
+            *date = (second, http_date(second).into());
+        }
+        Rc::clone(&date.1)
     }
 
     fn unix_ms(&self, now: Instant) -> u64 {

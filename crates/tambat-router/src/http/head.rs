@@ -285,7 +285,7 @@ impl Connection {
             ListenerKind::Service(port) => (table.get(port), None),
             ListenerKind::Shared => match table.hosts().find(head.host(), head.path()) {
                 Some(site) => (Some(&site.route), site.strip.then_some(&site.path)),
-                None if is_for_catalogue(head) => return Verdict::Catalogue,
+                None if self.is_of_this_machine() && is_for_catalogue(head) => return Verdict::Catalogue,
                 None => (None, None),
             },
         };
@@ -304,6 +304,11 @@ impl Connection {
             Some(refusal) => Verdict::Refuse(Some(route), Reply::new(refusal.code, refusal.cause)),
             None => Verdict::Forward(route, strip),
         }
+    }
+
+    /// Does it come from here, or from a proxy whose word is taken? What runs on this machine is nobody else's business.
+    pub(super) fn is_of_this_machine(&self) -> bool {
+        self.peer.is_loopback() || self.trusts_peer
     }
 
     fn answer(&mut self, verdict: Verdict<'_>, table: &RouteTable) {
@@ -402,8 +407,9 @@ fn proves_itself(head: &RequestHead<'_, '_>, settings: &RouterSettings) -> bool 
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
 
+    use tambat_model::{Admission, Protocol, Site};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::{mpsc, watch};
@@ -415,15 +421,56 @@ mod tests {
     const ASK: &str = "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n";
 
     async fn connection() -> (Connection, TcpStream) {
+        connection_of(Ipv4Addr::LOCALHOST.into(), Arc::default()).await
+    }
+
+    async fn connection_of(peer: IpAddr, table: Arc<RouteTable>) -> (Connection, TcpStream) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (accepted, peer) = listener.accept().await.unwrap();
-        let (_tables, seen) = watch::channel(Arc::default());
+        let (accepted, _) = listener.accept().await.unwrap();
+        let (_tables, seen) = watch::channel(table);
         let (reports, _seen) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new()));
         let open = Arc::new(ListenerState::new(ListenerKind::Shared, Arc::default())).opened(80, None);
         let worker = Worker::new(0, shared);
-        (Connection::new(accepted, peer.ip(), open, worker, None), client)
+        (Connection::new(accepted, peer, open, worker, None), client)
+    }
+
+    /// What a client at this address is answered that asks for this host.
+    async fn answered(peer: &str, host: &str) -> String {
+        let mut table = RouteTable::default();
+        let admission =
+            Admission::Refuse { cause: "shop/10.0.0.3:3000 said s3cret".into(), mend: Some("mend it".into()) };
+        let route = Arc::new(Route::new("shop", Protocol::Http, admission));
+        let site = Site { path: PathPrefix::default(), strip: false, route };
+        table.hosts_mut().insert("shop.example".parse().unwrap(), site).unwrap();
+        let (mut connection, mut client) = connection_of(peer.parse().unwrap(), Arc::new(table)).await;
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        if poll_fn(|cx| connection.poll_request(cx)).await.is_some() {
+            assert!(!connection.seek(None).await);
+        }
+        drop(connection);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn strangers_are_not_told_what_runs_here() {
+        for here in ["127.0.0.1", "::1"] {
+            assert!(answered(here, "localhost").await.contains("shop.example"));
+            let refused = answered(here, "shop.example").await;
+            assert!(refused.contains("s3cret") && refused.contains("mend it"), "{refused}");
+        }
+        let catalogue = answered("192.0.2.1", "localhost").await;
+        assert!(catalogue.starts_with("HTTP/1.1 404 ") && !catalogue.contains("shop.example"), "{catalogue}");
+        let refused = answered("192.0.2.1", "shop.example").await;
+        assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("Tambat-Error: no-target"), "{refused}");
+        assert!(refused.contains(ErrorCode::NoTarget.doc()), "{refused}");
+        for secret in ["s3cret", "10.0.0.3", "mend it"] {
+            assert!(!refused.contains(secret), "{refused}");
+        }
     }
 
     #[tokio::test]

@@ -316,8 +316,9 @@ impl Pump<'_> {
 
     /// Bytes of the answer, at the beginning of the buffer.
     fn answer_bytes(&mut self, received: usize) -> Result<(), Halt> {
+        let now = self.now.get();
         let bytes = &self.tools.buffer[..received];
-        let taken = from_target(self.active, self.worker, bytes, &mut self.tools.out)?;
+        let taken = from_target(self.active, self.worker, now, bytes, &mut self.tools.out)?;
         self.active.held.extend_from_slice(&bytes[taken.used..]);
         let sent = self.active.down.pass_on(self.client, &mut self.tools.out, &bytes[taken.raw]);
         sent.or_else(|_| self.client_takes_no_more())
@@ -327,7 +328,7 @@ impl Pump<'_> {
     fn answer_held(&mut self, received: usize) -> Result<(), Halt> {
         let mut held = std::mem::take(&mut self.active.held);
         held.extend_from_slice(&self.tools.buffer[..received]);
-        let taken = from_target(self.active, self.worker, &held, &mut self.tools.out)?;
+        let taken = from_target(self.active, self.worker, self.now.get(), &held, &mut self.tools.out)?;
         let sent = self.active.down.pass_on(self.client, &mut self.tools.out, &held[taken.raw]);
         held.drain(..taken.used);
         self.active.held = held;
@@ -359,7 +360,9 @@ impl Pump<'_> {
     fn keep_time(&mut self, moved: Moved) -> Option<Fault> {
         let limit = self.limit();
         let has_moved = limit.is_some_and(|limit| match limit {
-            Limit::ClientTakes | Limit::Response => moved.down,
+            Limit::ClientTakes => moved.down,
+            // A target may answer before it has read the whole request (RFC 9112 §9.3): while that comes, it is busy.
+            Limit::Response => moved.down || moved.up,
             Limit::RequestBody => moved.up,
             Limit::FirstByte => moved.up || moved.down,
         });
@@ -412,9 +415,17 @@ impl Pump<'_> {
     }
 }
 
-fn from_target(active: &mut Active, worker: &Worker, bytes: &[u8], out: &mut Vec<u8>) -> Result<Taken, Fault> {
+fn from_target(
+    active: &mut Active,
+    worker: &Worker,
+    now: Instant,
+    bytes: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<Taken, Fault> {
+    let date = worker.clock.date(now);
     let rules = ResponseRules {
         via: VIA,
+        date: &date,
         request_id: active.id.as_bytes(),
         headers: active.route.as_ref().map_or(&[], |route| &route.http.headers),
         set_cookie: (!active.cookie.is_empty()).then_some(&active.cookie),

@@ -5,11 +5,14 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tambat_model::{Admitted, Route, Traffic};
 use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 /// How many requests wait for one process port where nothing else is said: some seconds' worth of a busy one.
 const QUEUE_MAX: usize = 1_024;
@@ -28,7 +31,7 @@ pub(crate) struct Queue {
     /// Whose address is the key, so that nobody else gets it.
     traffic: Arc<Traffic>,
     waiting: AtomicUsize,
-    pub(super) freed: Notify,
+    freed: Arc<Notify>,
 }
 
 impl KnownQueues {
@@ -46,7 +49,7 @@ impl KnownQueues {
 
 impl Queues {
     fn of(&self, key: usize, traffic: &Arc<Traffic>) -> Arc<Queue> {
-        let fresh = || Queue { traffic: Arc::clone(traffic), waiting: AtomicUsize::new(0), freed: Notify::new() };
+        let fresh = || Queue { traffic: Arc::clone(traffic), waiting: AtomicUsize::new(0), freed: Arc::default() };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, queue| !queue.is_forsaken());
         Arc::clone(all.entry(key).or_insert_with(|| Arc::new(fresh())))
@@ -64,16 +67,25 @@ impl Queue {
         Arc::strong_count(&self.traffic) == 1
     }
 
-    /// One more waits; none: as many do as may.
+    /// One more waits, behind all others; none: as many do as may.
     pub(super) fn enter(self: &Arc<Self>, route: &Route) -> Option<Ticket> {
         let max = route.http.queue_max.map_or(QUEUE_MAX, |max| max.get() as usize);
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= max {
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        if before >= max {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         // Who frees a target after this sees it, or else this one sees that the target is free.
         fence(Ordering::SeqCst);
-        Some(Ticket { queue: Arc::clone(self), is_served: false })
+        let mut ticket =
+            Ticket { queue: Arc::clone(self), place: Box::pin(self.place()), is_first: before == 0, is_served: false };
+        ticket.stand();
+        Some(ticket)
+    }
+
+    /// A place at the end.
+    fn place(&self) -> OwnedNotified {
+        Arc::clone(&self.freed).notified_owned()
     }
 
     /// A request of this route has ended, and is counted at its target no more.
@@ -96,6 +108,12 @@ impl Counted {
     pub(super) fn new(admitted: Admitted, queue: Option<&Arc<Queue>>) -> Self {
         Self { admitted: Some(admitted), queue: queue.map(Arc::clone) }
     }
+
+    /// The target was not to be had: nobody is woken, for those who wait would fare no better, and would wake each other
+    /// for ever.
+    pub(super) fn for_nothing(mut self) {
+        self.queue = None;
+    }
 }
 
 impl Drop for Counted {
@@ -109,13 +127,39 @@ impl Drop for Counted {
 }
 
 /// A request that waits.
-#[derive(Debug)]
 pub(super) struct Ticket {
-    pub(super) queue: Arc<Queue>,
+    queue: Arc<Queue>,
+    /// Kept however often it looks for a target meanwhile.
+    place: Pin<Box<OwnedNotified>>,
+    is_first: bool,
     is_served: bool,
 }
 
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").field("is_first", &self.is_first).finish_non_exhaustive()
+    }
+}
+
 impl Ticket {
+    /// Did nobody wait when it came? Then something may have been freed just before, of which nobody was told.
+    pub(super) fn is_first(&self) -> bool {
+        self.is_first
+    }
+
+    /// Takes its place: until then it is told of nothing.
+    fn stand(&mut self) {
+        self.place.as_mut().enable();
+    }
+
+    /// Ends when a target is free and it is this one's turn. It stands at the end again then, for somebody may come
+    /// before it. Cancelling it keeps the place.
+    pub(super) async fn freed(&mut self) {
+        self.place.as_mut().await;
+        self.place.set(self.queue.place());
+        self.stand();
+    }
+
     /// It has its target.
     pub(super) fn served(mut self) {
         self.is_served = true;
@@ -151,31 +195,44 @@ mod tests {
         Route { http: Arc::new(rules), ..Route::new("web", Protocol::Http, admission) }
     }
 
-    async fn is_woken(queue: &Queue) -> bool {
-        tokio::time::timeout(Duration::from_millis(20), queue.freed.notified()).await.is_ok()
+    async fn is_woken(ticket: &mut Ticket) -> bool {
+        tokio::time::timeout(Duration::from_millis(20), ticket.freed()).await.is_ok()
     }
 
     #[tokio::test]
-    async fn who_frees_a_target_wakes_one_who_waits_and_nobody_else() {
-        let (all, known, route) = (Queues::default(), KnownQueues::default(), route(2));
+    async fn who_frees_a_target_wakes_the_one_that_has_waited_longest() {
+        let (all, known, route) = (Queues::default(), KnownQueues::default(), route(3));
         let queue = known.of(&route, &all).unwrap();
         assert!(Arc::ptr_eq(&queue, &KnownQueues::default().of(&route, &all).unwrap()));
         assert!(known.of(&Route::new("api", Protocol::Http, route.admission.clone()), &all).is_none());
         queue.released();
-        assert!(!is_woken(&queue).await && !queue.is_waited_in());
-        let (first, second) = (queue.enter(&route).unwrap(), queue.enter(&route).unwrap());
-        // Who is turned away wakes nobody, and changes no order.
-        assert!(queue.enter(&route).is_none() && !is_woken(&queue).await);
+        assert!(!queue.is_waited_in());
+        let [mut first, mut second, mut third] = std::array::from_fn(|_| queue.enter(&route).unwrap());
+        assert!(first.is_first() && !second.is_first() && queue.enter(&route).is_none());
+        // Looking in vain now and then costs nobody its place; who was woken before it looked stays woken.
+        assert!(!is_woken(&mut second).await && !is_woken(&mut first).await);
         queue.released();
-        assert!(is_woken(&queue).await && !is_woken(&queue).await);
+        assert!(!is_woken(&mut third).await && !is_woken(&mut second).await && is_woken(&mut first).await);
         first.served();
-        assert!(!is_woken(&queue).await);
-        let third = queue.enter(&route).unwrap();
-        // The second was woken, perhaps, and left.
+        queue.released();
+        assert!(is_woken(&mut second).await && !is_woken(&mut third).await);
+        // It leaves without having used it: the turn is the next one's.
         drop(second);
-        assert!(is_woken(&queue).await);
+        assert!(is_woken(&mut third).await && !is_woken(&mut third).await);
         third.served();
         assert!(!queue.is_waited_in());
+    }
+
+    #[tokio::test]
+    async fn a_target_that_was_not_to_be_had_wakes_nobody() {
+        let (all, known, route) = (Queues::default(), KnownQueues::default(), route(1));
+        let queue = known.of(&route, &all).unwrap();
+        let mut ticket = queue.enter(&route).unwrap();
+        let counted = || Counted { admitted: None, queue: Some(Arc::clone(&queue)) };
+        counted().for_nothing();
+        assert!(!is_woken(&mut ticket).await);
+        drop(counted());
+        assert!(is_woken(&mut ticket).await);
     }
 
     #[test]

@@ -82,14 +82,17 @@ impl Connection {
 
     fn reply_by(&mut self, reply: &Reply, ended_by: EndedBy) {
         let keeps = !reply.closes && self.may_keep();
-        let date = self.worker.clock.date();
+        let date = self.worker.clock.date(Instant::now());
         let Some(active) = &self.active else {
             return;
         };
+        // Addresses, names of instances and their last words are not for strangers; what was wrong with their own
+        // request is.
+        let is_told = reply.code.status() < 500 || self.is_of_this_machine();
         let answer = Answer {
             code: reply.code,
-            cause: &reply.cause,
-            mend: reply.mend.as_deref(),
+            cause: if is_told { &reply.cause } else { reply.code.doc() },
+            mend: reply.mend.as_deref().filter(|_| is_told),
             route: active.route.as_ref().map(|route| route.name.as_str()),
             request_id: Some(active.id.as_str()),
             form: Form {
@@ -107,7 +110,7 @@ impl Connection {
 
     pub(super) fn reply_options(&mut self) {
         let keeps = self.may_keep();
-        let date = self.worker.clock.date();
+        let date = self.worker.clock.date(Instant::now());
         let form = Form { html: false, head_only: false, close: !keeps, date: Some(&date) };
         write_options(form, self.outbox.fresh());
         self.send_reply(204, None, EndedBy::Router, keeps);
@@ -115,7 +118,7 @@ impl Connection {
 
     pub(super) fn reply_catalogue(&mut self, table: &RouteTable) {
         let keeps = self.may_keep();
-        let date = self.worker.clock.date();
+        let date = self.worker.clock.date(Instant::now());
         let Some(active) = &self.active else {
             return;
         };

@@ -23,7 +23,7 @@ use crate::connection::{RETRY_EVERY_MS, change, dial, until};
 use crate::listener::{ListenerKind, ListenerState, Waits};
 use crate::report::RouterReport;
 use crate::socket::broken;
-use crate::worker::Worker;
+use crate::worker::{Worker, is_of_this_side};
 
 /// How long a request waits for one of its targets to have less in flight, where nothing else is said.
 const FULL_LIMIT_S: u64 = 30;
@@ -118,7 +118,10 @@ struct Wait {
 
 /// What ends one round of waiting.
 enum News {
+    /// All may be tried anew.
     TryAgain,
+    /// One of those that were full has room.
+    Freed,
     ClientGone,
     TooLate,
 }
@@ -159,15 +162,18 @@ impl Seeker<'_> {
                 Err(reply) => return Sought::Nobody(reply),
             };
             if hold.what == What::Room && waiting.ticket.is_none() {
-                match self.enter_queue() {
-                    // Something may have been freed while it was not in the queue.
-                    Ok(ticket) => waiting.ticket = Some(ticket),
+                let ticket = match self.enter_queue() {
+                    Ok(ticket) => waiting.ticket.insert(ticket),
                     Err(reply) => return Sought::Nobody(reply),
+                };
+                // Something may have been freed while nobody was in the queue.
+                if ticket.is_first() {
+                    continue;
                 }
-                continue;
             }
             match waiting.until_news(&hold, gone.as_mut()).await {
                 News::TryAgain => self.tried.clear(),
+                News::Freed => {}
                 News::ClientGone => return Sought::ClientGone,
                 News::TooLate => return Sought::Nobody(too_late(&hold)),
             }
@@ -182,11 +188,18 @@ impl Seeker<'_> {
         {
             return Some(Upstream { stream, target, counted, is_reused: true });
         }
-        match dial(target.addr, self.worker.shared.settings.connect_timeout).await {
+        let limit = self.worker.shared.settings.connect_timeout;
+        let mut dialled = dial(target.addr, limit).await;
+        // Descriptors and ports that idle connections have are better used by this one.
+        if dialled.as_ref().is_err_and(is_of_this_side) && self.worker.pool.clear() {
+            dialled = dial(target.addr, limit).await;
+        }
+        match dialled {
             Ok(stream) => Some(Upstream { stream, target, counted, is_reused: false }),
             Err(error) => {
                 self.timed_out = error.kind() == io::ErrorKind::TimedOut;
                 self.tried.push(target.addr, self.worker.unreached(&target, &error));
+                counted.for_nothing();
                 None
             }
         }
@@ -232,7 +245,11 @@ impl Seeker<'_> {
 
     fn begin_to_wait(&self, hold: &Hold) -> Result<Wait, Reply> {
         let max = self.worker.shared.settings.waiting_max;
-        let counted = self.listener.waits(max).ok_or_else(|| {
+        let waits = match &self.active.route {
+            Some(route) => self.listener.waits_for(&route.traffic, max),
+            None => self.listener.waits(max),
+        };
+        let counted = waits.ok_or_else(|| {
             Reply::new(ErrorCode::QueueFull, format!("{} (and {max} requests wait already)", hold.cause))
         })?;
         if hold.what != What::Room {
@@ -306,19 +323,20 @@ fn as_the_table_says(route: &Route, admission: &Admission) -> Look {
 impl Wait {
     async fn until_news(&mut self, hold: &Hold, gone: impl Future<Output = ()>) -> News {
         let deadline = self.patience.deadline(hold.limit, Instant::now());
-        let (tables, ticket) = (&mut self.tables, &self.ticket);
+        let (tables, ticket) = (&mut self.tables, &mut self.ticket);
         let freed = async {
             match ticket {
-                Some(ticket) => ticket.queue.freed.notified().await,
+                Some(ticket) => ticket.freed().await,
                 None => pending().await,
             }
         };
+        // The deadline comes before what could go on for ever.
         tokio::select! {
             biased;
             () = gone => News::ClientGone,
-            () = change(tables) => News::TryAgain,
-            () = freed => News::TryAgain,
             () = until(deadline) => News::TooLate,
+            () = change(tables) => News::TryAgain,
+            () = freed => News::Freed,
             // Of streams that end at a full target nobody is told, either.
             () = sleep(Duration::from_millis(RETRY_EVERY_MS)), if hold.what != What::Table => News::TryAgain,
         }

@@ -89,6 +89,11 @@ impl Rig {
         report.unwrap()
     }
 
+    /// All reports that nobody has read yet.
+    pub(crate) fn reports_so_far(&mut self) -> Vec<RouterReport> {
+        std::iter::from_fn(|| self.reports.try_recv().ok()).collect()
+    }
+
     /// Skips reports up to the one that a connection waits.
     pub(crate) fn until_one_waits(&mut self) {
         while !matches!(self.report(), RouterReport::Waiting { port: Some(port), .. } if port == self.port) {}

@@ -121,9 +121,12 @@ pub(super) struct Connection {
     pub(super) close: bool,
     pub(super) keep_alive: bool,
     pub(super) upgrade: bool,
-    /// Are there names of fields?
-    pub(super) names: bool,
+    /// How many names of fields there are.
+    pub(super) names: usize,
 }
+
+/// So many fields may `Connection` name: each is looked for among all fields of the head.
+const CONNECTION_NAMES_MAX: usize = 32;
 
 impl Connection {
     /// Takes one of them in.
@@ -137,10 +140,13 @@ impl Connection {
                 ConnectionOption::Close => self.close = true,
                 ConnectionOption::KeepAlive => self.keep_alive = true,
                 ConnectionOption::Upgrade => self.upgrade = true,
-                ConnectionOption::Name => self.names = true,
+                ConnectionOption::Name => self.names += 1,
                 ConnectionOption::Empty => {}
                 ConnectionOption::Bad => return Err(Refusal::bad("`Connection` is not a list of names")),
             }
+        }
+        if self.names > CONNECTION_NAMES_MAX {
+            return Err(Refusal::bad("`Connection` names more fields than anybody has for it"));
         }
         Ok(())
     }
@@ -243,7 +249,7 @@ mod tests {
         let mut connection = Connection::default();
         connection.read(b"Keep-Alive").unwrap();
         connection.read(b", UPGRADE ,\tX-One,, x-two").unwrap();
-        assert_eq!(connection, Connection { close: false, keep_alive: true, upgrade: true, names: true });
+        assert_eq!(connection, Connection { close: false, keep_alive: true, upgrade: true, names: 2 });
         let names: Vec<_> = named_by_connection(b", UPGRADE ,\tX-One,, x-two").collect();
         assert_eq!(names, [&b"X-One"[..], b"x-two"]);
         assert!(connection.read(b"a b").is_err() && connection.read(b"\"close\"").is_err());

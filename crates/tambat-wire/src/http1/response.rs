@@ -23,6 +23,8 @@ const STATUS_BYTES: usize = VERSION_BYTES + 4;
 pub struct ResponseRules<'a> {
     /// Our own pseudonym in `Via`; empty: no `Via` is added.
     pub via: &'a str,
+    /// Now (RFC 9110 §5.6.7), for a response that does not say when it was made (§6.6.1); empty: nothing is said.
+    pub date: &'a str,
     /// The request's id, in place of what the app says in `X-Request-ID`; empty: none.
     pub request_id: &'a [u8],
     /// Fields that are set in place of the app's; an empty value removes the field. They have been checked: names are
@@ -88,6 +90,7 @@ struct Said {
     dropped: u128,
     /// `Upgrade`, which is sent on with a 101 only.
     upgrades: u128,
+    has_date: bool,
 }
 
 /// Reads the head at the beginning of `bytes`. Refusals are the target's fault: `bad-response`.
@@ -240,6 +243,9 @@ impl<'b, 's> ResponseHead<'b, 's> {
             write_line(&["Via: ", self.version.as_str(), " ", rules.via].map(str::as_bytes), out);
         }
         if !self.is_interim() {
+            if !self.said.has_date && !rules.date.is_empty() {
+                write_line(&[b"Date: ", rules.date.as_bytes()], out);
+            }
             write_ours(rules, out);
         }
         out.extend_from_slice(b"\r\n");
@@ -302,6 +308,10 @@ impl<'b, 's> ResponseHead<'b, 's> {
             let bit = 1_u128 << nth;
             match Kind::of(field.name) {
                 Kind::Other => continue,
+                Kind::Date => {
+                    said.has_date = true;
+                    continue;
+                }
                 Kind::Upgrade => said.upgrades |= bit,
                 Kind::Dropped => {}
                 Kind::Connection => said.connection.read(field.value).map_err(|_| BAD_CONNECTION)?,
@@ -324,7 +334,7 @@ impl<'b, 's> ResponseHead<'b, 's> {
             }
             said.dropped |= bit;
         }
-        if said.connection.names {
+        if said.connection.names > 0 {
             said.dropped |= self.named_in_connection();
         }
         Ok(said)
@@ -357,6 +367,7 @@ impl<'b, 's> ResponseHead<'b, 's> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Other,
+    Date,
     /// It concerns the target's connection only, or is ours to set.
     Dropped,
     Connection,
@@ -371,6 +382,7 @@ impl Kind {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         match name.len() {
             2 if is("te") => Self::Dropped,
+            4 if is("date") => Self::Date,
             7 if is("upgrade") => Self::Upgrade,
             10 if is("connection") => Self::Connection,
             10 if is("keep-alive") => Self::Dropped,
@@ -415,6 +427,7 @@ mod tests {
     fn rules() -> ResponseRules<'static> {
         ResponseRules {
             via: "tambat",
+            date: "",
             request_id: b"id-1",
             headers: &[],
             set_cookie: None,
@@ -455,6 +468,20 @@ mod tests {
         assert_eq!(found, Ok(Some((wire.len() - 5, 200, ResponseFraming::Length(5), true, 2))));
         for end in 0..wire.len() - 5 {
             assert_eq!(read(&wire[..end], |_| ()), Ok(None), "{end}");
+        }
+    }
+
+    #[test]
+    fn a_response_without_a_date_gets_one() {
+        let rules = ResponseRules { via: "", date: "Sun, 06 Nov 1994 08:49:37 GMT", request_id: b"", ..rules() };
+        let sent_of = |head: &str| sent(head, &rules);
+        assert_eq!(
+            sent_of("HTTP/1.1 200 OK\r\n\r\n"),
+            "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n"
+        );
+        // Its own is as good as any, and an interim one needs none.
+        for whole in ["HTTP/1.1 200 OK\r\ndAte: today\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n"] {
+            assert_eq!(sent_of(whole), whole);
         }
     }
 

@@ -99,7 +99,7 @@ impl<'b> Scan<'b> {
             }
         }
         scan.upgrade = upgrade.only().filter(|value| is_passed_on(value));
-        if scan.connection.names {
+        if scan.connection.names > 0 {
             scan.drop_named(fields);
         }
         Ok(scan)

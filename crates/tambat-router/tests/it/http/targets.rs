@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tambat_model::{Balance, ErrorCode, HttpRules, Sticky};
-use tambat_router::RouterSettings;
+use tambat_router::{RouterReport, RouterSettings};
 
 use crate::http::words::{Server, asks, errors, exchange, get, is_closed, message, ok, plain, router, send};
 use crate::rig::{Backend, Rig, eventually, pass, reset, serve};
@@ -147,6 +147,42 @@ fn who_waits_in_the_queue_for_too_long_or_leaves_makes_room() {
     assert_eq!(message(&target).first_line(), "GET /next HTTP/1.1");
     send(&target, ok("next"));
     assert_eq!(message(&next).text(), "next");
+}
+
+#[test]
+fn who_waits_for_room_at_a_target_that_is_gone_is_told_in_time_and_dials_it_seldom() {
+    let backend = Backend::new("web.1");
+    let rules = HttpRules {
+        in_flight_max: NonZeroU32::new(1),
+        wait: Some(Duration::from_millis(500)),
+        waits_when_refused: true,
+        ..HttpRules::default()
+    };
+    let mut rig = router(&[&backend], rules, RouterSettings::default());
+    let (first, target) = exchange(&rig, &backend, &get("/first"));
+    message(&target);
+    let waiting: Vec<TcpStream> = (0..3)
+        .map(|nth| {
+            let client = rig.client();
+            send(&client, get("/waits"));
+            eventually("it waits", || rig.counters().waiting == nth + 1);
+            client
+        })
+        .collect();
+    drop(backend);
+    send(&target, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nfirst");
+    assert_eq!(message(&first).text(), "first");
+    // One was woken and found nobody, and when it was told so, its turn may have been another's. Who had none has heard
+    // of no room.
+    let told = waiting.iter().map(message).map(|answer| {
+        assert_eq!(answer.status(), 503);
+        answer.field("tambat-error").unwrap().to_owned()
+    });
+    let mut told: Vec<String> = told.collect();
+    told.sort();
+    assert!(told[0] == "no-target" && told.iter().all(|code| code == "no-target" || code == "queue-full"), "{told:?}");
+    let refused = rig.reports_so_far().into_iter().filter(|report| matches!(report, RouterReport::Refused { .. }));
+    assert!((1..=6).contains(&refused.count()));
 }
 
 #[test]

@@ -533,6 +533,7 @@ impl<'p> Play<'p> {
 
     fn target_sends(&mut self, mut bytes: &[u8], cuts: &mut Cuts) -> Ended {
         let rules = ResponseRules {
+            date: "",
             via: "sim",
             request_id: b"id",
             headers: &[],
@@ -573,6 +574,7 @@ impl<'p> Play<'p> {
     fn is_quiet_after(&mut self, ending: &Result<Over, Fault>) {
         let mut out = Vec::new();
         let rules = ResponseRules {
+            date: "",
             via: "",
             request_id: b"",
             headers: &[],

@@ -12,6 +12,7 @@ const LIMITS: Limits =
     Limits { line_bytes_max: 8192, field_bytes_max: 16_384, head_bytes_max: 65_536, fields_max: 100 };
 
 const RULES: ResponseRules<'static> = ResponseRules {
+    date: "",
     via: "",
     request_id: b"",
     headers: &[],
