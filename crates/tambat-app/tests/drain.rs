@@ -28,7 +28,7 @@ const SLOW: &[u8] = b"GET /slow HTTP/1.1\r\nHost: app\r\n\r\n";
 struct Server {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
-    drained: JoinHandle<Drained>,
+    drained: JoinHandle<Result<Drained, Error>>,
     /// A request has reached `/slow`.
     reached: Arc<Notify>,
     /// Lets one request at `/slow` go on.
@@ -74,8 +74,9 @@ impl Server {
     }
 }
 
-async fn ended(drained: JoinHandle<Drained>) -> Drained {
-    timeout(PATIENCE, drained).await.expect("the drain ends in time").expect("the server does not panic")
+async fn ended(drained: JoinHandle<Result<Drained, Error>>) -> Drained {
+    let joined = timeout(PATIENCE, drained).await.expect("the drain ends in time");
+    joined.expect("the server does not panic").expect("nobody is to be told")
 }
 
 /// Until the server closes the connection.
@@ -235,12 +236,12 @@ async fn garbage_and_resets_leave_the_server_alone() {
 async fn a_port_that_is_taken_is_named() {
     let holder = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let number = holder.local_addr().expect("an address").port();
-    let port: Port = number.to_string().parse().expect("a port");
-    let error = port.bind_on(Host::default()).await.expect_err("it is taken");
+    let port = || number.to_string().parse::<Port>().expect("a port");
+    let error = port().bind_on(Host::default()).await.expect_err("it is taken");
     assert!(matches!(error, Error::PortTaken { address } if address.port() == number), "{error}");
     assert!(error.to_string().starts_with(&format!("cannot bind port {number} on 127.0.0.1: ")), "{error}");
     drop(holder);
-    let bound = port.bind_on(Host::default()).await.expect("it is free");
+    let bound = port().bind_on(Host::default()).await.expect("it is free");
     assert_eq!(bound.local_addr(), SocketAddr::from(([127, 0, 0, 1], number)));
 }
 
