@@ -21,19 +21,19 @@ async fn main() -> Result<(), Error> {
 /// Until the client goes, or the app is told to stop; a line that has begun gets its answer.
 async fn lines(client: TcpStream, mut draining: Draining) {
     let mut client = BufReader::new(client);
-    let mut line = String::new();
+    let mut line = Vec::new();
     loop {
-        // What was read stays in `line` when the other branch wins.
         select! {
-            read = client.read_line(&mut line) => if !matches!(read, Ok(1..)) { return },
+            // When the other branch wins, what was read so far stays in `line`.
+            read = client.read_until(b'\n', &mut line) => if !matches!(read, Ok(1..)) { return },
             () = draining.begun() => {
-                if line.is_empty() || !matches!(client.read_line(&mut line).await, Ok(1..)) {
+                if line.is_empty() || !matches!(client.read_until(b'\n', &mut line).await, Ok(1..)) {
                     let _ = client.write_all(b"stopping\n").await;
                     return;
                 }
             }
         }
-        if client.write_all(line.as_bytes()).await.is_err() {
+        if client.write_all(&line).await.is_err() {
             return;
         }
         line.clear();

@@ -1,4 +1,4 @@
-use std::{error::Error as StdError, pin::pin, time::Duration};
+use std::{error::Error as StdError, io, pin::pin, time::Duration};
 
 use hyper::{
     Request, Response,
@@ -9,7 +9,11 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpStream, select, time::sleep};
+use tokio::{
+    net::TcpStream,
+    select,
+    time::{sleep, timeout},
+};
 use tower_service::Service;
 
 use crate::Draining;
@@ -44,7 +48,15 @@ where
     type Body = B;
 }
 
-/// Whether something was read before the app was told to stop.
+/// Which version of HTTP a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    Http1,
+    #[cfg(feature = "http2")]
+    H2c,
+}
+
+/// Whether that was known before the app was told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Arrived {
     InTime,
@@ -57,22 +69,37 @@ enum Arrived {
 pub(crate) async fn serve_connection<S: HttpService>(stream: TcpStream, service: S, mut draining: Draining) {
     // Answers are written whole, so waiting for more to send only delays them. A failure leaves the socket as it was.
     drop(stream.set_nodelay(true));
-    let arrived = select! {
+    let in_time = select! {
         biased;
-        _ = stream.readable() => Arrived::InTime,
-        () = draining.begun() => Arrived::Late,
+        version = version(&stream) => Some(version),
+        () = draining.begun() => None,
         () = sleep(HEAD_WAIT_MAX) => return,
     };
-    #[cfg(feature = "http2")]
-    {
-        let wait = if arrived == Arrived::Late { LATE_HEAD_WAIT_MAX } else { HEAD_WAIT_MAX };
-        match tokio::time::timeout(wait, crate::h2c::is_preface(&stream)).await {
-            Ok(Ok(true)) => return crate::h2c::serve(stream, service, draining).await,
-            Ok(Ok(false)) => {}
-            Ok(Err(_)) | Err(_) => return,
-        }
+    let (version, arrived) = match in_time {
+        Some(version) => (version, Arrived::InTime),
+        None => match timeout(LATE_HEAD_WAIT_MAX, version(&stream)).await {
+            Ok(version) => (version, Arrived::Late),
+            Err(_) => return,
+        },
+    };
+    match version {
+        Ok(Version::Http1) => serve_http1(stream, service, draining, arrived).await,
+        #[cfg(feature = "http2")]
+        Ok(Version::H2c) => crate::h2c::serve(stream, service, draining).await,
+        Err(_) => {}
     }
-    serve_http1(stream, service, draining, arrived).await;
+}
+
+/// Completes when the client has sent enough to know it. Nothing is read; cancelling it loses nothing.
+#[cfg(feature = "http2")]
+async fn version(stream: &TcpStream) -> io::Result<Version> {
+    Ok(if crate::h2c::is_preface(stream).await? { Version::H2c } else { Version::Http1 })
+}
+
+/// Completes when the client has sent something. Nothing is read; cancelling it loses nothing.
+#[cfg(not(feature = "http2"))]
+async fn version(stream: &TcpStream) -> io::Result<Version> {
+    stream.readable().await.map(|()| Version::Http1)
 }
 
 async fn serve_http1<S: HttpService>(stream: TcpStream, service: S, mut draining: Draining, arrived: Arrived) {

@@ -60,7 +60,7 @@ fn both_versions_of_http_are_told_apart_by_curl() {
     for (example, data, body) in [("axum", &[][..], "moored\n"), ("hyper", words, "3\n")] {
         let app = App::start(example, &[]);
         let url = format!("http://127.0.0.1:{}/", app.port);
-        for (option, version) in [("--http1.1", "1.1"), ("--http2-prior-knowledge", "2"), ("--http1.0", "1.0")] {
+        for (option, version) in [("--http1.1", "1.1"), ("--http2-prior-knowledge", "2"), ("--http1.0", "1")] {
             let said = curl(&[&[option, "--write-out", "%{http_version} %{http_code}", &url], data].concat());
             assert_eq!(said, format!("{body}{version} 200"), "{example} {option}");
         }

@@ -15,23 +15,18 @@ fn cache(password: &'static str) -> u16 {
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
             let mut answers = client.try_clone().expect("a second handle");
+            let lines = BufReader::new(client).lines().map_while(Result::ok);
             let mut last = String::new();
-            for line in BufReader::new(client).lines().map_while(Result::ok) {
-                let answer = match (&*last, &*line) {
+            // The lines between say how long the next one is.
+            for word in lines.filter(|line| !line.starts_with(['*', '$'])) {
+                let answer = match (&*last, &*word) {
                     (_, "PING") => "+PONG\r\n",
-                    ("app", word) => {
-                        if word == password {
-                            "+OK\r\n"
-                        } else {
-                            "-WRONGPASS\r\n"
-                        }
-                    }
+                    ("app", word) if word == password => "+OK\r\n",
+                    ("app", _) => "-WRONGPASS\r\n",
                     _ => "",
                 };
                 answers.write_all(answer.as_bytes()).expect("answered");
-                if !line.starts_with('$') {
-                    last = line;
-                }
+                last = word;
             }
         }
     });
