@@ -26,6 +26,7 @@ usage: cargo xtask TASK
   bench http [--only NAME,…] [--peers NAME,…] [--rounds N] [--seconds N] [--tambat FILE]
                      the router beside nginx and HAProxy; a wrong name lists the right ones; --tambat measures that
                      program instead of building one
+  bench app          what tambat-app costs beside axum::serve, and how soon it accepts
   bench engine       instructions that the pure HTTP engine takes for one exchange (callgrind)
   packages           the programs and libraries that the real-program tests need, installed where that is possible
 ";
@@ -39,6 +40,7 @@ enum Task {
     Packages,
     BenchStart,
     BenchHttp(Vec<String>),
+    BenchApp,
     BenchEngine,
     /// The measuring half of these, in a network of its own.
     BenchInside(Vec<String>),
@@ -72,6 +74,7 @@ fn task(words: &[&str]) -> Option<Task> {
         ["packages"] => Some(Task::Packages),
         ["bench", "start"] => Some(Task::BenchStart),
         ["bench", "http", words @ ..] => Some(Task::BenchHttp(owned(words))),
+        ["bench", "app"] => Some(Task::BenchApp),
         ["bench", "engine"] => Some(Task::BenchEngine),
         [bench::INSIDE, words @ ..] => Some(Task::BenchInside(owned(words))),
         [bench::role::WORD, role, args @ ..] => Some(Task::BenchRole((*role).to_owned(), owned(args))),
@@ -92,6 +95,7 @@ fn perform(task: &Task) -> Result<(), Failure> {
         Task::Packages => packages::ensure().and_then(|()| libraries::ensure(&root)),
         Task::BenchStart => bench::start(&root),
         Task::BenchHttp(words) => bench::http(&root, &borrowed(words)),
+        Task::BenchApp => bench::app(&root),
         Task::BenchEngine => bench::engine(&root),
         Task::BenchInside(words) => bench::inside(&root, &borrowed(words)),
         Task::BenchRole(..) | Task::Help => {

@@ -19,7 +19,7 @@ async fn main() -> Result<(), Error> {
 }
 
 /// Until the client goes, or the app is told to stop; a line that has begun gets its answer.
-async fn lines(client: TcpStream, mut draining: Draining) {
+async fn lines(client: TcpStream, draining: Draining) {
     let mut client = BufReader::new(client);
     let mut line = Vec::new();
     loop {

@@ -1,13 +1,18 @@
 use std::{
-    future::{self, Future},
-    pin::Pin,
+    future::{self, Future, poll_fn},
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Poll, Waker},
     time::Duration,
 };
 
 use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
+    sync::Notify,
 };
 
 use crate::Error;
@@ -30,38 +35,66 @@ pub enum Drained {
 
 /// Tells the handler of a connection that the app was told to stop: finish what is begun, begin nothing, and return.
 #[derive(Clone, Debug)]
-pub struct Draining(watch::Receiver<Phase>);
+pub struct Draining(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    begun: AtomicBool,
+    told: Notify,
+}
 
 impl Draining {
     /// Completes when the app was told to stop, or at once if it was already. Cancelling it loses nothing.
-    pub async fn begun(&mut self) {
-        // An error means that the server is gone, which closes its connections.
-        drop(self.0.wait_for(|phase| *phase == Phase::Draining).await);
+    pub async fn begun(&self) {
+        // It hears of what is told from when it exists, so that nothing is missed between the look and the wait.
+        let told = self.0.told.notified();
+        if !self.has_begun() {
+            told.await;
+        }
     }
 
     /// Whether the app was told to stop.
     pub fn has_begun(&self) -> bool {
-        *self.0.borrow() == Phase::Draining
+        self.0.begun.load(Ordering::Acquire)
+    }
+
+    /// The outcome of `future`, unless the drain begins before. What is polled with every request asks for a wake-up
+    /// once, and then only looks: [`Draining::begun`] in a `select!` takes a lock each time.
+    pub(crate) async fn unless_begun<F: Future>(&self, mut future: Pin<&mut F>) -> Option<F::Output> {
+        let mut begun = pin!(self.begun());
+        let mut asked: Option<Waker> = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            if asked.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) && !self.has_begun() {
+                return Poll::Pending;
+            }
+            asked = Some(cx.waker().clone());
+            begun.as_mut().poll(cx).map(|()| None)
+        })
+        .await
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Serving,
-    Draining,
-}
-
-/// The other end of every [`Draining`].
-pub(crate) struct Drain(watch::Sender<Phase>);
+/// The other end of every [`Draining`]. When it goes, the drain has begun.
+pub(crate) struct Drain(Arc<Shared>);
 
 impl Drain {
     pub(crate) fn new() -> (Self, Draining) {
-        let (phase, phases) = watch::channel(Phase::Serving);
-        (Self(phase), Draining(phases))
+        let shared = Arc::new(Shared::default());
+        (Self(Arc::clone(&shared)), Draining(shared))
     }
 
     pub(crate) fn begin(&self) {
-        self.0.send_replace(Phase::Draining);
+        self.0.begun.store(true, Ordering::Release);
+        self.0.told.notify_waiters();
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.begin();
     }
 }
 
@@ -105,4 +138,59 @@ impl Signals {
 /// Never: for servers whose drain nobody cuts.
 pub(crate) fn never() -> impl Future<Output = ()> {
     future::pending()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        task::yield_now,
+        time::{sleep, timeout},
+    };
+
+    use super::*;
+
+    /// What takes longer than this has failed.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn who_waits_is_told_and_who_asks_later_knows() {
+        let (drain, draining) = Drain::new();
+        let waiting = tokio::spawn({
+            let draining = draining.clone();
+            async move { draining.begun().await }
+        });
+        yield_now().await;
+        assert!(!waiting.is_finished() && !draining.has_begun());
+        drain.begin();
+        timeout(PATIENCE, waiting).await.expect("told").expect("no panic");
+        timeout(PATIENCE, draining.begun()).await.expect("known");
+        assert!(draining.has_begun());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_dropped_drains() {
+        let (drain, draining) = Drain::new();
+        drop(drain);
+        timeout(PATIENCE, draining.begun()).await.expect("told");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_future_is_polled_on_until_the_drain_begins() {
+        let (drain, draining) = Drain::new();
+        let work = || async {
+            for _ in 0..3 {
+                sleep(Duration::from_millis(1)).await;
+            }
+            "done"
+        };
+        assert_eq!(draining.unless_begun(pin!(work())).await, Some("done"));
+        let interrupted = tokio::spawn({
+            let draining = draining.clone();
+            async move { draining.unless_begun(pin!(future::pending::<()>())).await }
+        });
+        yield_now().await;
+        drain.begin();
+        assert_eq!(timeout(PATIENCE, interrupted).await.expect("told").expect("no panic"), None);
+        assert_eq!(draining.unless_begun(pin!(async { 7 })).await, Some(7), "what is there already is taken");
+    }
 }

@@ -19,7 +19,7 @@ use hyper::{
     server::conn::http2,
 };
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioExecutor, TokioIo},
     service::TowerToHyperService,
 };
 use pin_project_lite::pin_project;
@@ -27,7 +27,7 @@ use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream, select, time::sleep};
 use tower_service::Service;
 
-use crate::{Draining, HttpService, http::HEAD_WAIT_MAX};
+use crate::{Draining, HttpService, http::HEAD_WAIT_MAX, timer::LazyTimer};
 
 /// What an HTTP/2 client sends first begins with this method, which RFC 9113 §11.6 keeps from meaning anything else.
 const PREFACE_METHOD: &[u8] = b"PRI";
@@ -89,11 +89,11 @@ async fn more_than(seen: usize, stream: &TcpStream) -> io::Result<Came> {
 }
 
 /// One connection, to its end: see [`serve_connection`](crate::http::serve_connection).
-pub(crate) async fn serve<S: HttpService>(stream: TcpStream, service: S, mut draining: Draining) {
+pub(crate) async fn serve<S: HttpService>(stream: TcpStream, service: S, draining: Draining) {
     let streams = Streams::default();
     let service = TowerToHyperService::new(Counted { service, streams: streams.clone() });
     let mut http = http2::Builder::new(TokioExecutor::new());
-    http.timer(TokioTimer::new()).keep_alive_interval(PING_EVERY).keep_alive_timeout(PONG_WAIT_MAX);
+    http.timer(LazyTimer).keep_alive_interval(PING_EVERY).keep_alive_timeout(PONG_WAIT_MAX);
     http.max_concurrent_streams(STREAMS_MAX).enable_connect_protocol();
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     select! {

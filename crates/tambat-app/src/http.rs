@@ -5,10 +5,7 @@ use hyper::{
     body::{Body, Incoming},
     server::conn::http1,
 };
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
     net::TcpStream,
     select,
@@ -16,7 +13,7 @@ use tokio::{
 };
 use tower_service::Service;
 
-use crate::Draining;
+use crate::{Draining, timer::LazyTimer};
 
 /// How long a connection may take to bring the head of its next request, and so how long it may idle. Longer than
 /// routers keep an idle connection (50 to 60 s), so that it is they who close it, and never under a request.
@@ -66,7 +63,7 @@ enum Arrived {
 
 /// One connection, to its end. It ends by itself when the client closes it, when it idles for too long, or after the
 /// request in flight once the app drains; its errors are the client's, who is no longer there to be told.
-pub(crate) async fn serve_connection<S: HttpService>(stream: TcpStream, service: S, mut draining: Draining) {
+pub(crate) async fn serve_connection<S: HttpService>(stream: TcpStream, service: S, draining: Draining) {
     // Answers are written whole, so waiting for more to send only delays them. A failure leaves the socket as it was.
     drop(stream.set_nodelay(true));
     let in_time = select! {
@@ -102,19 +99,18 @@ async fn version(stream: &TcpStream) -> io::Result<Version> {
     stream.readable().await.map(|()| Version::Http1)
 }
 
-async fn serve_http1<S: HttpService>(stream: TcpStream, service: S, mut draining: Draining, arrived: Arrived) {
+async fn serve_http1<S: HttpService>(stream: TcpStream, service: S, draining: Draining, arrived: Arrived) {
     let late = arrived == Arrived::Late;
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(if late { LATE_HEAD_WAIT_MAX } else { HEAD_WAIT_MAX });
+    http.timer(LazyTimer).header_read_timeout(if late { LATE_HEAD_WAIT_MAX } else { HEAD_WAIT_MAX });
     http.keep_alive(!late);
     let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).with_upgrades();
     let mut connection = pin!(connection);
     if !late {
-        select! {
-            biased;
-            _ = connection.as_mut() => return,
-            () = draining.begun() => connection.as_mut().graceful_shutdown(),
+        if draining.unless_begun(connection.as_mut()).await.is_some() {
+            return;
         }
+        connection.as_mut().graceful_shutdown();
     }
     drop(connection.await);
 }

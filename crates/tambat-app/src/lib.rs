@@ -13,6 +13,7 @@ mod listeners;
 mod notify;
 mod port;
 mod resource;
+mod timer;
 mod url;
 
 pub use bound::Bound;
