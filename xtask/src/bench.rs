@@ -84,12 +84,13 @@ pub(crate) fn http(root: &Path, words: &[&str]) -> Result<(), Failure> {
 ///
 /// # Errors
 ///
-/// As above.
-pub(crate) fn app(root: &Path) -> Result<(), Failure> {
+/// As above, and when the words are not a number of rounds.
+pub(crate) fn app(root: &Path, words: &[&str]) -> Result<(), Failure> {
+    http::app::rounds(words)?;
     tools::ensure_app()?;
     run::shown(run::cargo(root, &BUILD_APP))?;
     run::shown(run::cargo(root, &BUILD_LOAD))?;
-    enter_network(root, &beside(&own()?, LOAD_BINARY)?, &["app"])
+    enter_network(root, &beside(&own()?, LOAD_BINARY)?, &[&["app"], words].concat())
 }
 
 /// Counts the instructions of the pure engine.
@@ -135,7 +136,9 @@ pub(crate) fn inside(root: &Path, words: &[&str]) -> Result<(), Failure> {
             };
             http::measure(root, &bench(tambat)?, &selection)
         }
-        ["app"] => http::app::measure(root, &bench(PathBuf::new())?, &beside(&own, APP_BINARY)?),
+        ["app", words @ ..] => {
+            http::app::measure(root, &bench(PathBuf::new())?, &beside(&own, APP_BINARY)?, http::app::rounds(words)?)
+        }
         _ => start::measure(root, &bench(beside(&own, BINARY)?)?),
     }
 }

@@ -1,11 +1,10 @@
 use std::{
-    future::{self, Future, poll_fn},
-    pin::{Pin, pin},
+    future::{self, Future},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Poll, Waker},
     time::Duration,
 };
 
@@ -56,24 +55,6 @@ impl Draining {
     /// Whether the app was told to stop.
     pub fn has_begun(&self) -> bool {
         self.0.begun.load(Ordering::Acquire)
-    }
-
-    /// The outcome of `future`, unless the drain begins before. What is polled with every request asks for a wake-up
-    /// once, and then only looks: [`Draining::begun`] in a `select!` takes a lock each time.
-    pub(crate) async fn unless_begun<F: Future>(&self, mut future: Pin<&mut F>) -> Option<F::Output> {
-        let mut begun = pin!(self.begun());
-        let mut asked: Option<Waker> = None;
-        poll_fn(|cx| {
-            if let Poll::Ready(output) = future.as_mut().poll(cx) {
-                return Poll::Ready(Some(output));
-            }
-            if asked.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) && !self.has_begun() {
-                return Poll::Pending;
-            }
-            asked = Some(cx.waker().clone());
-            begun.as_mut().poll(cx).map(|()| None)
-        })
-        .await
     }
 }
 
@@ -142,10 +123,7 @@ pub(crate) fn never() -> impl Future<Output = ()> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{
-        task::yield_now,
-        time::{sleep, timeout},
-    };
+    use tokio::{task::yield_now, time::timeout};
 
     use super::*;
 
@@ -172,25 +150,5 @@ mod tests {
         let (drain, draining) = Drain::new();
         drop(drain);
         timeout(PATIENCE, draining.begun()).await.expect("told");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_future_is_polled_on_until_the_drain_begins() {
-        let (drain, draining) = Drain::new();
-        let work = || async {
-            for _ in 0..3 {
-                sleep(Duration::from_millis(1)).await;
-            }
-            "done"
-        };
-        assert_eq!(draining.unless_begun(pin!(work())).await, Some("done"));
-        let interrupted = tokio::spawn({
-            let draining = draining.clone();
-            async move { draining.unless_begun(pin!(future::pending::<()>())).await }
-        });
-        yield_now().await;
-        drain.begin();
-        assert_eq!(timeout(PATIENCE, interrupted).await.expect("told").expect("no panic"), None);
-        assert_eq!(draining.unless_begun(pin!(async { 7 })).await, Some(7), "what is there already is taken");
     }
 }

@@ -1,50 +1,23 @@
 //! HTTP/2 without TLS, by prior knowledge (RFC 9113 §3.3).
 
-use std::{
-    future::Future,
-    io,
-    mem::MaybeUninit,
-    pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::{io, mem::MaybeUninit, pin::pin};
 
-use hyper::{
-    Request, Response,
-    body::{Body, Frame, Incoming, SizeHint},
-    server::conn::http2,
-};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    service::TowerToHyperService,
-};
-use pin_project_lite::pin_project;
+use hyper::server::conn::http2;
+use hyper_util::rt::TokioExecutor;
 use socket2::SockRef;
-use tokio::{io::Interest, net::TcpStream, select, time::sleep};
-use tower_service::Service;
+use tokio::{io::Interest, net::TcpStream};
 
-use crate::{Draining, HttpService, http::HEAD_WAIT_MAX, timer::LazyTimer};
+use crate::{
+    Draining, HttpService,
+    activity::{Activity, Counted, CountedIo, drive},
+};
 
 /// What an HTTP/2 client sends first begins with this method, which RFC 9113 §11.6 keeps from meaning anything else.
 const PREFACE_METHOD: &[u8] = b"PRI";
 
-/// How often a client is asked whether it is still there: half of what idle connections live in routers.
-const PING_EVERY: Duration = Duration::from_secs(30);
-
-/// How long it may take to say so.
-const PONG_WAIT_MAX: Duration = Duration::from_secs(20);
-
 /// Requests at once on one connection: what RFC 9113 §6.5.2 recommends as the least, doubled. Clients open another
 /// connection for more.
 const STREAMS_MAX: u32 = 200;
-
-/// How long a client without a request in flight may take to close once it is told to go away: several round trips of a
-/// slow network, for what it sent before it was told.
-const GOAWAY_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Whether what a client sends first is the preface of HTTP/2. Nothing is read. Completes when that is decided, which
 /// takes one to three bytes.
@@ -89,152 +62,20 @@ async fn more_than(seen: usize, stream: &TcpStream) -> io::Result<Came> {
 }
 
 /// One connection, to its end: see [`serve_connection`](crate::http::serve_connection).
-pub(crate) async fn serve<S: HttpService>(stream: TcpStream, service: S, draining: Draining) {
-    let streams = Streams::default();
-    let service = TowerToHyperService::new(Counted { service, streams: streams.clone() });
+pub(crate) async fn serve<S: HttpService>(stream: TcpStream, service: S, draining: &Draining) {
+    let activity = Activity::default();
+    let (io, service) = (CountedIo::new(stream, &activity), Counted::new(service, &activity));
     let mut http = http2::Builder::new(TokioExecutor::new());
-    http.timer(LazyTimer).keep_alive_interval(PING_EVERY).keep_alive_timeout(PONG_WAIT_MAX);
     http.max_concurrent_streams(STREAMS_MAX).enable_connect_protocol();
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
-    select! {
-        biased;
-        _ = connection.as_mut() => return,
-        () = draining.begun() => {}
-        () = streams.idle() => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    // A client that does not answer to that is not waited for once its requests are.
-    loop {
-        select! {
-            biased;
-            _ = connection.as_mut() => return,
-            () = sleep(GOAWAY_WAIT_MAX) => {}
-        }
-        if streams.open() == 0 {
-            return;
-        }
-    }
-}
-
-/// The requests of one connection.
-#[derive(Clone, Debug, Default)]
-struct Streams(Arc<Counts>);
-
-#[derive(Debug, Default)]
-struct Counts {
-    open: AtomicUsize,
-    /// Ever; it wraps.
-    begun: AtomicUsize,
-}
-
-impl Streams {
-    fn open(&self) -> usize {
-        self.0.open.load(Ordering::Acquire)
-    }
-
-    /// Completes when for [`HEAD_WAIT_MAX`] at least, and twice that at most, no request was in flight.
-    async fn idle(&self) {
-        loop {
-            let before = self.0.begun.load(Ordering::Acquire);
-            let idle_before = self.open() == 0;
-            sleep(HEAD_WAIT_MAX).await;
-            if idle_before && self.open() == 0 && self.0.begun.load(Ordering::Acquire) == before {
-                return;
-            }
-        }
-    }
-
-    fn begin(&self) -> Stream {
-        self.0.open.fetch_add(1, Ordering::AcqRel);
-        self.0.begun.fetch_add(1, Ordering::AcqRel);
-        Stream(Arc::clone(&self.0))
-    }
-}
-
-/// One of them, until its answer is sent or given up.
-struct Stream(Arc<Counts>);
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// A service whose requests are counted.
-#[derive(Clone)]
-struct Counted<S> {
-    service: S,
-    streams: Streams,
-}
-
-impl<S: HttpService> Service<Request<Incoming>> for Counted<S> {
-    type Response = Response<CountedBody<S::Body>>;
-    type Error = S::Error;
-    type Future = CountedFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.service.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        CountedFuture { stream: Some(self.streams.begin()), response: self.service.call(request) }
-    }
-}
-
-pin_project! {
-    struct CountedFuture<F> {
-        stream: Option<Stream>,
-        #[pin]
-        response: F,
-    }
-}
-
-impl<F, B, E> Future for CountedFuture<F>
-where
-    F: Future<Output = Result<Response<B>, E>>,
-{
-    type Output = Result<Response<CountedBody<B>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let response = ready!(this.response.poll(cx))?;
-        let stream = this.stream.take();
-        Poll::Ready(Ok(response.map(|body| CountedBody { _stream: stream, body })))
-    }
-}
-
-pin_project! {
-    struct CountedBody<B> {
-        _stream: Option<Stream>,
-        #[pin]
-        body: B,
-    }
-}
-
-impl<B: Body> Body for CountedBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().body.poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+    let connection = pin!(http.serve_connection(io, service));
+    drive(connection, http2::Connection::graceful_shutdown, &activity, draining).await;
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::{
-        io::AsyncWriteExt,
-        net::TcpListener,
-        time::{Instant, timeout},
-    };
+    use std::time::Duration;
+
+    use tokio::{io::AsyncWriteExt, net::TcpListener, time::timeout};
 
     use super::*;
 
@@ -288,21 +129,5 @@ mod tests {
             let seen = timeout(PATIENCE, seen).await.expect("decided in time").expect("no panic").expect("decided");
             assert_eq!(seen, expected, "{sent:?}");
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_idles_for_a_whole_wait_at_least() {
-        let streams = Streams::default();
-        let begun = Instant::now();
-        let stream = streams.begin();
-        let idle = tokio::spawn({
-            let streams = streams.clone();
-            async move { streams.idle().await }
-        });
-        sleep(HEAD_WAIT_MAX * 5 / 2).await;
-        assert_eq!(streams.open(), 1);
-        drop(stream);
-        timeout(PATIENCE * 20, idle).await.expect("in time").expect("no panic");
-        assert_eq!(begun.elapsed().as_secs() / HEAD_WAIT_MAX.as_secs(), 4);
     }
 }

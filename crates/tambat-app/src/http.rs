@@ -5,7 +5,6 @@ use hyper::{
     body::{Body, Incoming},
     server::conn::http1,
 };
-use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
     net::TcpStream,
     select,
@@ -13,11 +12,10 @@ use tokio::{
 };
 use tower_service::Service;
 
-use crate::{Draining, timer::LazyTimer};
-
-/// How long a connection may take to bring the head of its next request, and so how long it may idle. Longer than
-/// routers keep an idle connection (50 to 60 s), so that it is they who close it, and never under a request.
-pub(crate) const HEAD_WAIT_MAX: Duration = Duration::from_secs(75);
+use crate::{
+    Draining,
+    activity::{Activity, Counted, CountedIo, HEAD_WAIT_MAX, drive},
+};
 
 /// How long a connection on which nothing was read yet may take for a whole head once the app drains. Its request, if
 /// there is one, is under way already; a browser's spare connection brings none, and must not hold up the end.
@@ -80,9 +78,9 @@ pub(crate) async fn serve_connection<S: HttpService>(stream: TcpStream, service:
         },
     };
     match version {
-        Ok(Version::Http1) => serve_http1(stream, service, draining, arrived).await,
+        Ok(Version::Http1) => serve_http1(stream, service, &draining, arrived).await,
         #[cfg(feature = "http2")]
-        Ok(Version::H2c) => crate::h2c::serve(stream, service, draining).await,
+        Ok(Version::H2c) => crate::h2c::serve(stream, service, &draining).await,
         Err(_) => {}
     }
 }
@@ -99,18 +97,17 @@ async fn version(stream: &TcpStream) -> io::Result<Version> {
     stream.readable().await.map(|()| Version::Http1)
 }
 
-async fn serve_http1<S: HttpService>(stream: TcpStream, service: S, draining: Draining, arrived: Arrived) {
-    let late = arrived == Arrived::Late;
+async fn serve_http1<S: HttpService>(stream: TcpStream, service: S, draining: &Draining, arrived: Arrived) {
+    let activity = Activity::default();
+    let (io, service) = (CountedIo::new(stream, &activity), Counted::new(service, &activity));
     let mut http = http1::Builder::new();
-    http.timer(LazyTimer).header_read_timeout(if late { LATE_HEAD_WAIT_MAX } else { HEAD_WAIT_MAX });
-    http.keep_alive(!late);
-    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).with_upgrades();
-    let mut connection = pin!(connection);
-    if !late {
-        if draining.unless_begun(connection.as_mut()).await.is_some() {
-            return;
+    // hyper's own limit on the time of a head makes and cancels a timer with every request.
+    http.header_read_timeout(None).keep_alive(arrived == Arrived::InTime);
+    let connection = pin!(http.serve_connection(io, service).with_upgrades());
+    match arrived {
+        Arrived::InTime => {
+            drive(connection, http1::UpgradeableConnection::graceful_shutdown, &activity, draining).await;
         }
-        connection.as_mut().graceful_shutdown();
+        Arrived::Late => drive(connection, |_| (), &activity, draining).await,
     }
-    drop(connection.await);
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod activity;
 mod bound;
 mod drain;
 mod error;
@@ -13,7 +14,6 @@ mod listeners;
 mod notify;
 mod port;
 mod resource;
-mod timer;
 mod url;
 
 pub use bound::Bound;

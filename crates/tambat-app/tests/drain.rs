@@ -232,6 +232,40 @@ async fn garbage_and_resets_leave_the_server_alone() {
     assert_eq!(ended(server.drained).await, Drained::Whole);
 }
 
+/// By a clock that moves on when nobody has anything to do.
+#[tokio::test(start_paused = true)]
+async fn who_brings_no_request_is_let_go() {
+    let server = Server::start(PATIENCE).await;
+    for part in [&b""[..], b"GET / HTT", KEEP_ALIVE, b"PR"] {
+        let mut client = server.connect().await;
+        client.write_all(part).await.expect("sent");
+        let begun = tokio::time::Instant::now();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.expect("closed with FIN");
+        let idled = begun.elapsed().as_secs();
+        assert!((75..=110).contains(&idled), "{idled} s after {:?}", String::from_utf8_lossy(part));
+        assert_eq!(answer.ends_with(b"moored"), part == KEEP_ALIVE);
+    }
+    drop(server.stop);
+    assert_eq!(server.drained.await.expect("no panic").expect("nobody is to be told"), Drained::Whole);
+}
+
+/// A head that is half there when the drain begins, whose rest never comes.
+#[tokio::test]
+async fn a_head_that_stalls_does_not_hold_up_the_end() {
+    let server = Server::start(PATIENCE).await;
+    let mut half = server.connect().await;
+    half.write_all(b"GET / HTT").await.expect("sent");
+    let mut other = server.connect().await;
+    other.write_all(KEEP_ALIVE).await.expect("sent");
+    read_answer(&mut other).await;
+    let told = Instant::now();
+    drop(server.stop);
+    assert_eq!(ended(server.drained).await, Drained::Whole);
+    assert!(told.elapsed() < PATIENCE / 2, "{:?}", told.elapsed());
+    assert_eq!(read_to_end(&mut half).await, "");
+}
+
 #[tokio::test]
 async fn a_port_that_is_taken_is_named() {
     let holder = TcpListener::bind("127.0.0.1:0").await.expect("a port");

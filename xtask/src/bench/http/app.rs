@@ -49,13 +49,27 @@ const SERVERS: [(&str, &str); 3] =
 
 const FIRST_PORT: u16 = 7_201;
 
+/// How many rounds the words behind `bench app` ask for.
+///
+/// # Errors
+///
+/// When they ask for something else.
+pub(in super::super) fn rounds(words: &[&str]) -> Result<usize, Failure> {
+    let wrong = || Failure::new(format!("cannot make sense of `{}`", words.join(" ")), "the one option is --rounds N");
+    match words {
+        [] => Ok(ROUNDS),
+        ["--rounds", number] => number.parse().ok().filter(|number| *number > 0).ok_or_else(wrong),
+        _ => Err(wrong()),
+    }
+}
+
 /// Both, and the bars.
-pub(in super::super) fn measure(root: &Path, bench: &Bench, program: &Path) -> Result<(), Failure> {
+pub(in super::super) fn measure(root: &Path, bench: &Bench, program: &Path, count: usize) -> Result<(), Failure> {
     let mut report = Report::default();
     report.say(&machine::description(root, None, &[])?);
     for runtime in RUNTIMES {
         for connections in [64, 256] {
-            beside_axum(bench, program, runtime, connections, &mut report)?;
+            beside_axum(bench, program, (runtime, connections), count, &mut report)?;
         }
     }
     for runtime in RUNTIMES {
@@ -67,8 +81,8 @@ pub(in super::super) fn measure(root: &Path, bench: &Bench, program: &Path) -> R
 fn beside_axum(
     bench: &Bench,
     program: &Path,
-    runtime: &str,
-    connections: u32,
+    (runtime, connections): (&str, u32),
+    count: usize,
     report: &mut Report,
 ) -> Result<(), Failure> {
     let mut running = Vec::new();
@@ -79,7 +93,7 @@ fn beside_axum(
     }
     let load = Load { connections, seconds: SECONDS, shape: Shape::Plain, pace: Pace::Saturated };
     let mut rounds = [const { Vec::new() }; SERVERS.len()];
-    for round in 0..ROUNDS {
+    for round in 0..count {
         for turn in 0..SERVERS.len() {
             // Who comes first differs from round to round, so that nobody always follows the same one.
             let nth = (turn + round) % SERVERS.len();
@@ -94,7 +108,7 @@ fn beside_axum(
     let ratios = |nth: usize| -> Vec<f64> {
         rounds[nth].iter().zip(&rounds[1]).map(|(one, axum)| micros(one) / micros(axum)).collect()
     };
-    report.say(&format!("### {connections} connections, {runtime}, {ROUNDS} rounds of {SECONDS} s in turns\n"));
+    report.say(&format!("### {connections} connections, {runtime}, {count} rounds of {SECONDS} s in turns\n"));
     report.say(&table(&rounds, &ratios).to_string());
     let what = format!("processor time per request to axum::serve, {connections} connections, {runtime}");
     report.judge(Bar { what, bound: Bound::AtMost(COST_RATIO_MAX), seen: median(&ratios(0)), unit: "×" });
@@ -189,6 +203,15 @@ fn heard(manager: &UnixDatagram, expected: &str) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rounds_are_a_number_or_the_usual_ones() {
+        assert_eq!(rounds(&[]).unwrap(), ROUNDS);
+        assert_eq!(rounds(&["--rounds", "3"]).unwrap(), 3);
+        for broken in [&["--rounds"][..], &["--rounds", "0"], &["3"], &["--only", "64"]] {
+            assert!(rounds(broken).is_err(), "{broken:?}");
+        }
+    }
 
     #[test]
     fn readiness_is_heard_and_nothing_else_passes_for_it() {
