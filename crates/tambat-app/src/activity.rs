@@ -36,18 +36,19 @@ use crate::{Draining, HttpService};
 /// third more, since it is looked at so often only.
 pub(crate) const HEAD_WAIT_MAX: Duration = Duration::from_secs(75);
 
-/// How long a client that was told to close may do nothing at all while no request of its is in flight: three times lost
-/// packets are sent again within it.
+/// How long a client may do nothing at all that was told to close, and that nothing is owed: packets that are lost three
+/// times are sent again within it.
 const STALL_MAX: Duration = Duration::from_secs(3);
 
 /// How often somebody looks while nothing happens.
 const LOOKS: u32 = 3;
 
 /// Drives a connection to its end. Once the app drains, or nothing happened for [`HEAD_WAIT_MAX`], it is told to
-/// `close`; a client that does not listen to that is left when it stalls.
+/// `close`; a client that does not listen to that is left when `given_up` completes.
 pub(crate) async fn drive<C: Future>(
     mut connection: Pin<&mut C>,
     close: fn(Pin<&mut C>),
+    given_up: impl Future<Output = ()>,
     activity: &Activity,
     draining: &Draining,
 ) {
@@ -58,7 +59,7 @@ pub(crate) async fn drive<C: Future>(
     select! {
         biased;
         _ = connection => {}
-        () = activity.stalled() => {}
+        () = given_up => {}
     }
 }
 
@@ -89,7 +90,7 @@ async fn until_quiet<C: Future>(mut connection: Pin<&mut C>, activity: &Activity
             return Poll::Ready(Outcome::Quiet);
         }
         while look.as_mut().poll(cx).is_ready() {
-            if quiet.look(activity.open(), activity.written()) == LOOKS {
+            if quiet.look(activity.is_owed(), activity.written()) == LOOKS {
                 return Poll::Ready(Outcome::Quiet);
             }
             look.as_mut().reset(Instant::now() + HEAD_WAIT_MAX / LOOKS);
@@ -111,8 +112,8 @@ impl Quiet {
         Self { moved, looks: 0 }
     }
 
-    fn look(&mut self, open: usize, moved: usize) -> u32 {
-        let looks = if open == 0 && moved == self.moved { self.looks + 1 } else { 0 };
+    fn look(&mut self, owed: bool, moved: usize) -> u32 {
+        let looks = if !owed && moved == self.moved { self.looks + 1 } else { 0 };
         *self = Self { moved, looks };
         looks
     }
@@ -126,14 +127,17 @@ pub(crate) struct Activity(Arc<Counts>);
 struct Counts {
     /// Requests whose answer is not handed over whole yet.
     open: AtomicUsize,
-    /// How often something was written, and read. They wrap; only the connection's own task changes them.
+    /// 1 while the client does not read what is written to it, else 0.
+    blocked: AtomicUsize,
+    /// How often something was written, and read. They wrap. Only the connection's own task changes these three.
     written: AtomicUsize,
     read: AtomicUsize,
 }
 
 impl Activity {
-    fn open(&self) -> usize {
-        self.0.open.load(Ordering::Acquire)
+    /// Whether the client waits for something: an answer, or the rest of what it reads slowly.
+    fn is_owed(&self) -> bool {
+        self.0.open.load(Ordering::Acquire) > 0 || self.0.blocked.load(Ordering::Relaxed) > 0
     }
 
     /// What is read does not count: who sends a head byte by byte is as idle as who sends none.
@@ -141,19 +145,35 @@ impl Activity {
         self.0.written.load(Ordering::Relaxed)
     }
 
-    fn moved(&self) -> usize {
-        self.written().wrapping_add(self.0.read.load(Ordering::Relaxed))
+    fn read(&self) -> usize {
+        self.0.read.load(Ordering::Relaxed)
     }
 
-    /// Completes when no request is in flight, and no byte was moved for [`STALL_MAX`].
-    async fn stalled(&self) {
-        let mut quiet = Quiet::of(self.moved());
+    /// Completes when nothing is owed, and no byte was moved for [`STALL_MAX`]: a head that is half there stays so.
+    pub(crate) async fn stalled(&self) {
+        let moved = || self.written().wrapping_add(self.read());
+        let mut quiet = Quiet::of(moved());
         loop {
             sleep(STALL_MAX / LOOKS).await;
-            if quiet.look(self.open(), self.moved()) == LOOKS {
+            if quiet.look(self.is_owed(), moved()) == LOOKS {
                 return;
             }
         }
+    }
+
+    /// Completes when nothing is owed, and nothing was read since this was first polled, for [`STALL_MAX`]. Never, once
+    /// something was read: whoever answers may read slowly, and what waits for the window of a stream is not seen here.
+    #[cfg(feature = "http2")]
+    pub(crate) async fn deaf(&self) {
+        let before = self.read();
+        let mut quiet = Quiet::of(before);
+        while self.read() == before {
+            sleep(STALL_MAX / LOOKS).await;
+            if quiet.look(self.is_owed(), self.read()) == LOOKS {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
     }
 
     fn begin(&self) -> InFlight {
@@ -187,6 +207,7 @@ impl CountedIo {
     }
 
     fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.counts.blocked.store(usize::from(written.is_pending()), Ordering::Relaxed);
         if written.is_ready() {
             add_one(&self.counts.written);
         }
@@ -309,6 +330,8 @@ impl<B: Body> Body for CountedBody<B> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
     use crate::drain::Drain;
 
@@ -367,6 +390,34 @@ mod tests {
             18,
             "9.5 s in flight, 5 s of reading, and then 3 whole seconds of nothing"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_slowly_is_waited_for() {
+        let activity = Activity::default();
+        let begun = Instant::now();
+        activity.0.blocked.store(1, Ordering::Relaxed);
+        let reads = async {
+            sleep(Duration::from_secs(100)).await;
+            activity.0.blocked.store(0, Ordering::Relaxed);
+        };
+        tokio::join!(activity.stalled(), reads);
+        assert_eq!(begun.elapsed().as_secs(), 103);
+    }
+
+    #[cfg(feature = "http2")]
+    #[tokio::test(start_paused = true)]
+    async fn only_who_never_answers_is_deaf() {
+        let activity = Activity::default();
+        let begun = Instant::now();
+        activity.deaf().await;
+        assert_eq!(begun.elapsed(), STALL_MAX);
+        let answers = async {
+            sleep(Duration::from_secs(1)).await;
+            add_one(&activity.0.read);
+        };
+        let deaf = timeout(Duration::from_secs(3_600), activity.deaf());
+        assert!(tokio::join!(deaf, answers).0.is_err());
     }
 
     #[tokio::test(start_paused = true)]

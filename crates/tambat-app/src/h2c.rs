@@ -68,7 +68,7 @@ pub(crate) async fn serve<S: HttpService>(stream: TcpStream, service: S, drainin
     let mut http = http2::Builder::new(TokioExecutor::new());
     http.max_concurrent_streams(STREAMS_MAX).enable_connect_protocol();
     let connection = pin!(http.serve_connection(io, service));
-    drive(connection, http2::Connection::graceful_shutdown, &activity, draining).await;
+    drive(connection, http2::Connection::graceful_shutdown, activity.deaf(), &activity, draining).await;
 }
 
 #[cfg(test)]

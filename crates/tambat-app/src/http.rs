@@ -1,4 +1,9 @@
-use std::{error::Error as StdError, io, pin::pin, time::Duration};
+use std::{
+    error::Error as StdError,
+    io,
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use hyper::{
     Request, Response,
@@ -104,10 +109,10 @@ async fn serve_http1<S: HttpService>(stream: TcpStream, service: S, draining: &D
     // hyper's own limit on the time of a head makes and cancels a timer with every request.
     http.header_read_timeout(None).keep_alive(arrived == Arrived::InTime);
     let connection = pin!(http.serve_connection(io, service).with_upgrades());
-    match arrived {
-        Arrived::InTime => {
-            drive(connection, http1::UpgradeableConnection::graceful_shutdown, &activity, draining).await;
-        }
-        Arrived::Late => drive(connection, |_| (), &activity, draining).await,
-    }
+    let close = match arrived {
+        Arrived::InTime => http1::UpgradeableConnection::graceful_shutdown,
+        // It closes by itself, after one answer.
+        Arrived::Late => |_: Pin<&mut _>| (),
+    };
+    drive(connection, close, activity.stalled(), &activity, draining).await;
 }
