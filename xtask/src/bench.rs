@@ -38,6 +38,11 @@ const BUILD: [&str; 5] = ["build", "--package", "tambat", "--profile", "dist"];
 /// Where it is then, below the folder of all profiles.
 const BINARY: &str = "dist/tambat";
 
+/// An app that serves itself in two ways.
+const BUILD_APP: [&str; 7] = ["build", "--package", "tambat-app", "--profile", "dist", "--example", "beside_axum"];
+
+const APP_BINARY: &str = "dist/examples/beside_axum";
+
 /// A load that is slower than what it loads measures itself: this program, optimised.
 const BUILD_LOAD: [&str; 4] = ["build", "--package", "xtask", "--release"];
 
@@ -73,6 +78,19 @@ pub(crate) fn http(root: &Path, words: &[&str]) -> Result<(), Failure> {
     }
     run::shown(run::cargo(root, &BUILD_LOAD))?;
     enter_network(root, &beside(&own()?, LOAD_BINARY)?, &[&["http"], words].concat())
+}
+
+/// `tambat-app` beside `axum::serve`, and how soon it accepts.
+///
+/// # Errors
+///
+/// As above, and when the words are not a number of rounds.
+pub(crate) fn app(root: &Path, words: &[&str]) -> Result<(), Failure> {
+    http::app::rounds(words)?;
+    tools::ensure_app()?;
+    run::shown(run::cargo(root, &BUILD_APP))?;
+    run::shown(run::cargo(root, &BUILD_LOAD))?;
+    enter_network(root, &beside(&own()?, LOAD_BINARY)?, &[&["app"], words].concat())
 }
 
 /// Counts the instructions of the pure engine.
@@ -117,6 +135,9 @@ pub(crate) fn inside(root: &Path, words: &[&str]) -> Result<(), Failure> {
                 None => PathBuf::new(),
             };
             http::measure(root, &bench(tambat)?, &selection)
+        }
+        ["app", words @ ..] => {
+            http::app::measure(root, &bench(PathBuf::new())?, &beside(&own, APP_BINARY)?, http::app::rounds(words)?)
         }
         _ => start::measure(root, &bench(beside(&own, BINARY)?)?),
     }
@@ -199,7 +220,7 @@ fn beside(own: &Path, binary: &str) -> Result<PathBuf, Failure> {
     path.filter(|path| path.is_file()).ok_or_else(|| {
         Failure::new(
             format!("cannot find {binary} in the target folder of {}", own.display()),
-            "run `cargo xtask bench start`, or `cargo xtask bench http`",
+            "run `cargo xtask bench start`, `cargo xtask bench http` or `cargo xtask bench app`",
         )
     })
 }

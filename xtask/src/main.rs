@@ -12,6 +12,7 @@ mod failure;
 mod libraries;
 mod metadata;
 mod packages;
+mod published;
 mod run;
 mod test;
 mod tidy;
@@ -21,11 +22,14 @@ usage: cargo xtask TASK
 
   test [--quick]     everything that CI runs; --quick leaves out Debian packages, fuzz targets and documentation
   tidy [--bless]     the rules of ARCHITECTURE.md, checked; --bless rewrites crate-graph.txt
+  published          tambat-app: which crates its API shows, which Rust it needs, and its package
   deps               licences, banned crates and duplicate versions of everything that is linked
   bench start        the figures of BENCHMARKS.md: boot, memory, wake-ups, streams; fails where a bar is missed
   bench http [--only NAME,…] [--peers NAME,…] [--rounds N] [--seconds N] [--tambat FILE]
                      the router beside nginx and HAProxy; a wrong name lists the right ones; --tambat measures that
                      program instead of building one
+  bench app [--rounds N]
+                     what tambat-app costs beside axum::serve, and how soon it accepts
   bench engine       instructions that the pure HTTP engine takes for one exchange (callgrind)
   packages           the programs and libraries that the real-program tests need, installed where that is possible
 ";
@@ -36,9 +40,11 @@ enum Task {
     Test(test::Extent),
     Tidy(tidy::Graph),
     Deps,
+    Published,
     Packages,
     BenchStart,
     BenchHttp(Vec<String>),
+    BenchApp(Vec<String>),
     BenchEngine,
     /// The measuring half of these, in a network of its own.
     BenchInside(Vec<String>),
@@ -69,9 +75,11 @@ fn task(words: &[&str]) -> Option<Task> {
         ["tidy"] => Some(Task::Tidy(tidy::Graph::Held)),
         ["tidy", "--bless"] => Some(Task::Tidy(tidy::Graph::Blessed)),
         ["deps"] => Some(Task::Deps),
+        ["published"] => Some(Task::Published),
         ["packages"] => Some(Task::Packages),
         ["bench", "start"] => Some(Task::BenchStart),
         ["bench", "http", words @ ..] => Some(Task::BenchHttp(owned(words))),
+        ["bench", "app", words @ ..] => Some(Task::BenchApp(owned(words))),
         ["bench", "engine"] => Some(Task::BenchEngine),
         [bench::INSIDE, words @ ..] => Some(Task::BenchInside(owned(words))),
         [bench::role::WORD, role, args @ ..] => Some(Task::BenchRole((*role).to_owned(), owned(args))),
@@ -89,9 +97,11 @@ fn perform(task: &Task) -> Result<(), Failure> {
         Task::Test(extent) => test::all(&root, *extent),
         Task::Tidy(graph) => tidy::check(&root, *graph),
         Task::Deps => deps::check(&root),
+        Task::Published => published::check(&root),
         Task::Packages => packages::ensure().and_then(|()| libraries::ensure(&root)),
         Task::BenchStart => bench::start(&root),
         Task::BenchHttp(words) => bench::http(&root, &borrowed(words)),
+        Task::BenchApp(words) => bench::app(&root, &borrowed(words)),
         Task::BenchEngine => bench::engine(&root),
         Task::BenchInside(words) => bench::inside(&root, &borrowed(words)),
         Task::BenchRole(..) | Task::Help => {

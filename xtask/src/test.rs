@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{deps, failure::Failure, libraries, packages, run, tidy};
+use crate::{deps, failure::Failure, libraries, packages, published, run, tidy};
 
 /// How much of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,7 @@ const STEPS: &[Step] = &[
     Step { heading: "tests", extent: Extent::Quick, work: tests },
     Step { heading: "doc tests", extent: Extent::Quick, work: doc_tests },
     Step { heading: "fuzz targets compile", extent: Extent::Whole, work: fuzz },
+    Step { heading: "tambat-app: its API, its Rust, its package", extent: Extent::Whole, work: library },
     Step { heading: "documentation", extent: Extent::Whole, work: documentation },
 ];
 
@@ -162,6 +163,13 @@ fn fuzz(root: &Path) -> Result<(), Failure> {
     run::shown(check)
 }
 
+/// Without HTTP/2 as well, which no other step compiles.
+fn library(root: &Path) -> Result<(), Failure> {
+    let lint = ["clippy", "--package", "tambat-app", "--no-default-features", "--", "-D", "warnings"];
+    run::shown(run::cargo(root, &lint))?;
+    published::check(root)
+}
+
 fn documentation(root: &Path) -> Result<(), Failure> {
     let mut doc = run::cargo(root, &["doc", "--workspace", "--no-deps"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
@@ -176,7 +184,7 @@ mod tests {
     fn quick_leaves_out_only_what_it_says() {
         let left_out: Vec<_> =
             STEPS.iter().filter(|step| !runs(step, Extent::Quick)).map(|step| step.heading).collect();
-        assert_eq!(left_out.len(), 3, "{left_out:?}");
+        assert_eq!(left_out.len(), 4, "{left_out:?}");
         assert!(left_out[0].starts_with("packages") && left_out[1].starts_with("fuzz"), "{left_out:?}");
         assert!(STEPS.iter().all(|step| runs(step, Extent::Whole)));
     }

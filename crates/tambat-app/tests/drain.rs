@@ -28,7 +28,7 @@ const SLOW: &[u8] = b"GET /slow HTTP/1.1\r\nHost: app\r\n\r\n";
 struct Server {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
-    drained: JoinHandle<Drained>,
+    drained: JoinHandle<Result<Drained, Error>>,
     /// A request has reached `/slow`.
     reached: Arc<Notify>,
     /// Lets one request at `/slow` go on.
@@ -74,8 +74,9 @@ impl Server {
     }
 }
 
-async fn ended(drained: JoinHandle<Drained>) -> Drained {
-    timeout(PATIENCE, drained).await.expect("the drain ends in time").expect("the server does not panic")
+async fn ended(drained: JoinHandle<Result<Drained, Error>>) -> Drained {
+    let joined = timeout(PATIENCE, drained).await.expect("the drain ends in time");
+    joined.expect("the server does not panic").expect("nobody is to be told")
 }
 
 /// Until the server closes the connection.
@@ -231,16 +232,72 @@ async fn garbage_and_resets_leave_the_server_alone() {
     assert_eq!(ended(server.drained).await, Drained::Whole);
 }
 
+/// The handler is done, and the answer is larger than all buffers: the client reads it after it has paused for longer than
+/// a client may stall.
+#[tokio::test]
+async fn an_answer_that_is_read_slowly_is_finished() {
+    const ANSWER_BYTES: usize = 64 * 1024 * 1024;
+    let app = Router::new().route("/", get(|| async { vec![b'.'; ANSWER_BYTES] }));
+    let bound = Bound::try_from(TcpListener::bind("127.0.0.1:0").await.expect("a port")).expect("an address");
+    let mut client = TcpStream::connect(bound.local_addr()).await.expect("a connection");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let drained = tokio::spawn(bound.serve_until(app, async { drop(stopped.await) }));
+    client.write_all(KEEP_ALIVE).await.expect("sent");
+    let begun = client.read(&mut [0; 1024]).await.expect("readable");
+    drop(stop);
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
+    assert!(!drained.is_finished());
+    let mut rest = Vec::new();
+    timeout(PATIENCE, client.read_to_end(&mut rest)).await.expect("in time").expect("closed with FIN");
+    assert!(begun + rest.len() > ANSWER_BYTES, "{} of {ANSWER_BYTES}", begun + rest.len());
+    assert_eq!(ended(drained).await, Drained::Whole);
+}
+
+/// By a clock that moves on when nobody has anything to do.
+#[tokio::test(start_paused = true)]
+async fn who_brings_no_request_is_let_go() {
+    let server = Server::start(PATIENCE).await;
+    for part in [&b""[..], b"GET / HTT", KEEP_ALIVE, b"PR"] {
+        let mut client = server.connect().await;
+        client.write_all(part).await.expect("sent");
+        let begun = tokio::time::Instant::now();
+        let mut answer = Vec::new();
+        // Bytes that were looked at and not read make the end a reset.
+        drop(client.read_to_end(&mut answer).await);
+        let idled = begun.elapsed().as_secs();
+        assert!((75..=110).contains(&idled), "{idled} s after {:?}", String::from_utf8_lossy(part));
+        assert_eq!(answer.ends_with(b"moored"), part == KEEP_ALIVE);
+    }
+    drop(server.stop);
+    assert_eq!(server.drained.await.expect("no panic").expect("nobody is to be told"), Drained::Whole);
+}
+
+/// A head that is half there when the drain begins, whose rest never comes.
+#[tokio::test]
+async fn a_head_that_stalls_does_not_hold_up_the_end() {
+    let server = Server::start(PATIENCE).await;
+    let mut half = server.connect().await;
+    half.write_all(b"GET / HTT").await.expect("sent");
+    let mut other = server.connect().await;
+    other.write_all(KEEP_ALIVE).await.expect("sent");
+    read_answer(&mut other).await;
+    let told = Instant::now();
+    drop(server.stop);
+    assert_eq!(ended(server.drained).await, Drained::Whole);
+    assert!(told.elapsed() < PATIENCE / 2, "{:?}", told.elapsed());
+    assert_eq!(read_to_end(&mut half).await, "");
+}
+
 #[tokio::test]
 async fn a_port_that_is_taken_is_named() {
     let holder = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let number = holder.local_addr().expect("an address").port();
-    let port: Port = number.to_string().parse().expect("a port");
-    let error = port.bind_on(Host::default()).await.expect_err("it is taken");
+    let port = || number.to_string().parse::<Port>().expect("a port");
+    let error = port().bind_on(Host::default()).await.expect_err("it is taken");
     assert!(matches!(error, Error::PortTaken { address } if address.port() == number), "{error}");
     assert!(error.to_string().starts_with(&format!("cannot bind port {number} on 127.0.0.1: ")), "{error}");
     drop(holder);
-    let bound = port.bind_on(Host::default()).await.expect("it is free");
+    let bound = port().bind_on(Host::default()).await.expect("it is free");
     assert_eq!(bound.local_addr(), SocketAddr::from(([127, 0, 0, 1], number)));
 }
 

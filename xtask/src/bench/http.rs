@@ -17,6 +17,7 @@ use self::{
     request::Shape,
 };
 
+pub(super) mod app;
 pub(super) mod backend;
 mod comparison;
 mod config;

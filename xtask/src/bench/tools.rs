@@ -45,6 +45,8 @@ const HTTP_NEEDS: &[Need] = &[
     Need { what: "nginx", package: "nginx-light", present: || run::succeeds("nginx", &["-v"]) },
 ];
 
+const APP_NEEDS: &[Need] = &[IP, UNSHARE, TASKSET];
+
 const ENGINE_NEEDS: &[Need] =
     &[Need { what: "valgrind", package: "valgrind", present: || run::succeeds("valgrind", &["--version"]) }];
 
@@ -89,6 +91,15 @@ pub(super) fn ensure_http() -> Result<(), Failure> {
 /// As above.
 pub(super) fn ensure_engine() -> Result<(), Failure> {
     packages::ensure_all(ENGINE_NEEDS, "count instructions")
+}
+
+/// The same for `bench app`.
+///
+/// # Errors
+///
+/// As above.
+pub(super) fn ensure_app() -> Result<(), Failure> {
+    packages::ensure_all(APP_NEEDS, "measure tambat-app")
 }
 
 /// Where it is once [`ensure`] has been.
