@@ -67,7 +67,7 @@ fn not_bound(instance: &InstanceView, process: &ProcessPlan, port: &PortPlan) ->
 }
 
 /// What to write so that the program of this command line binds the number in `PORT`, by what the command runs.
-fn how_to_bind(command: &str) -> String {
+pub fn how_to_bind(command: &str) -> String {
     let words = words(command);
     if let Some((_, option)) = OPTIONS.iter().find(|(program, _)| words.iter().any(|word| program_of(word) == *program))
     {

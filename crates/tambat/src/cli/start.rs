@@ -86,7 +86,7 @@ fn plan(dir: &Path, args: &StartArgs) -> Result<(Plan, Vec<Diagnostic>), Failure
 }
 
 /// One word is a command line for the shell (`-- 'serve -p $PORT'`); several are words, and stay so.
-fn shell_words(words: &[String]) -> String {
+pub(crate) fn shell_words(words: &[String]) -> String {
     if let [line] = words {
         return line.clone();
     }
