@@ -41,8 +41,12 @@ impl Clause {
     /// The page of this clause: the text of `contract/PB-xx.md`.
     pub fn as_markdown(&self) -> String {
         let mut page = format!("# {}: the app {}\n\n{}\n", self.id, self.title, self.asks);
-        let parts =
-            [("Why", self.why), ("How it is seen", self.seen), ("When it is broken", self.broken), ("How to mend it", self.mend)];
+        let parts = [
+            ("Why", self.why),
+            ("How it is seen", self.seen),
+            ("When it is broken", self.broken),
+            ("How to mend it", self.mend),
+        ];
         for (heading, text) in parts {
             // Writing to a String cannot fail.
             let _ = write!(page, "\n## {heading}\n\n{text}\n");
@@ -179,6 +183,10 @@ mod tests {
         }
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), CLAUSES.len(), "a page a clause and no other");
         let chapter = std::fs::read_to_string(folder.join("../docs/check.md")).unwrap();
-        assert!(chapter.contains(&contract_as_markdown()), "the table of docs/check.md is:\n{}", contract_as_markdown());
+        assert!(
+            chapter.contains(&contract_as_markdown()),
+            "the table of docs/check.md is:\n{}",
+            contract_as_markdown()
+        );
     }
 }

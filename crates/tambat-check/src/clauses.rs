@@ -53,7 +53,10 @@ pub const CLAUSES: &[&Clause] = &[
 /// The first start, where it came to listen on its `PORT`; else why the clause cannot be judged.
 fn up(observed: &Observed) -> Result<(&Start, &Bound), Judgement> {
     let start = observed.first.as_ref().map_err(|unseen| Judgement::not_judged(&unseen.0))?;
-    start.bound().map(|bound| (start, bound)).ok_or_else(|| Judgement::not_judged("it did not come to listen on its PORT"))
+    start
+        .bound()
+        .map(|bound| (start, bound))
+        .ok_or_else(|| Judgement::not_judged("it did not come to listen on its PORT"))
 }
 
 /// What was looked at; else why the clause cannot be judged.
@@ -72,13 +75,15 @@ fn why_not_bound(start: &Start) -> String {
     match &start.boot {
         Boot::Impossible(cause) => format!("could not be started: {cause}"),
         Boot::Ended { end, after, left } if left.is_empty() => {
-            format!("ended with {end} after {}, before it listened on {port}{}", time(*after), last_words(&start.last_lines))
+            format!(
+                "ended with {end} after {}, before it listened on {port}{}",
+                time(*after),
+                last_words(&start.last_lines)
+            )
         }
-        Boot::Ended { end, after, left } => format!(
-            "ended with {end} after {} and left {} in the background",
-            time(*after),
-            crate::text::list(left)
-        ),
+        Boot::Ended { end, after, left } => {
+            format!("ended with {end} after {} and left {} in the background", time(*after), crate::text::list(left))
+        }
         Boot::Unbound(after) => {
             format!("did not listen on {port} within {}{}", time(*after), last_words(&start.last_lines))
         }

@@ -21,8 +21,9 @@ mod verdict;
 pub use clause::{Clause, ClauseId, Selection, UnknownClause, contract_as_markdown};
 pub use clauses::CLAUSES;
 pub use observed::{
-    Again, Asked, Away, Beside, Boot, Bound, Declared, End, Facts, Families, Forwarded, InFlight, Listener, Look, Observed, Owner,
-    Page, Program, Reply, Rude, RudeOutcome, Service, Start, Stop, Taken, Talk, Transport, Unseen, UserStart,
+    Again, Asked, Away, Beside, Boot, Bound, Declared, End, Facts, Families, Forwarded, InFlight, Listener, Look,
+    Observed, Owner, Page, Program, Reply, Rude, RudeOutcome, Service, Start, Stop, Taken, Talk, Transport, Unseen,
+    UserStart,
 };
 pub use run::{Copied, Goal, Limits, Provider, Subject, Url, UrlError, build, check, check_url};
 pub use verdict::{ClauseReport, Judgement, Report, Verdict};

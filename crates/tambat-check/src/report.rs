@@ -80,7 +80,11 @@ mod sample {
                 ),
                 2_040,
             ),
-            judged(4, Judgement::warned("told HOST=0.0.0.0, it listens on 127.0.0.1 only", "listen on <::> & take HOST"), 0),
+            judged(
+                4,
+                Judgement::warned("told HOST=0.0.0.0, it listens on 127.0.0.1 only", "listen on <::> & take HOST"),
+                0,
+            ),
             judged(12, Judgement::not_judged("it does not speak HTTP"), 0),
         ];
         report.facts = Facts {

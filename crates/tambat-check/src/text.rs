@@ -47,9 +47,10 @@ mod tests {
 
     #[test]
     fn times_lists_and_last_words() {
-        assert_eq!([0, 999, 1_000, 2_460, 60_000].map(|ms| time(Duration::from_millis(ms))), [
-            "0 ms", "999 ms", "1 s", "2.5 s", "60 s"
-        ]);
+        assert_eq!(
+            [0, 999, 1_000, 2_460, 60_000].map(|ms| time(Duration::from_millis(ms))),
+            ["0 ms", "999 ms", "1 s", "2.5 s", "60 s"]
+        );
         assert_eq!(list(["a"]), "a");
         assert_eq!(list(["a", "b", "c"]), "a, b and c");
         assert_eq!(list(1..=9), "1, 2, 3, 4, 5 and 4 more");

@@ -30,7 +30,8 @@ fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
     let start = seen(&observed.first)?;
     if let Some(bound) = start.bound() {
         if !bound.missing.is_empty() {
-            let seen = format!("it listens on PORT, and not on {} within {}", list(&bound.missing), time(observed.asked.boot));
+            let seen =
+                format!("it listens on PORT, and not on {} within {}", list(&bound.missing), time(observed.asked.boot));
             return Ok(Judgement::broken(seen, "listen on the number in each of these variables"));
         }
         return Ok(Judgement::kept(format!("it listened on {} after {}", start.port, time(bound.after))));

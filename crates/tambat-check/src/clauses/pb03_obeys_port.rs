@@ -30,12 +30,8 @@ fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
     let mend = || mend::bind_port(&observed.asked);
     if let Some(port) = fixed_port(observed) {
         let who: Vec<_> = first.elsewhere().filter(|listener| listener.addr.port() == port).collect();
-        let seen = format!(
-            "told {} and then {}, it listened on {port} both times ({})",
-            first.port,
-            second.port,
-            list(who)
-        );
+        let seen =
+            format!("told {} and then {}, it listened on {port} both times ({})", first.port, second.port, list(who));
         return Ok(Judgement::broken(seen, mend()));
     }
     if first.bound().is_none() {
@@ -93,8 +89,7 @@ mod tests {
     /// PB-03
     #[test]
     fn a_fixed_port_is_named_with_its_owner() {
-        let observed =
-            Observed { first: Ok(unbound(FIRST, &[8000])), second: Ok(unbound(SECOND, &[8000])), ..good() };
+        let observed = Observed { first: Ok(unbound(FIRST, &[8000])), second: Ok(unbound(SECOND, &[8000])), ..good() };
         insta::assert_snapshot!(
             judge(&observed).seen,
             @"told 20100 and then 20200, it listened on 8000 both times (TCP 127.0.0.1:8000 of python3 (pid 4711))"

@@ -41,7 +41,9 @@ fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
     }
     if !plain.is_empty() || spoken.is_empty() {
         let vars = list(&plain);
-        return Err(Judgement::not_judged(format!("it takes connections on {vars}, and none of the protocols known here was recognised")));
+        return Err(Judgement::not_judged(format!(
+            "it takes connections on {vars}, and none of the protocols known here was recognised"
+        )));
     }
     Ok(Judgement::kept(format!("it speaks {}", list(spoken))))
 }

@@ -35,7 +35,9 @@ fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
         }
     }
     if rude.is_empty() || rude.iter().any(|client| client.outcome == RudeOutcome::Alive) {
-        return Err(Judgement::not_judged("it outlived them; no request is known for what it speaks, to see whether it answers"));
+        return Err(Judgement::not_judged(
+            "it outlived them; no request is known for what it speaks, to see whether it answers",
+        ));
     }
     Ok(Judgement::kept(format!("it answered after each of {} rude clients", rude.len())))
 }

@@ -24,12 +24,15 @@ fn judge(observed: &Observed) -> Judgement {
 fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
     let mend = "let the error of the bind end the program with a code that is not 0";
     Ok(match seen(&observed.taken)? {
-        Taken::Ended { end: End::Code(0), after, last_lines } => {
-            Judgement::broken(format!("its port taken, it ended with code 0 after {}{}", time(*after), last_words(last_lines)), mend)
-        }
-        Taken::Ended { end, after, last_lines } => {
-            Judgement::kept(format!("its port taken, it ended with {end} after {}{}", time(*after), last_words(last_lines)))
-        }
+        Taken::Ended { end: End::Code(0), after, last_lines } => Judgement::broken(
+            format!("its port taken, it ended with code 0 after {}{}", time(*after), last_words(last_lines)),
+            mend,
+        ),
+        Taken::Ended { end, after, last_lines } => Judgement::kept(format!(
+            "its port taken, it ended with {end} after {}{}",
+            time(*after),
+            last_words(last_lines)
+        )),
         Taken::Running(after) => {
             Judgement::broken(format!("its port taken, it still ran after {} and listened nowhere", time(*after)), mend)
         }

@@ -34,10 +34,15 @@ fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
             return Err(Judgement::not_judged(format!("the second one {}", why_not_bound(&beside.second))));
         };
         if alone.bound().is_none() {
-            return Err(Judgement::not_judged(format!("it does not start on another port even alone: it {}", why_not_bound(alone))));
+            return Err(Judgement::not_judged(format!(
+                "it does not start on another port even alone: it {}",
+                why_not_bound(alone)
+            )));
         }
         if let Some(port) = shared_port(observed) {
-            return Err(Judgement::not_judged(format!("both want the port {port}, which it did not declare: that is PB-05")));
+            return Err(Judgement::not_judged(format!(
+                "both want the port {port}, which it did not declare: that is PB-05"
+            )));
         }
         let seen = format!("beside the first one, the second one {}; alone, it starts", why_not_bound(&beside.second));
         return Ok(Judgement::broken(seen, mend));

@@ -33,7 +33,10 @@ fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
     } else {
         format!("it still ran {} after SIG{signal} and had to be killed", time(grace))
     };
-    Ok(Judgement::broken(seen, format!("handle SIG{signal} and leave the server's loop; where a shell starts it, write `exec` before it")))
+    Ok(Judgement::broken(
+        seen,
+        format!("handle SIG{signal} and leave the server's loop; where a shell starts it, write `exec` before it"),
+    ))
 }
 
 /// The app itself did not end when it was told.

@@ -26,16 +26,19 @@ fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
     let signal = &observed.asked.signal;
     let mend = format!("on SIG{signal} stop accepting, finish what is under way, and only then end");
     Ok(match seen(&observed.in_flight)? {
-        InFlight::Whole(status) => Judgement::kept(format!("a request under way at SIG{signal} was answered whole, with {status}")),
-        InFlight::Cut(bytes) => {
-            Judgement::broken(format!("the answer to a request under way at SIG{signal} broke off after {bytes} bytes"), mend)
+        InFlight::Whole(status) => {
+            Judgement::kept(format!("a request under way at SIG{signal} was answered whole, with {status}"))
         }
+        InFlight::Cut(bytes) => Judgement::broken(
+            format!("the answer to a request under way at SIG{signal} broke off after {bytes} bytes"),
+            mend,
+        ),
         InFlight::Lost(what) => {
             Judgement::broken(format!("a request under way at SIG{signal} got no answer: {what}"), mend)
         }
-        InFlight::Early => {
-            Judgement::not_judged("it answers before all of a request has come; --slow PATH names a page that takes its time")
-        }
+        InFlight::Early => Judgement::not_judged(
+            "it answers before all of a request has come; --slow PATH names a page that takes its time",
+        ),
     })
 }
 

@@ -30,7 +30,11 @@ fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
         return Ok(Judgement::broken(seen, "close the listening socket in every process that has it when it ends"));
     }
     if let Some(bound) = again.start.bound() {
-        return Ok(Judgement::kept(format!("started on {} again, it listened after {}", again.start.port, time(bound.after))));
+        return Ok(Judgement::kept(format!(
+            "started on {} again, it listened after {}",
+            again.start.port,
+            time(bound.after)
+        )));
     }
     let starts_elsewhere = observed.second.as_ref().is_ok_and(|second| second.bound().is_some());
     let why = why_not_bound(&again.start);

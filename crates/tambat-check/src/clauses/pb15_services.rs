@@ -28,7 +28,8 @@ fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
     let services = seen(&observed.services)?;
     let strays: Vec<&Service> = services.iter().filter(|service| !service.elsewhere.is_empty()).collect();
     if let Some(service) = strays.first() {
-        let seen = format!("it dialled {} at {}, not where {} says", service.provider, list(&service.elsewhere), service.var);
+        let seen =
+            format!("it dialled {} at {}, not where {} says", service.provider, list(&service.elsewhere), service.var);
         return Ok(Judgement::broken(seen, format!("take the whole URL from the variable {}", service.var)));
     }
     let silent: Vec<&str> = services.iter().filter(|service| service.dials == 0).map(|s| s.var.as_str()).collect();

@@ -47,7 +47,10 @@ fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
         return Err(Judgement::not_judged(format!("as the user {uid} it {}", why_not_bound(start))));
     }
     let seen = format!("as the user {uid} it {}; as root it starts", why_not_bound(start));
-    Ok(Judgement::broken(seen, "let it run as any user: write into its own directory only, and change no users in the app"))
+    Ok(Judgement::broken(
+        seen,
+        "let it run as any user: write into its own directory only, and change no users in the app",
+    ))
 }
 
 #[cfg(test)]

@@ -35,7 +35,8 @@ fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
         }
         (Err(what), []) => Judgement::warned(format!("{gone} it went on, and {what} when they were there"), mend),
         (Err(_), ends) => {
-            let seen = format!("{gone} it ended with {} and did not come back{}", list(ends), last_words(&away.last_lines));
+            let seen =
+                format!("{gone} it ended with {} and did not come back{}", list(ends), last_words(&away.last_lines));
             Judgement::warned(seen, mend)
         }
     })

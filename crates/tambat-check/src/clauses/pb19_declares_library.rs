@@ -10,7 +10,8 @@ pub(super) const CLAUSE: Clause = Clause {
     why: "What is not declared is whatever the machine happens to have: another version, or none.",
     seen: "The file of dependencies in the app's directory is read: requirements.txt, pyproject.toml, Gemfile, pom.xml,
 build.gradle, package.json, go.mod, Cargo.toml, composer.json.",
-    broken: "Never here. Warned: none of the libraries known for that file is in it. Not judged without such a file, nor for
+    broken:
+        "Never here. Warned: none of the libraries known for that file is in it. Not judged without such a file, nor for
 another protocol than HTTP.",
     mend: "Add the server to the file of dependencies, with its version, and start it from there.",
     judge,

@@ -31,10 +31,11 @@ fn suite(report: &Report) -> String {
 }
 
 fn case(report: &Report, clause: &ClauseReport) -> String {
-    let class = report.asked.process.as_deref().map_or_else(
-        || report.asked.app.clone(),
-        |process| format!("{}.{process}", report.asked.app),
-    );
+    let class = report
+        .asked
+        .process
+        .as_deref()
+        .map_or_else(|| report.asked.app.clone(), |process| format!("{}.{process}", report.asked.app));
     let judgement = &clause.judgement;
     let (seen, mend) = (escaped(&judgement.seen), escaped(judgement.mend.as_deref().unwrap_or_default()));
     let inner = match judgement.verdict {

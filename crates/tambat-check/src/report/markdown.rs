@@ -5,13 +5,18 @@ use crate::verdict::{Report, Verdict};
 
 /// The whole report: a table, and below it what is not well.
 pub fn markdown(report: &Report) -> String {
-    let mut out = format!("## {}\n\n{}\n\n| clause | the app... | verdict | seen |\n|---|---|---|---|\n", line(&subject(report)), sum(report));
+    let mut out = format!(
+        "## {}\n\n{}\n\n| clause | the app... | verdict | seen |\n|---|---|---|---|\n",
+        line(&subject(report)),
+        sum(report)
+    );
     for clause in &report.clauses {
         let (id, verdict) = (clause.clause.id, clause.judgement.verdict);
         let word = if verdict == Verdict::Broken { "**broken**".to_owned() } else { verdict.to_string() };
         out.push_str(&format!("| {id} | {} | {word} | {} |\n", clause.clause.title, line(&clause.judgement.seen)));
     }
-    let mends: Vec<_> = report.clauses.iter().filter_map(|c| Some((c.clause.id, c.judgement.mend.as_deref()?))).collect();
+    let mends: Vec<_> =
+        report.clauses.iter().filter_map(|c| Some((c.clause.id, c.judgement.mend.as_deref()?))).collect();
     if !mends.is_empty() {
         out.push_str("\n### How to mend it\n\n");
     }

@@ -219,7 +219,8 @@ pub(super) fn dial_address(addrs: &[SocketAddr], port: u16) -> Option<SocketAddr
 /// In which families others reach it: a socket of `::` may take IPv4 as well.
 async fn families(addrs: &[SocketAddr], port: u16) -> Families {
     let open = |v6: bool| addrs.iter().any(|addr| addr.is_ipv6() == v6 && !addr.ip().is_loopback());
-    let takes = async |ip: IpAddr| timeout(CONNECT_LIMIT, TcpStream::connect((ip, port))).await.is_ok_and(|s| s.is_ok());
+    let takes =
+        async |ip: IpAddr| timeout(CONNECT_LIMIT, TcpStream::connect((ip, port))).await.is_ok_and(|s| s.is_ok());
     let v4 = open(false) || (open(true) && takes(Ipv4Addr::LOCALHOST.into()).await);
     let v6 = open(true) || TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err();
     Families { v4, v6 }

@@ -155,10 +155,13 @@ impl Course<'_> {
     ) -> Result<(Start, Result<Up, Staged>), String> {
         let mut staged = self.stage.start(how)?;
         let (start, booted) = boot(&mut staged, patience).await;
-        Ok((start, match booted {
-            Some(booted) => Ok(Up { staged, booted }),
-            None => Err(staged),
-        }))
+        Ok((
+            start,
+            match booted {
+                Some(booted) => Ok(Up { staged, booted }),
+                None => Err(staged),
+            },
+        ))
     }
 
     /// It does not listen on its `PORT`: does it stop when told, and does it listen where it did at the next start?
@@ -514,12 +517,7 @@ async fn harass(
     (rude, took)
 }
 
-async fn held(
-    stage: &Stage<'_>,
-    goal: &Goal,
-    tell: &dyn Fn(&str),
-    usual: &BTreeSet<u16>,
-) -> (Look<Taken>, Duration) {
+async fn held(stage: &Stage<'_>, goal: &Goal, tell: &dyn Fn(&str), usual: &BTreeSet<u16>) -> (Look<Taken>, Duration) {
     let began = Instant::now();
     if !goal.selection.has_any(&[9]) {
         return (left_out(), Duration::ZERO);

@@ -3,9 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use tambat_wire::http1::{
-    ChunkDecoder, FieldSlots, Head, Limits, MethodKind, Piece, ResponseFraming, response_head,
-};
+use tambat_wire::http1::{ChunkDecoder, FieldSlots, Head, Limits, MethodKind, Piece, ResponseFraming, response_head};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -199,7 +197,8 @@ fn keep(answer: &mut Answer, bytes: &[u8]) {
 /// `GET`, with further fields, each with its line's end.
 pub(super) fn get(path: &str, host: &str, fields: &str) -> Vec<u8> {
     let path = clean(path);
-    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: tambat-check\r\nAccept: */*\r\n{fields}\r\n").into_bytes()
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: tambat-check\r\nAccept: */*\r\n{fields}\r\n")
+        .into_bytes()
 }
 
 /// The head of a `POST` of so many bytes.
@@ -253,14 +252,22 @@ mod tests {
             (b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "ok", true),
         ] {
             let answer = read(says).await.unwrap();
-            assert_eq!((answer.body.as_slice(), answer.is_whole), (body.as_bytes(), is_whole), "{}", says.escape_ascii());
+            assert_eq!(
+                (answer.body.as_slice(), answer.is_whole),
+                (body.as_bytes(), is_whole),
+                "{}",
+                says.escape_ascii()
+            );
         }
     }
 
     #[tokio::test]
     async fn what_is_no_answer_says_why() {
         assert_eq!(read(b"").await.unwrap_err().to_string(), "it closed the connection");
-        assert_eq!(read(b"HTTP/1.1 2").await.unwrap_err().to_string(), "it closed the connection after 10 bytes of a head");
+        assert_eq!(
+            read(b"HTTP/1.1 2").await.unwrap_err().to_string(),
+            "it closed the connection after 10 bytes of a head"
+        );
         assert!(matches!(read(b"SSH-2.0-x\r\n").await, Err(NoAnswer::NotHttp(_))));
     }
 

@@ -144,7 +144,8 @@ fn subject(
 fn usual(plan: &Plan, wiring: &Wiring, key: &PortKey) -> Vec<u16> {
     let process = plan.process(&key.process);
     let protocol = process.and_then(|p| p.ports.iter().find(|port| port.name == key.port)).map(|port| port.protocol);
-    let of_scheme = |protocol: Protocol| format!("{}://localhost", protocol.scheme()).parse::<ResourceUrl>().ok()?.port();
+    let of_scheme =
+        |protocol: Protocol| format!("{}://localhost", protocol.scheme()).parse::<ResourceUrl>().ok()?.port();
     let service = wiring.service_ports.get(key).map(ServicePort::get);
     // Port 80 is nobody's alone.
     service.into_iter().chain(protocol.and_then(of_scheme).filter(|port| *port >= 1024)).collect()
@@ -167,15 +168,14 @@ pub(crate) fn chosen<'a>(plan: &'a Plan, named: Option<&str>) -> Result<Vec<&'a 
             Failure::usage(format!("there is no process `{named}` in {}; it has {}", plan.name(), known()))
         })?;
         if !has_port(&process) {
-            return Err(Failure::usage(format!("`{named}` binds no port (protocol = \"none\"): there is nothing to judge")));
+            return Err(Failure::usage(format!(
+                "`{named}` binds no port (protocol = \"none\"): there is nothing to judge"
+            )));
         }
         return Ok(vec![process]);
     }
-    let (exporters, workers): (Vec<_>, Vec<_>) = plan
-        .processes()
-        .iter()
-        .filter(has_port)
-        .partition(|process| process.role == tambat_model::Role::Exporter);
+    let (exporters, workers): (Vec<_>, Vec<_>) =
+        plan.processes().iter().filter(has_port).partition(|process| process.role == tambat_model::Role::Exporter);
     for worker in workers {
         output::say(&format!(
             "tambat: {} is not judged: nothing says that it exports a port; `tambat check {}` judges it all the same",

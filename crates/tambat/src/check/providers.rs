@@ -25,7 +25,11 @@ const OUTPUT_LINES_MAX: usize = 32;
 const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// Every process of this app that `process` uses, and what those use.
-pub(super) fn needed(plan: &Plan, process: &ProcessName, attached: &BTreeMap<String, tambat_model::ResourceUrl>) -> Vec<ProcessName> {
+pub(super) fn needed(
+    plan: &Plan,
+    process: &ProcessName,
+    attached: &BTreeMap<String, tambat_model::ResourceUrl>,
+) -> Vec<ProcessName> {
     let mut found: Vec<ProcessName> = Vec::new();
     let mut next = vec![process.clone()];
     while let Some(name) = next.pop() {
@@ -88,7 +92,8 @@ impl Providers {
             building: false,
             exit_on_end: false,
         };
-        let supervisor = Supervisor::start(setup, spawner, Outlets { world: world_out, lines: lines_out, news: news_out });
+        let supervisor =
+            Supervisor::start(setup, spawner, Outlets { world: world_out, lines: lines_out, news: news_out });
         let tasks = vec![
             tokio::spawn(publish(Arc::clone(&plan), wiring.clone(), world.clone(), tables)),
             tokio::spawn(report(reports, supervisor.commands(), wiring)),
@@ -104,7 +109,8 @@ impl Providers {
         let limit = limit.unwrap_or_default();
         let names = self.names.clone();
         let mut watched = self.world.clone();
-        let settled = watched.wait_for(|world| names.iter().all(|name| matches!(state(world, name), State::Ready | State::Failed(_))));
+        let settled = watched
+            .wait_for(|world| names.iter().all(|name| matches!(state(world, name), State::Ready | State::Failed(_))));
         let world = match timeout(limit, settled).await {
             Ok(Ok(world)) => Arc::clone(&world),
             Ok(Err(_)) => return Err(Failure::new("cannot start what it uses: the supervisor has ended")),
@@ -227,4 +233,3 @@ pub(super) async fn nothing_left(spawners: &[Pid], limit: Duration) {
     };
     let _ = timeout(limit, gone).await;
 }
-
