@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod control_socket;
 mod daemon;
+mod dependency_files;
 mod failure;
 mod layers;
 mod metrics;
