@@ -1,12 +1,14 @@
+use tambat_model::ClauseId;
+
 use super::{seen, settle};
-use crate::clause::{Clause, ClauseId};
+use crate::clause::Clause;
 use crate::mend;
 use crate::observed::Observed;
 use crate::text::list;
 use crate::verdict::Judgement;
 
 pub(super) const CLAUSE: Clause = Clause {
-    id: ClauseId(4),
+    id: ClauseId::REACHABLE,
     title: "can be reached",
     asks: "Told `HOST=0.0.0.0`, the app listens where other machines reach it, over IPv4 and IPv6: on `::` for both, or on
 `0.0.0.0` and `::`.",
@@ -39,7 +41,7 @@ fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
         _ => return Ok(Judgement::kept(format!("told HOST=0.0.0.0, it listens on {shown}"))),
     };
     let seen = format!("told HOST=0.0.0.0, it listens on {shown}: not over {missing}");
-    Ok(Judgement::warned(seen, mend::bind_host(&observed.asked)))
+    Ok(Judgement::warned(seen, mend::bind_both(&observed.asked)))
 }
 
 #[cfg(test)]

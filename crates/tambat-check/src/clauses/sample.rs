@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tambat_model::{Protocol, Restart};
+use tambat_model::{Protocol, Recognised, Restart};
 
 use crate::observed::*;
 
@@ -14,6 +14,7 @@ pub(super) fn asked() -> Asked {
         app: "shop".to_owned(),
         process: Some("web".to_owned()),
         command: "python3 app.py".to_owned(),
+        recognised: Recognised::of("python3 app.py", &[]),
         protocol: Some(Protocol::Http),
         stateful: false,
         any_owner: false,
@@ -104,6 +105,7 @@ pub(super) fn good() -> Observed {
             uid: 65_534,
             closed: Vec::new(),
             start: Some(start_at(20_300, Boot::Bound(bound(&["127.0.0.1"])))),
+            as_root: None,
         }),
         away: Ok(Away {
             vars: vec!["CACHE_URL".to_owned()],

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tambat_check::{Copied, Goal, Provider, Report, Subject, Unseen};
 use tambat_model::{
-    BASE_DEFAULT, Base, Plan, PortKey, ProcessName, ProcessPlan, Protocol, ResourceUrl, ServicePort, ServicePorts,
-    Wiring,
+    BASE_DEFAULT, Base, Declared, Plan, PortKey, ProcessName, ProcessPlan, Protocol, ResourceUrl, ServicePort,
+    ServicePorts, Wiring,
 };
 use tambat_os::{Pid, Spawner};
 
@@ -67,7 +67,7 @@ pub(crate) async fn process(
         }
         return Err(failure);
     }
-    let subject = subject(checks, process, plan, wiring, running.as_ref(), copied.is_some());
+    let subject = subject(checks, process, plan, wiring, running.as_ref());
     let observed = tambat_check::check(&subject, checks.goal, checks.spawner, tell).await;
     if let Some(providers) = running {
         tell("stopping what it uses");
@@ -110,11 +110,16 @@ fn subject(
     plan: Plan,
     wiring: Wiring,
     running: Option<&Providers>,
-    is_copy: bool,
 ) -> Subject {
     let protocol = process.protocol();
     let is_said = !checks.undeclared && !matches!(protocol, Protocol::Tcp | Protocol::None);
     let ports = running.map(|providers| &providers.ports);
+    // What the app's configuration names is not dialled behind its back.
+    let values =
+        || checks.layers.all.iter().map(|layer| &layer.value).chain(process.env.iter().map(|(_, value)| value));
+    let resources = plan.resources().iter().filter_map(|resource| resource.url.port()).collect::<Vec<_>>();
+    let is_configured =
+        |port: u16| resources.contains(&port) || values().any(|value| value.contains(&format!(":{port}")));
     let used = process.uses.iter().filter_map(|used| {
         let tambat_model::Provider::Process(key) = &used.provider else { return None };
         let port = ports?.get(key)?;
@@ -124,7 +129,7 @@ fn subject(
             key: key.clone(),
             addr: (std::net::Ipv4Addr::LOCALHOST, port.get()).into(),
             places: running.map(|providers| providers.places(key)).unwrap_or_default(),
-            usual: usual(&plan, &wiring, key),
+            usual: usual(&plan, &wiring, key).into_iter().filter(|port| !is_configured(*port)).collect(),
         })
     });
     let providers = used.collect();
@@ -135,9 +140,8 @@ fn subject(
         raw_env: checks.layers.raw.clone(),
         protocol: is_said.then_some(protocol),
         providers,
-        declared: declared(&plan, protocol),
+        declared: declared(process, protocol),
         plan: Arc::new(plan),
-        is_copy,
     }
 }
 
@@ -152,11 +156,17 @@ fn usual(plan: &Plan, wiring: &Wiring, key: &PortKey) -> Vec<u16> {
     service.into_iter().chain(protocol.and_then(of_scheme).filter(|port| *port >= 1024)).collect()
 }
 
-fn declared(_plan: &Plan, protocol: Protocol) -> Result<tambat_check::Declared, Unseen> {
+fn declared(process: &ProcessPlan, protocol: Protocol) -> Result<tambat_check::Declared, Unseen> {
     if protocol != Protocol::Http {
         return Err(Unseen("it does not speak HTTP".to_owned()));
     }
-    Err(Unseen("no file of dependencies was recognised".to_owned()))
+    match process.recognised.declared() {
+        Declared::Nowhere => Err(Unseen("it has no file of dependencies that is known here".to_owned())),
+        Declared::Without { file } => Ok(tambat_check::Declared { file: (*file).to_owned(), library: None }),
+        Declared::Library { file, library } => {
+            Ok(tambat_check::Declared { file: (*file).to_owned(), library: Some(library.name().to_owned()) })
+        }
+    }
 }
 
 /// The processes that are judged: the one that was named, or all that export a port.

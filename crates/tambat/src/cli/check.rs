@@ -14,6 +14,7 @@ use super::running::block_on;
 use super::start::{shell_words, warn};
 use super::{CheckArgs, CheckFormat};
 use crate::check::{self, Checks};
+use crate::dependency_files::recognising;
 use crate::failure::{CODE_NOT_SO, CODE_SIGNALLED, Failure};
 use crate::{layers, output};
 
@@ -36,10 +37,10 @@ pub(crate) fn run(dir: &Path, args: &CheckArgs, spawner: Option<Spawner>) -> Res
 fn of_app(dir: &Path, args: &CheckArgs, spawner: &Spawner) -> Result<Ended<Vec<Report>>, Failure> {
     let is_command = !args.command.is_empty();
     let (plan, warnings) = if is_command {
-        (tambat_manifest::plan_for_command(dir, &shell_words(&args.command))?, Vec::new())
+        (recognising(tambat_manifest::plan_for_command(dir, &shell_words(&args.command))?), Vec::new())
     } else {
         let loaded = tambat_manifest::load(dir, args.source.procfile.as_deref())?;
-        (loaded.plan, loaded.warnings)
+        (recognising(loaded.plan), loaded.warnings)
     };
     let layers = layers::read(dir, &args.source.env_files, &args.source.env)?;
     warn(warnings.iter().chain(&layers.warnings));

@@ -12,6 +12,7 @@ mod support;
 mod attach;
 mod balance;
 mod builds;
+mod check;
 mod control;
 mod ends;
 mod files;
