@@ -136,7 +136,7 @@ mod tests {
         let file = folder.join("../docs/check.md");
         let mut chapter = std::fs::read_to_string(&file).unwrap();
         if bless && let (Some(from), Some(to)) = (chapter.find("| clause |"), chapter.find("\n\nOne cause")) {
-            chapter.replace_range(from..to + 1, &contract_as_markdown());
+            chapter.replace_range(from..=to, &contract_as_markdown());
             std::fs::write(&file, &chapter).unwrap();
         }
         assert!(

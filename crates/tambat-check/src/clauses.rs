@@ -123,8 +123,7 @@ mod tests {
     fn an_app_that_does_not_start_breaks_one_clause() {
         let mut observed = sample::good();
         observed.first = Ok(sample::start(Boot::Unbound(observed.asked.boot)));
-        let down = || Err(crate::observed::Unseen::because("it did not come to listen on its PORT"));
-        observed.second = down();
+        observed.second = Err(crate::observed::Unseen::because("it did not come to listen on its PORT"));
         observed.beside = Err(crate::observed::Unseen::because("it did not come to listen on its PORT"));
         let broken: Vec<_> = CLAUSES
             .iter()

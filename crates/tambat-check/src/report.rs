@@ -112,7 +112,7 @@ mod sample {
             stateful: false,
             any_owner: false,
             restart: tambat_model::Restart::OnFailure,
-            boot: Duration::from_secs(60),
+            boot: Duration::from_mins(1),
             grace: Duration::from_secs(30),
             signal: "TERM".to_owned(),
             is_running: false,

@@ -98,5 +98,5 @@ pub struct Goal {
 /// Looks at a process. `tell` hears what is being done, in a few words. Nothing of the app is left when this returns;
 /// when the future is dropped, keepers end what was started.
 pub async fn check(subject: &Subject, goal: &Goal, spawner: &Spawner, tell: &dyn Fn(&str)) -> Observed {
-    course::run(subject, goal, spawner, tell).await
+    Box::pin(course::run(subject, goal, spawner, tell)).await
 }

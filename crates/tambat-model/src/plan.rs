@@ -14,7 +14,7 @@ use crate::site::{PortSite, resolve_sites};
 use crate::uses::resolve_uses;
 use crate::{
     AppName, DependencyFile, HealthRules, HttpRules, PortKey, PortName, ProcessName, Protocol, Recognised, ResourceUrl,
-    RouterPlan, ServicePort, Sticky, UrlTemplate, VarName,
+    RouterPlan, ServicePort, Sticky, UrlTemplate, VarName, shell_command,
 };
 
 /// How long an instance may take until it is ready, unless `ready.within` says otherwise: what the platforms allow.
@@ -211,6 +211,16 @@ impl Plan {
     /// The app's directory, canonical.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The same app, its stateful processes run in another directory: a copy.
+    #[must_use]
+    pub fn stateful_in(mut self, dir: &Path) -> Self {
+        let quoted = dir.to_string_lossy().replace('\'', "'\\''");
+        for process in self.processes.iter_mut().filter(|process| process.stateful) {
+            process.command = format!("cd '{quoted}' && {}", shell_command(&process.command));
+        }
+        self
     }
 
     /// The same app, run in another directory: a copy of its own.
@@ -437,6 +447,16 @@ mod tests {
         let plan = plan(uses.iter().map(|(name, uses)| process(name, Some(Http), uses)).collect());
         let joined = |cycle: Vec<&ProcessName>| cycle.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(" ");
         plan.cycles().into_iter().map(joined).collect()
+    }
+
+    #[test]
+    fn what_is_stateful_may_run_in_a_copy() {
+        let plan = plan(vec![process("web", None, &["db"]), process("db", Some(Redis), &[])]);
+        let before = plan.process(&name("web")).unwrap().command.clone();
+        let moved = plan.stateful_in(Path::new("/tmp/it's"));
+        let command = |of: &str| moved.process(&name(of)).unwrap().command.clone();
+        assert_eq!(command("web"), before);
+        assert!(command("db").starts_with("cd '/tmp/it'\\''s' && exec "), "{}", command("db"));
     }
 
     #[test]

@@ -37,8 +37,9 @@ fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
                 spoken.push(format!("{protocol} on {var} after {}{but}", time(*after)));
             }
             Talk::PlainTcp => plain.push(var),
-            Talk::Wrong(what) => return Ok(Judgement::broken(format!("on {var} {what}"), mend)),
-            Talk::Silent(what) => return Ok(Judgement::broken(format!("on {var} {what}"), mend)),
+            Talk::Wrong(what) | Talk::Silent(what) => {
+                return Ok(Judgement::broken(format!("on {var} {what}"), mend));
+            }
         }
     }
     if !plain.is_empty() || spoken.is_empty() {

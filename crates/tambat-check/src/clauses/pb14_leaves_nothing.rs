@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn what_goes_on_is_named() {
         let with = |left, killed, server_left| {
-            judge(&Observed { stop: Ok(Stop { left, killed, server_left, ..good().stop.unwrap() }), ..good() })
+            judge(&Observed { stop: Ok(Stop { killed, left, server_left, ..good().stop.unwrap() }), ..good() })
         };
         assert_eq!(with(vec![], false, false).verdict, Kept);
         assert_eq!(with(vec![], true, false).verdict, NotJudged);

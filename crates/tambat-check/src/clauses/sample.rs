@@ -19,7 +19,7 @@ pub(super) fn asked() -> Asked {
         stateful: false,
         any_owner: false,
         restart: Restart::OnFailure,
-        boot: Duration::from_secs(60),
+        boot: Duration::from_mins(1),
         grace: Duration::from_secs(30),
         signal: "TERM".to_owned(),
         is_running: false,

@@ -1,4 +1,4 @@
-//! For CI: JUnit's XML, a suite a process and a test a clause.
+//! For CI: the XML of `JUnit`, a suite a process and a test a clause.
 
 use super::{facts, subject};
 use crate::verdict::{ClauseReport, Report, Verdict};

@@ -34,7 +34,7 @@ pub(super) async fn run(subject: &Subject, goal: &Goal, spawner: &Spawner, tell:
     let recorders = Recorders::open(&subject.providers, &stage.keepers).await.ok();
     stage.handles = recorders.as_ref().map(Recorders::handles).unwrap_or_default();
     let mut course = Course { stage: &stage, goal, tell, observed, dialled: BTreeSet::new() };
-    course.run().await;
+    Box::pin(course.run()).await;
     stage.clear().await;
     let Course { mut observed, dialled, .. } = course;
     observed.services = match recorders {
@@ -102,7 +102,7 @@ impl Course<'_> {
         match first {
             Err(cause) => self.observed.first = Err(Unseen::because(cause)),
             Ok((start, Err(staged))) => self.down(start, staged).await,
-            Ok((start, Ok(up))) => self.up(start, up).await,
+            Ok((start, Ok(up))) => Box::pin(self.up(start, up)).await,
         }
     }
 

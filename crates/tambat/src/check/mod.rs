@@ -2,17 +2,18 @@
 
 mod providers;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tambat_check::{Copied, Goal, Provider, Report, Subject, Unseen};
 use tambat_model::{
-    BASE_DEFAULT, Base, Declared, Plan, PortKey, ProcessName, ProcessPlan, Protocol, ResourceUrl, ServicePort,
-    ServicePorts, Wiring,
+    BASE_DEFAULT, Base, Declared, ForeignUrl, Plan, PortKey, ProcessName, ProcessPlan, Protocol, ResourceUrl,
+    ServicePort, ServicePorts, Wiring,
 };
 use tambat_os::{Pid, Spawner};
 
-use crate::daemon::StateDir;
+use crate::daemon::{self, StateDir};
 use crate::failure::Failure;
 use crate::layers::Layers;
 use crate::output;
@@ -46,15 +47,21 @@ pub(crate) async fn process(
     let attached = StateDir::of(checks.plan.dir()).map(|state| state.attachments()).unwrap_or_default();
     let needed = providers::needed(&checks.plan, &process.name, &attached);
     let copied = copy(&checks.plan, process, &needed)?;
-    let plan = match &copied {
-        Some(copied) => checks.plan.clone().in_dir(copied.dir().to_owned()),
-        None => checks.plan.clone(),
+    let plan = checks.plan.clone();
+    // Only what is stateful runs in the copy: the others may need what lies beside the directory.
+    let (plan, of_providers) = match &copied {
+        Some(copied) if process.stateful => {
+            (plan.clone().in_dir(copied.dir().to_owned()), plan.stateful_in(copied.dir()))
+        }
+        Some(copied) => (plan.clone(), plan.stateful_in(copied.dir())),
+        None => (plan.clone(), plan),
     };
-    let wiring = Wiring { service_ports: usual_ports(&plan), attached, ..Wiring::default() };
+    let foreign = foreign(&plan, &process.name, &needed, &attached).await?;
+    let wiring = Wiring { service_ports: usual_ports(&plan), foreign, attached };
     let mut running = match providers_spawner.filter(|_| !needed.is_empty()) {
         Some(spawner) => {
             tell("starting what it uses");
-            let wanted = Wanted { plan: plan.clone(), names: needed, wiring: wiring.clone(), layers: &checks.layers };
+            let wanted = Wanted { plan: of_providers, names: needed, wiring: wiring.clone(), layers: &checks.layers };
             Some(Providers::start(wanted, spawner)?)
         }
         None => None,
@@ -68,7 +75,7 @@ pub(crate) async fn process(
         return Err(failure);
     }
     let subject = subject(checks, process, plan, wiring, running.as_ref());
-    let observed = tambat_check::check(&subject, checks.goal, checks.spawner, tell).await;
+    let observed = Box::pin(tambat_check::check(&subject, checks.goal, checks.spawner, tell)).await;
     if let Some(providers) = running {
         tell("stopping what it uses");
         providers.end().await;
@@ -79,6 +86,28 @@ pub(crate) async fn process(
 /// Waits until nothing of an interrupted check is left.
 pub(crate) async fn nothing_left(spawners: &[Pid]) {
     providers::nothing_left(spawners, INTERRUPTED_LIMIT).await;
+}
+
+/// Providers in other apps are not started here: those that run are used as they are.
+async fn foreign(
+    plan: &Plan,
+    process: &ProcessName,
+    needed: &[ProcessName],
+    attached: &BTreeMap<String, ResourceUrl>,
+) -> Result<BTreeMap<tambat_model::Provider, ForeignUrl>, Failure> {
+    let mut found = BTreeMap::new();
+    for name in needed.iter().chain([process]) {
+        let uses = plan.process(name).map(|p| p.uses.as_slice()).unwrap_or_default();
+        let elsewhere = uses.iter().map(|used| &used.provider).filter(|provider| {
+            matches!(provider, tambat_model::Provider::Foreign { .. }) && !attached.contains_key(&provider.to_string())
+        });
+        for provider in elsewhere {
+            let running = daemon::running_foreign(&crate::cli::sockets()?, provider).await;
+            let cannot = |cause| Failure::new(format!("cannot judge {process}: {cause}"));
+            found.insert(provider.clone(), running.map_err(cannot)?);
+        }
+    }
+    Ok(found)
 }
 
 /// Two servers on one data directory destroy it, and a judge's rude clients have no business there: what is stateful

@@ -63,7 +63,8 @@ fn of_app(dir: &Path, args: &CheckArgs, spawner: &Spawner) -> Result<Ended<Vec<R
             checks.goal = goal;
             let Some(process) = plan.process(name) else { continue };
             let progress = Progress::of(name.as_str());
-            reports.push(check::process(&checks, process, providers, &|step| progress.tell(step)).await?);
+            let tell = |step: &str| progress.tell(step);
+            reports.push(Box::pin(check::process(&checks, process, providers, &tell)).await?);
         }
         Ok(reports)
     };

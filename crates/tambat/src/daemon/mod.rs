@@ -39,6 +39,7 @@ use crate::router_setup::{self, RouterArgs};
 use build::Wish;
 
 pub(crate) use api::is_of;
+pub(crate) use foreign::running as running_foreign;
 pub(crate) use hostnames::HTTP_PORT_DEFAULT;
 pub(crate) use journal::Sayer;
 pub(crate) use limits::router_settings;

@@ -107,7 +107,7 @@ fn a_good_app_keeps_every_clause_that_concerns_it() {
         (&facts["protocol"], &facts["processes"], &facts["requests"]),
         (&"HTTP/1.0".into(), &1.into(), &1000.into())
     );
-    for fact in ["boot_ms", "memory_bytes", "memory_bytes_later", "stop_ms"] {
+    for fact in ["boot_ms", "memory_bytes", "memory_bytes_later", "requests", "stop_ms"] {
         assert!(facts[fact].as_u64().unwrap() > 0, "{fact}: {facts}");
     }
     assert!(facts["addresses"][0].as_str().unwrap().starts_with("127.0.0.1:2"), "{facts}");
@@ -118,7 +118,7 @@ fn a_good_app_keeps_every_clause_that_concerns_it() {
 #[test]
 fn a_port_in_the_code_is_named_with_the_line_to_write() {
     let fixed = Base::find().text();
-    let report = breaks(&app("", &format!("port = {fixed}")), &["--boot", "2s"], "PB-03");
+    let report = breaks(&app("", &format!("port = {fixed}")), &["--boot", "5s"], "PB-03");
     assert!(seen(&report, "PB-03").contains(&format!("it listened on {fixed} both times")), "{report:#}");
     let clause = report["clauses"].as_array().unwrap().iter().find(|c| c["id"] == "PB-03").unwrap();
     assert_eq!(clause["mend"], "in app.py use os.environ[\"PORT\"]");
@@ -248,11 +248,49 @@ fn a_stateful_provider_runs_in_a_copy_and_its_handle_leads_through_a_recorder() 
     assert_eq!(app.processes(), [], "nothing is left");
 }
 
+/// Only what is stateful runs in the copy.
+#[test]
+fn what_lies_beside_the_directory_is_still_there() {
+    programs::redis();
+    let ask = "import urllib.parse; u = urllib.parse.urlsplit(os.environ['API_URL']); \
+               s = socket.create_connection((u.hostname, u.port), 5); s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n'); s.recv(9); s.close()";
+    let manifest = format!(
+        "{WEB}uses = [\"api\"]\n[processes.api]\nprotocol = \"http\"\nuses = [\"cache\"]\n\
+         command = \"exec ../beside/serve\"\n[processes.cache]\nprotocol = \"redis\"\n\
+         command = \"exec redis-server --port $PORT --bind 127.0.0.1 --appendonly yes\"\n"
+    );
+    let app = app(ask, "").file("tambat.toml", manifest);
+    let beside = app.neighbour("beside").file("serve", "#!/bin/sh\nexec tambat-fixture serve\n");
+    let script = beside.path().join("serve");
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let report = report(&app.tambat(&["check", "web", "--json", "--only", "PB-15"]).must_be(0));
+    assert_eq!(with(&report, "kept"), ["PB-15"], "{report:#}");
+    assert!(!app.path().join("appendonlydir").exists(), "the data stayed in the copy");
+}
+
+#[test]
+fn a_provider_in_another_app_is_used_as_it_runs() {
+    let manifest = format!("{WEB}uses = [\"billing/api\"]\n");
+    let app =
+        app("", "assert os.environ['BILLING_API_URL'].startswith('http://127.0.0.1:')").file("tambat.toml", manifest);
+    let api = "[processes.api]\nprotocol = \"http\"\ncommand = \"exec tambat-fixture serve\"\n";
+    let billing = app.neighbour("billing").file("tambat.toml", api);
+    let absent = app.tambat(&["check"]).must_be(1);
+    assert!(absent.stderr.contains("cannot judge web: billing/api does not run"), "{absent:?}");
+    let mut running = billing.start(&[]);
+    running.ready(&["api"]);
+    let report = report(&app.tambat(&["check", "--json", "--only", "PB-02"]).must_be(0));
+    assert_eq!(with(&report, "kept"), ["PB-02"], "{report:#}");
+    assert_eq!(running.stop(), 0);
+}
+
 /// PB-15
 #[test]
 fn a_provider_that_is_dialled_elsewhere_is_found_out() {
     let usual = Base::find().text();
-    let ask = format!("s = socket.create_connection(('127.0.0.1', {usual}), 5); s.close()");
+    let ask = format!(
+        "s = socket.create_connection(('127.0.0.1', {usual}), 5); s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n'); s.recv(9); s.close()"
+    );
     let manifest = format!(
         "{WEB}uses = [\"api\"]\n[processes.api]\nprotocol = \"http\"\nport = {usual}\ncommand = \"exec tambat-fixture serve\"\n"
     );

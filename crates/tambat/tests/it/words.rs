@@ -367,6 +367,7 @@ fn the_help() {
     Commands:
       start        Run the app here: every process, at its own port [alias: up]
       run          Run a one-off command in the app's environment
+      check        Judge an app by the port-binding contract, clause by clause
       ps           Show processes, instances, ports and providers [alias: status]
       routes       Show the route table, and why each target is in or out
       route        Run the router alone, its routes from a file
