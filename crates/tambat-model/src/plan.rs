@@ -13,8 +13,8 @@ use crate::problem::{Problem, Severity};
 use crate::site::{PortSite, resolve_sites};
 use crate::uses::resolve_uses;
 use crate::{
-    AppName, HealthRules, HttpRules, PortKey, PortName, ProcessName, Protocol, ResourceUrl, RouterPlan, ServicePort,
-    Sticky, UrlTemplate, VarName,
+    AppName, DependencyFile, HealthRules, HttpRules, PortKey, PortName, ProcessName, Protocol, Recognised, ResourceUrl,
+    RouterPlan, ServicePort, Sticky, UrlTemplate, VarName, shell_command,
 };
 
 /// How long an instance may take until it is ready, unless `ready.within` says otherwise: what the platforms allow.
@@ -71,6 +71,8 @@ pub struct ProcessPlan {
     pub http: Arc<HttpRules>,
     /// Its instances are asked how they are.
     pub health: Option<HealthRules>,
+    /// What serves behind its command.
+    pub recognised: Recognised,
 }
 
 /// A port that a process exports.
@@ -192,6 +194,15 @@ impl Plan {
         Ok((Self { name, dir, build, processes, resources, router }, problems))
     }
 
+    /// With what the app's dependency files tell about its processes.
+    #[must_use]
+    pub fn recognising(mut self, files: &[DependencyFile]) -> Self {
+        for process in &mut self.processes {
+            process.recognised = Recognised::of(&process.command, files);
+        }
+        self
+    }
+
     /// The app's name.
     pub fn name(&self) -> &AppName {
         &self.name
@@ -200,6 +211,22 @@ impl Plan {
     /// The app's directory, canonical.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The same app, its stateful processes run in another directory: a copy.
+    #[must_use]
+    pub fn stateful_in(mut self, dir: &Path) -> Self {
+        let quoted = dir.to_string_lossy().replace('\'', "'\\''");
+        for process in self.processes.iter_mut().filter(|process| process.stateful) {
+            process.command = format!("cd '{quoted}' && {}", shell_command(&process.command));
+        }
+        self
+    }
+
+    /// The same app, run in another directory: a copy of its own.
+    #[must_use]
+    pub fn in_dir(self, dir: PathBuf) -> Self {
+        Self { dir, ..self }
     }
 
     /// The command that is run before anything starts.
@@ -339,6 +366,7 @@ fn plan_process(draft: &Draft, process: &ProcessDraft, position: u16, uses: Vec<
         idle: process.idle,
         http: Arc::new(http_rules(process)),
         health: process.health.clone(),
+        recognised: Recognised::of(process.command.as_deref().unwrap_or_default(), &[]),
     }
 }
 
@@ -419,6 +447,16 @@ mod tests {
         let plan = plan(uses.iter().map(|(name, uses)| process(name, Some(Http), uses)).collect());
         let joined = |cycle: Vec<&ProcessName>| cycle.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(" ");
         plan.cycles().into_iter().map(joined).collect()
+    }
+
+    #[test]
+    fn what_is_stateful_may_run_in_a_copy() {
+        let plan = plan(vec![process("web", None, &["db"]), process("db", Some(Redis), &[])]);
+        let before = plan.process(&name("web")).unwrap().command.clone();
+        let moved = plan.stateful_in(Path::new("/tmp/it's"));
+        let command = |of: &str| moved.process(&name(of)).unwrap().command.clone();
+        assert_eq!(command("web"), before);
+        assert!(command("db").starts_with("cd '/tmp/it'\\''s' && exec "), "{}", command("db"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tambat_model::{ForeignService, ForeignUrl, Plan, Protocol, Provider, Service
 use tokio::sync::{mpsc, watch};
 
 use super::App;
+use crate::sockets::Sockets;
 
 /// How often an app that is not running is looked for.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -141,6 +142,22 @@ fn restart_consumers(app: &App, provider: &Provider) {
     }
 }
 
+/// Where a provider in another app of this user is served now, for whoever does not wait for it; else why it is not, in a
+/// sentence.
+pub(crate) async fn running(sockets: &Sockets, provider: &Provider) -> Result<ForeignUrl, String> {
+    let not_so = |error: &dyn std::fmt::Display| format!("cannot use what {provider} says of its port: {error}");
+    match find_among(sockets, provider).await {
+        Found::Port(_, port) => Ok(ForeignUrl {
+            port: ServicePort::try_from(port.port).map_err(|error| not_so(&error))?,
+            template: port.template.parse().map_err(|error: tambat_model::TemplateError| not_so(&error))?,
+        }),
+        Found::Missing(_, cause) => Err(cause),
+        Found::NotRunning => Err(format!(
+            "{provider} does not run: `tambat start` in its directory starts it, `tambat attach {provider} URL` stands in for it"
+        )),
+    }
+}
+
 /// What a search for a provider in another app came to.
 enum Found {
     /// It runs, and this is its port.
@@ -154,9 +171,13 @@ enum Found {
 /// The running app of that name and its port, asked over its socket. Where two apps have that name, the one with such
 /// a port is meant.
 async fn find(app: &App, provider: &Provider) -> Found {
+    find_among(&app.sockets, provider).await
+}
+
+async fn find_among(sockets: &Sockets, provider: &Provider) -> Found {
     let Provider::Foreign { app: name, .. } = provider else { return Found::NotRunning };
     let mut found = Found::NotRunning;
-    for socket in app.sockets.all() {
+    for socket in sockets.all() {
         let client = Client::new(socket);
         let asked = tokio::time::timeout(ASK_LIMIT, client.get::<AppStatus>("/apps?reveal=true")).await;
         let Ok(Ok(status)) = asked else { continue };

@@ -39,11 +39,12 @@ use crate::router_setup::{self, RouterArgs};
 use build::Wish;
 
 pub(crate) use api::is_of;
+pub(crate) use foreign::running as running_foreign;
 pub(crate) use hostnames::HTTP_PORT_DEFAULT;
 pub(crate) use journal::Sayer;
 pub(crate) use limits::router_settings;
 pub(crate) use logstore::tail;
-pub(crate) use service::{Bound, bind, holder, unseen_template, wanted_base};
+pub(crate) use service::{Bound, bind, holder, port_of, unseen_template, wanted_base};
 pub(crate) use state::StateDir;
 pub(crate) use terminal::Look;
 
