@@ -6,6 +6,7 @@
 mod cli;
 mod control_socket;
 mod daemon;
+mod dependency_files;
 mod failure;
 mod layers;
 mod metrics;

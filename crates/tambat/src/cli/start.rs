@@ -16,7 +16,7 @@ use super::{LogFormat, StartArgs};
 use crate::daemon::{self, Look, Start, StateDir};
 use crate::failure::Failure;
 use crate::sockets::Sockets;
-use crate::{layers, output};
+use crate::{dependency_files, layers, output};
 
 /// What a killed tambat has left ends within its grace; nobody waits longer than this for it.
 const LAST_RUN_LIMIT: Duration = Duration::from_mins(1);
@@ -80,9 +80,16 @@ pub(crate) fn warn<'a>(warnings: impl Iterator<Item = &'a Diagnostic>) {
 fn plan(dir: &Path, args: &StartArgs) -> Result<(Plan, Vec<Diagnostic>), Failure> {
     if args.command.is_empty() {
         let loaded = tambat_manifest::load(dir, args.source.procfile.as_deref())?;
-        return Ok((loaded.plan, loaded.warnings));
+        return Ok((recognising(loaded.plan), loaded.warnings));
     }
-    Ok((tambat_manifest::plan_for_command(dir, &shell_words(&args.command))?, Vec::new()))
+    let plan = tambat_manifest::plan_for_command(dir, &shell_words(&args.command))?;
+    Ok((recognising(plan), Vec::new()))
+}
+
+/// With what the app's dependency files tell.
+fn recognising(plan: Plan) -> Plan {
+    let files = dependency_files::read(plan.dir());
+    plan.recognising(&files)
 }
 
 /// One word is a command line for the shell (`-- 'serve -p $PORT'`); several are words, and stay so.

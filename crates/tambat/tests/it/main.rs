@@ -17,6 +17,7 @@ mod ends;
 mod files;
 mod foreign;
 mod foreman;
+mod frameworks;
 mod guestbook;
 mod handles;
 mod hostile;
