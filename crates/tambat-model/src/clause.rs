@@ -55,6 +55,16 @@ impl ClauseId {
 
     const LAST: u8 = 19;
 
+    /// The one with this number, if there is one.
+    pub fn new(number: u8) -> Option<Self> {
+        (1..=Self::LAST).contains(&number).then_some(Self(number))
+    }
+
+    /// Its number.
+    pub fn number(self) -> u8 {
+        self.0
+    }
+
     /// All of them, in the order of their numbers.
     pub fn all() -> impl Iterator<Item = Self> {
         (1..=Self::LAST).map(Self)
@@ -70,9 +80,12 @@ impl fmt::Display for ClauseId {
 impl FromStr for ClauseId {
     type Err = UnknownClause;
 
-    /// In capitals or not.
+    /// Takes `PB-03`, `pb03` and `3`.
     fn from_str(text: &str) -> Result<Self, UnknownClause> {
-        Self::all().find(|id| id.to_string().eq_ignore_ascii_case(text)).ok_or_else(|| UnknownClause(text.to_owned()))
+        let upper = text.trim().to_ascii_uppercase();
+        let digits = upper.strip_prefix("PB").map_or(upper.as_str(), |rest| rest.strip_prefix('-').unwrap_or(rest));
+        let number = digits.parse().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
+        number.and_then(Self::new).ok_or_else(|| UnknownClause(text.to_owned()))
     }
 }
 
@@ -86,9 +99,12 @@ mod tests {
         for id in ClauseId::all() {
             assert_eq!(id.to_string().parse(), Ok(id));
         }
-        assert_eq!("pb-03".parse(), Ok(ClauseId::OBEYS_PORT));
+        for text in ["PB-03", "pb-03", "PB03", "pb3", "3", " 03 "] {
+            assert_eq!(text.parse(), Ok(ClauseId::OBEYS_PORT), "{text}");
+        }
+        assert_eq!(ClauseId::new(19).map(ClauseId::number), Some(19));
         assert_eq!(ClauseId::LIBRARY.to_string(), "PB-19");
-        for text in ["PB-00", "PB-20", "PB-3", "03", ""] {
+        for text in ["", "PB", "PB-", "PB-0", "PB-20", "PB--3", "+3", "PB-003x", "300"] {
             assert!(text.parse::<ClauseId>().is_err(), "{text}");
         }
     }

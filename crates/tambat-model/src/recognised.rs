@@ -192,7 +192,10 @@ fn declared(language: Option<Language>, by_command: Option<&Row>, files: &[Depen
         (Some(language), _) => vec![language],
         // Redis is nobody's library.
         (None, Some(_)) => return Declared::Nowhere,
-        (None, None) => files.iter().map(DependencyFile::language).collect(),
+        (None, None) => {
+            let of_a_file = |language: &Language| files.iter().any(|file| file.language() == *language);
+            LANGUAGES.iter().map(|row| row.language).filter(of_a_file).collect()
+        }
     };
     let all: Vec<_> = languages.iter().flat_map(|language| declared_in(*language, files)).collect();
     // What the command starts is what it should declare; else the first.

@@ -30,6 +30,7 @@ mod ports;
 mod postgres;
 mod python;
 mod real_websocket;
+mod recipes;
 mod redis_example;
 mod route;
 mod route_health;
