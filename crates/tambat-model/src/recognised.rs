@@ -123,10 +123,11 @@ impl Recognised {
     }
 }
 
-/// The words of a command line, as far as they can be told without being a shell.
+/// The words of a command line that may be programs, their options or their files, as far as they can be told without
+/// being a shell. An assignment or an address is none: `DATABASE_URL=postgres://db/postgres node app.js` runs Node.js.
 fn words(command: &str) -> Vec<&str> {
     let mut words: Vec<&str> = command.split(|c: char| c.is_whitespace() || ";&|()<>\"'`".contains(c)).collect();
-    words.retain(|word| !word.is_empty());
+    words.retain(|word| !word.is_empty() && !word.contains('=') && !word.contains("://"));
     let mut before = "";
     words.retain(|word| !BEFORE_A_FOLDER.contains(&std::mem::replace(&mut before, word)));
     words
@@ -239,6 +240,7 @@ mod tests {
             "bundle exec rails s",
             "bundle exec puma",
             "cd rails && ruby app.rb",
+            "DATABASE_URL=postgres://db/postgres REDIS=redis-server node app.js --to redis://h/redis-server",
             "php -S localhost:8000",
             "php worker.php",
             "postgres -S 1024",
