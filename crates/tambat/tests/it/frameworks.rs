@@ -1,6 +1,6 @@
 //! What serves is recognised by its command and by what the app declares, and its own line is what its user is told.
 
-use crate::support::{AppDir, Base, programs};
+use crate::support::{AppDir, Base, programs, try_get_at};
 
 /// Node's own server, which any framework of Node's listens with.
 const NODE: &str =
@@ -38,6 +38,25 @@ fn an_express_app_is_told_the_line_of_express_whether_npm_or_node_starts_it() {
         let app = AppDir::procfile(&format!("web: {command}\n")).file("package.json", package).file("server.js", NODE);
         assert_eq!(told(app), "Express: in server.js say app.listen(process.env.PORT)", "{command}");
     }
+}
+
+#[test]
+fn the_page_of_an_app_that_was_given_up_has_the_line_too() {
+    programs::node();
+    let fixed = Base::find();
+    let web = "[processes.web]\ncommand = \"exec node server.js\"\nready = { within = \"1s\" }\n\
+               restart = \"never\"\n[processes.job]\ncommand = \"exec tambat-fixture park\"\n";
+    let app = AppDir::manifest(web)
+        .file("package.json", r#"{"dependencies": {"fastify": "5"}}"#)
+        .file("server.js", NODE)
+        .env("FIXED", &fixed.text());
+    let mut running = app.start(&[]);
+    running.err_line("was not ready within 1s");
+    let page = try_get_at(([127, 0, 0, 1], app.port("web")).into(), "localhost", "/", "Accept: text/html\r\n").unwrap();
+    assert_eq!(page.status, 503, "{page:?}");
+    let line = "it ignores PORT (PB-03); Fastify: in server.js say app.listen({ port: process.env.PORT })";
+    assert!(page.body.contains(line), "{}", page.body);
+    assert_eq!(running.stop(), 0);
 }
 
 #[test]
