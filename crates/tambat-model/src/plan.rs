@@ -213,6 +213,12 @@ impl Plan {
         &self.dir
     }
 
+    /// The same app, run in another directory: a copy of its own.
+    #[must_use]
+    pub fn in_dir(self, dir: PathBuf) -> Self {
+        Self { dir, ..self }
+    }
+
     /// The command that is run before anything starts.
     pub fn build(&self) -> Option<&str> {
         self.build.as_deref()

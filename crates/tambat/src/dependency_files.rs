@@ -4,14 +4,20 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use tambat_model::DependencyFile;
+use tambat_model::{DependencyFile, Plan};
 
 /// So much of each file is read: what people write is a hundredth of it. What stands behind that is not seen.
 const DEPENDENCY_FILE_BYTES_MAX: u64 = 256 * 1024;
 
+/// The plan, with what the dependency files of its app tell.
+pub(crate) fn recognising(plan: Plan) -> Plan {
+    let files = read(plan.dir());
+    plan.recognising(&files)
+}
+
 /// Those that are there. One that cannot be read is as good as none: what they tell is advice, and no app is kept from
 /// starting for want of it.
-pub(crate) fn read(dir: &Path) -> Vec<DependencyFile> {
+fn read(dir: &Path) -> Vec<DependencyFile> {
     DependencyFile::names().filter_map(|name| DependencyFile::read(name, &text(&dir.join(name))?)).collect()
 }
 

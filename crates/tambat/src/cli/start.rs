@@ -80,20 +80,14 @@ pub(crate) fn warn<'a>(warnings: impl Iterator<Item = &'a Diagnostic>) {
 fn plan(dir: &Path, args: &StartArgs) -> Result<(Plan, Vec<Diagnostic>), Failure> {
     if args.command.is_empty() {
         let loaded = tambat_manifest::load(dir, args.source.procfile.as_deref())?;
-        return Ok((recognising(loaded.plan), loaded.warnings));
+        return Ok((dependency_files::recognising(loaded.plan), loaded.warnings));
     }
     let plan = tambat_manifest::plan_for_command(dir, &shell_words(&args.command))?;
-    Ok((recognising(plan), Vec::new()))
-}
-
-/// With what the app's dependency files tell.
-fn recognising(plan: Plan) -> Plan {
-    let files = dependency_files::read(plan.dir());
-    plan.recognising(&files)
+    Ok((dependency_files::recognising(plan), Vec::new()))
 }
 
 /// One word is a command line for the shell (`-- 'serve -p $PORT'`); several are words, and stay so.
-fn shell_words(words: &[String]) -> String {
+pub(crate) fn shell_words(words: &[String]) -> String {
     if let [line] = words {
         return line.clone();
     }

@@ -1,0 +1,551 @@
+//! The course of a check: which start shows which clauses, and what may happen at the same time.
+//!
+//! The first start is alone, so that its boot is its own. If a second one then works beside it, starts do not disturb each
+//! other, and what is left to see is seen at the same time; else one after the other.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tambat_model::Recognised;
+use tambat_os::Spawner;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::boot::{Booted, Patience, boot};
+use super::http::{Connection, get};
+use super::recorder::Recorders;
+use super::stage::{How, Stage};
+use super::staged::Staged;
+use super::{Goal, Subject, away, forwarded, load, rude, stop, taken, user};
+use crate::clause::ClauseId;
+use crate::observed::{
+    Again, Asked, Away, Beside, Boot, Facts, Forwarded, InFlight, Listener, Look, Observed, Reply, Rude, Start, Stop,
+    Taken, Talk, Transport, Unseen, UserStart,
+};
+
+/// Where others reach it: PB-04.
+const OPEN_HOST: &str = "0.0.0.0";
+
+/// A page that makes an app dial its backing services may take so long.
+const PAGE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Somebody else who only looks whether a port is free has it for a moment.
+const BIND_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How often it is bound in that time.
+const BIND_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Looks at one process.
+pub(super) async fn run(subject: &Subject, goal: &Goal, spawner: &Spawner, tell: &dyn Fn(&str)) -> Observed {
+    let Some(mut stage) = Stage::new(subject, goal.limits, spawner) else {
+        return Observed::nothing(asked_of_nobody(subject, goal));
+    };
+    let mut observed = Observed::nothing(asked(&stage));
+    observed.declared.clone_from(&subject.declared);
+    let recorders = Recorders::open(&subject.providers, &stage.keepers).await.ok();
+    stage.handles = recorders.as_ref().map(Recorders::handles).unwrap_or_default();
+    let mut course = Course { stage: &stage, goal, tell, observed, dialled: BTreeSet::new() };
+    course.run().await;
+    stage.clear().await;
+    let Course { mut observed, dialled, .. } = course;
+    observed.services = match recorders {
+        _ if subject.providers.is_empty() => Err(Unseen::because("it uses no backing service that is started here")),
+        Some(recorders) => Ok(recorders.services(&dialled)),
+        None => Err(Unseen::because("no port could be held for a recorder")),
+    };
+    observed
+}
+
+fn asked(stage: &Stage<'_>) -> Asked {
+    let (subject, process) = (stage.subject, stage.process);
+    Asked {
+        app: subject.plan.name().to_string(),
+        process: Some(process.name.to_string()),
+        command: tambat_model::redact_all(&process.command),
+        recognised: process.recognised.clone(),
+        protocol: subject.protocol,
+        stateful: process.stateful,
+        any_owner: process.any_owner,
+        restart: process.restart,
+        boot: stage.limits.boot,
+        grace: stage.limits.grace,
+        signal: stage.signal().name().to_owned(),
+        is_running: false,
+    }
+}
+
+fn asked_of_nobody(subject: &Subject, goal: &Goal) -> Asked {
+    Asked {
+        app: subject.plan.name().to_string(),
+        process: Some(subject.process.to_string()),
+        command: String::new(),
+        recognised: Recognised::default(),
+        protocol: None,
+        stateful: false,
+        any_owner: false,
+        restart: tambat_model::Restart::default(),
+        boot: goal.limits.boot,
+        grace: goal.limits.grace,
+        signal: "TERM".to_owned(),
+        is_running: false,
+    }
+}
+
+struct Course<'a> {
+    stage: &'a Stage<'a>,
+    goal: &'a Goal,
+    tell: &'a dyn Fn(&str),
+    observed: Observed,
+    /// The addresses to which processes of the app were connected.
+    dialled: BTreeSet<SocketAddr>,
+}
+
+/// A start that listens and is asked.
+struct Up {
+    staged: Staged,
+    booted: Booted,
+}
+
+/// What the first start shows.
+struct FirstSeen {
+    forwarded: Look<Forwarded>,
+    idle: Look<Reply>,
+    stop: Look<Stop>,
+    in_flight: Look<InFlight>,
+    again: Look<Again>,
+    listeners: Vec<Listener>,
+    hidden: Vec<i32>,
+    facts: Facts,
+    dialled: BTreeSet<SocketAddr>,
+    spent: Vec<(u8, Duration)>,
+}
+
+impl Course<'_> {
+    fn wants(&self, numbers: &[u8]) -> bool {
+        self.goal.selection.has_any(numbers)
+    }
+
+    async fn run(&mut self) {
+        (self.tell)("starting it");
+        let began = Instant::now();
+        let first = self.attempt(&How::default()).await;
+        self.spent(&[1, 2, 5, 6], began);
+        match first {
+            Err(cause) => self.observed.first = Err(Unseen::because(cause)),
+            Ok((start, Err(staged))) => self.down(start, staged).await,
+            Ok((start, Ok(up))) => self.up(start, up).await,
+        }
+    }
+
+    /// Starts it and waits until it listens. What ends early, or finds its port taken, is started once more on another
+    /// port: somebody else may have wanted the first one.
+    async fn attempt(&self, how: &How<'_>) -> Result<(Start, Result<Up, Staged>), String> {
+        let patience = self.stage.patience(self.goal.limits.boot);
+        let (mut start, mut outcome) = self.attempt_once(how, &patience).await?;
+        if matches!(start.boot, Boot::Ended { .. } | Boot::Foreign(_)) {
+            if let Err(staged) = &mut outcome {
+                staged.kill().await;
+            }
+            (start, outcome) = self.attempt_once(how, &patience).await?;
+        }
+        Ok((start, outcome))
+    }
+
+    async fn attempt_once(
+        &self,
+        how: &How<'_>,
+        patience: &Patience<'_>,
+    ) -> Result<(Start, Result<Up, Staged>), String> {
+        let mut staged = self.stage.start(how)?;
+        let (start, booted) = boot(&mut staged, patience).await;
+        Ok((
+            start,
+            match booted {
+                Some(booted) => Ok(Up { staged, booted }),
+                None => Err(staged),
+            },
+        ))
+    }
+
+    /// It does not listen on its `PORT`: does it stop when told, and does it listen where it did at the next start?
+    async fn down(&mut self, start: Start, mut staged: Staged) {
+        let elsewhere: Vec<u16> = start.elsewhere().map(|listener| listener.addr.port()).collect();
+        let why = "it did not come to listen on its PORT";
+        let unseen = || Unseen::because(why);
+        if staged.is_over() {
+            self.observed.stop = Err(Unseen::because("it ended by itself"));
+        } else if self.wants(&[11, 14]) {
+            (self.tell)("PB-11: telling it to stop");
+            let began = Instant::now();
+            self.observed.stop = Ok(stop::stop(&mut staged, self.stage.stop_spec(), &start.listeners).await);
+            self.spent(&[11, 14], began);
+        } else {
+            staged.kill().await;
+        }
+        drop(staged);
+        self.observed.second = Err(unseen());
+        if !elsewhere.is_empty() && self.wants(&[2, 3]) {
+            (self.tell)("PB-03: starting it with another PORT");
+            let began = Instant::now();
+            let patience = Patience { enough: &elsewhere, ..self.stage.patience(self.goal.limits.boot) };
+            if let Ok((second, outcome)) = self.attempt_once(&How::default(), &patience).await {
+                self.observed.second = Ok(second);
+                let mut staged = outcome.map_or_else(|staged| staged, |up| up.staged);
+                staged.end(self.stage.signal()).await;
+            }
+            self.spent(&[3], began);
+        }
+        let observed = &mut self.observed;
+        observed.first = Ok(start);
+        observed.open = Err(unseen());
+        observed.beside = Err(unseen());
+        observed.idle = Err(unseen());
+        observed.rude = Err(unseen());
+        observed.in_flight = Err(unseen());
+        observed.again = Err(unseen());
+        observed.taken = Err(unseen());
+        observed.forwarded = Err(unseen());
+        observed.user = Err(unseen());
+        observed.away = Err(unseen());
+    }
+
+    async fn up(&mut self, start: Start, first: Up) {
+        let usual: BTreeSet<u16> =
+            start.elsewhere().filter(|l| l.transport == Transport::Tcp).map(|l| l.addr.port()).collect();
+        self.observed.facts = facts(&start, &first);
+        let second = if self.observed.asked.stateful { None } else { self.beside(&first).await };
+        let (stage, goal, tell) = (self.stage, self.goal, self.tell);
+        let of_first = first_shows(stage, goal, tell, first);
+        let of_taken = held(stage, goal, tell, &usual);
+        let of_user = as_user(stage, goal, tell);
+        let of_away = while_away(stage, goal, tell);
+        if second.is_some() {
+            let of_second = harass(stage, goal, tell, second);
+            let (one, two, three, four, five) = tokio::join!(of_first, of_second, of_taken, of_user, of_away);
+            self.take_first(start, one);
+            self.take_rude(two);
+            self.take_others(three, five, four);
+        } else {
+            let one = of_first.await;
+            self.take_first(start, one);
+            let second = self.alone().await;
+            let rude = harass(stage, goal, tell, second).await;
+            self.take_rude(rude);
+            // The user's start is the last: a copy is that user's from then on.
+            let (taken, away) = (of_taken.await, of_away.await);
+            let user = of_user.await;
+            self.take_others(taken, away, user);
+        }
+    }
+
+    /// A second one while the first one runs, told to listen where others reach it.
+    async fn beside(&mut self, first: &Up) -> Option<Up> {
+        if !self.wants(&[3, 4, 8, 10]) {
+            return None;
+        }
+        (self.tell)("PB-10: starting a second one beside it");
+        let began = Instant::now();
+        let attempt = self.attempt(&How { host: Some(OPEN_HOST), ..How::default() }).await;
+        let (mut second, mut outcome) = attempt.ok()?;
+        self.observed.open = Ok(second.clone());
+        if let Err(staged) = &mut outcome {
+            // Perhaps HOST means something else to it.
+            staged.kill().await;
+            (second, outcome) = self.attempt(&How::default()).await.ok()?;
+        }
+        let first_answers = first.booted.request.ask(first.booted.addr, load::ANSWER_LIMIT).await;
+        let first_answers = match first_answers {
+            Err(_) if first.staged.command_ended() => Err("it has ended".to_owned()),
+            other => other,
+        };
+        self.spent(&[3, 4, 10], began);
+        self.observed.beside = Ok(Beside { second: second.clone(), first_answers, alone: None });
+        match outcome {
+            Ok(up) => {
+                self.observed.second = Ok(second);
+                Some(up)
+            }
+            Err(mut staged) => {
+                staged.kill().await;
+                None
+            }
+        }
+    }
+
+    /// The second one, when the first one is gone.
+    async fn alone(&mut self) -> Option<Up> {
+        if !self.wants(&[3, 4, 8, 10]) {
+            return None;
+        }
+        (self.tell)("PB-03: starting it with another PORT");
+        let began = Instant::now();
+        let attempt = self.attempt(&How { host: Some(OPEN_HOST), ..How::default() }).await;
+        let (mut second, mut outcome) = attempt.ok()?;
+        self.observed.open = Ok(second.clone());
+        if let Err(staged) = &mut outcome {
+            staged.kill().await;
+            (second, outcome) = self.attempt(&How::default()).await.ok()?;
+        }
+        if let Ok(beside) = &mut self.observed.beside {
+            beside.alone = Some(second.clone());
+        }
+        self.observed.second = Ok(second);
+        self.spent(&[3, 4], began);
+        match outcome {
+            Ok(up) => Some(up),
+            Err(mut staged) => {
+                staged.kill().await;
+                None
+            }
+        }
+    }
+
+    fn take_first(&mut self, start: Start, seen: FirstSeen) {
+        let observed = &mut self.observed;
+        // What it opened later counts, too.
+        observed.first = Ok(Start { listeners: seen.listeners, hidden: seen.hidden, ..start });
+        (observed.forwarded, observed.idle) = (seen.forwarded, seen.idle);
+        (observed.stop, observed.in_flight, observed.again) = (seen.stop, seen.in_flight, seen.again);
+        observed.facts = Facts {
+            memory_at_rest: seen.facts.memory_at_rest,
+            memory_after: seen.facts.memory_after,
+            requests: seen.facts.requests,
+            processes: seen.facts.processes,
+            stop: observed.stop.as_ref().ok().filter(|stop| !stop.killed).map(|stop| stop.took),
+            ..std::mem::take(&mut observed.facts)
+        };
+        self.dialled.extend(seen.dialled);
+        for (number, took) in seen.spent {
+            *observed.spent.entry(ClauseId(number)).or_default() += took;
+        }
+    }
+
+    fn take_rude(&mut self, (rude, took): (Look<Vec<Rude>>, Duration)) {
+        self.observed.rude = rude;
+        self.observed.spent.insert(ClauseId(8), took);
+    }
+
+    fn take_others(
+        &mut self,
+        (taken, took_taken): (Look<Taken>, Duration),
+        (away, took_away): (Look<Away>, Duration),
+        (user, took_user): (Look<UserStart>, Duration),
+    ) {
+        (self.observed.taken, self.observed.user, self.observed.away) = (taken, user, away);
+        for (number, took) in [(9, took_taken), (17, took_user), (18, took_away)] {
+            self.observed.spent.insert(ClauseId(number), took);
+        }
+    }
+
+    fn spent(&mut self, numbers: &[u8], since: Instant) {
+        for number in numbers {
+            *self.observed.spent.entry(ClauseId(*number)).or_default() += since.elapsed();
+        }
+    }
+}
+
+fn left_out<T>() -> Look<T> {
+    Err(Unseen::because("nobody asked for it"))
+}
+
+fn facts(start: &Start, up: &Up) -> Facts {
+    let bound = start.bound();
+    let spoken = bound.and_then(|bound| bound.talks.first()).map(|(_, talk)| talk);
+    let (protocol, boot) = match spoken {
+        Some(Talk::Speaks { protocol, after, .. }) => (Some(protocol.clone()), Some(*after)),
+        Some(Talk::PlainTcp) => (Some("TCP".to_owned()), bound.map(|bound| bound.after)),
+        _ => (None, bound.map(|bound| bound.after)),
+    };
+    let port = up.booted.addr.port();
+    let addresses = bound.into_iter().flat_map(|bound| &bound.addrs).map(|ip| (*ip, port).into()).collect();
+    Facts { boot, protocol, addresses, ..Facts::default() }
+}
+
+/// What is seen of the first start, from its first answer to the start after its end.
+async fn first_shows(stage: &Stage<'_>, goal: &Goal, tell: &dyn Fn(&str), first: Up) -> FirstSeen {
+    let Up { mut staged, booted } = first;
+    let wants = |numbers: &[u8]| goal.selection.has_any(numbers);
+    let mut spent = Vec::new();
+    let mut facts = Facts { memory_at_rest: staged.keeper().and_then(tambat_os::memory_below), ..Facts::default() };
+
+    let began = Instant::now();
+    let forwarded = by_public_name(goal, tell, &booted).await;
+    spent.push((16, began.elapsed()));
+
+    visit(goal, &booted).await;
+    if wants(&[5, 6, 7]) && booted.request.is_known() {
+        tell("asking it a thousand times");
+        facts.requests = Some(load::requests(&booted.request, booted.addr, "/").await);
+        facts.memory_after = staged.keeper().and_then(tambat_os::memory_below);
+    }
+
+    let began = Instant::now();
+    let idle = if wants(&[7]) {
+        tell("PB-07: asking beside 50 silent connections");
+        load::idle(&booted.request, booted.addr).await
+    } else {
+        left_out()
+    };
+    spent.push((7, began.elapsed()));
+
+    staged.look();
+    let sightings = staged.sightings();
+    facts.processes = Some(sightings.processes);
+    let listeners = sightings.listeners();
+
+    let began = Instant::now();
+    let (stop, in_flight) = end_first(stage, goal, tell, &mut staged, &booted, &listeners).await;
+    spent.extend([11, 12, 14].map(|number| (number, began.elapsed())));
+
+    let began = Instant::now();
+    let port = booted.addr.port();
+    let again = if wants(&[13]) { start_again(stage, tell, port).await } else { left_out() };
+    spent.push((13, began.elapsed()));
+
+    let (dialled, hidden) = (sightings.dialled, sightings.hidden.into_iter().collect());
+    FirstSeen { forwarded, idle, stop, in_flight, again, listeners, hidden, facts, dialled, spent }
+}
+
+async fn by_public_name(goal: &Goal, tell: &dyn Fn(&str), booted: &Booted) -> Look<Forwarded> {
+    if !goal.selection.has_any(&[16]) {
+        return left_out();
+    }
+    if !booted.request.is_http() {
+        return Err(Unseen::because("it does not speak HTTP"));
+    }
+    tell("PB-16: asking by a public name");
+    let paths: Vec<&str> = ["/"].into_iter().chain(goal.path.as_deref()).collect();
+    forwarded::ask(booted.addr, &paths).await
+}
+
+/// The page that makes it dial its backing services.
+async fn visit(goal: &Goal, booted: &Booted) {
+    let Some(path) = goal.path.as_deref().filter(|_| booted.request.is_http()) else { return };
+    let visit = async {
+        let mut connection = Connection::open(booted.addr).await.ok()?;
+        let host = format!("localhost:{}", booted.addr.port());
+        connection.send(&get(path, &host, "Connection: close\r\n")).await.ok()?;
+        connection.answer().await.ok()
+    };
+    // What it answers is its own affair.
+    let _ = timeout(PAGE_LIMIT, visit).await;
+}
+
+/// Tells it to stop, where that is wanted with a request under way.
+async fn end_first(
+    stage: &Stage<'_>,
+    goal: &Goal,
+    tell: &dyn Fn(&str),
+    staged: &mut Staged,
+    booted: &Booted,
+    listeners: &[Listener],
+) -> (Look<Stop>, Look<InFlight>) {
+    if staged.command_ended() {
+        let why = || Unseen::because("it ended by itself before it was told to stop");
+        staged.kill().await;
+        return (Err(why()), Err(why()));
+    }
+    let under_way = if !goal.selection.has_any(&[12]) {
+        left_out()
+    } else if !booted.request.is_http() {
+        Err(Unseen::because("it does not speak HTTP"))
+    } else {
+        tell("PB-12: telling it to stop in the middle of a request");
+        stop::begin(booted.addr, goal.slow.as_deref()).await
+    };
+    if !goal.selection.has_any(&[11, 12, 14]) {
+        staged.end(stage.signal()).await;
+        return (left_out(), left_out());
+    }
+    tell("PB-11: telling it to stop");
+    let stopped = stop::stop(staged, stage.stop_spec(), listeners);
+    match under_way {
+        Ok(Ok(under_way)) => {
+            let (stop, in_flight) = tokio::join!(stopped, under_way.finish(stage.limits.grace));
+            (Ok(stop), Ok(in_flight))
+        }
+        Ok(Err(early)) => (Ok(stopped.await), Ok(early)),
+        Err(unseen) => (Ok(stopped.await), Err(unseen)),
+    }
+}
+
+/// On the port that it has just left. What fails is tried once more: whoever looks whether a port is free has it for a
+/// moment, and what lingers in the kernel lingers for a minute.
+async fn start_again(stage: &Stage<'_>, tell: &dyn Fn(&str), port: u16) -> Look<Again> {
+    tell("PB-13: starting it again on the same port");
+    let bind = bind(port).await;
+    let how = How { port: Some(port), ..How::default() };
+    let mut tries = 0;
+    loop {
+        let mut staged = stage.start(&how).map_err(Unseen::because)?;
+        let (start, _) = boot(&mut staged, &stage.patience(stage.limits.boot)).await;
+        staged.end(stage.signal()).await;
+        tries += 1;
+        if start.bound().is_some() || tries > 1 || bind.is_err() {
+            return Ok(Again { bind, start });
+        }
+    }
+}
+
+async fn bind(port: u16) -> Result<(), String> {
+    let deadline = Instant::now() + BIND_PATIENCE;
+    loop {
+        match tambat_os::ports::bind_service(port, &[std::net::Ipv4Addr::UNSPECIFIED.into()]) {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() >= deadline => return Err(error.to_string()),
+            Err(_) => sleep(BIND_INTERVAL).await,
+        }
+    }
+}
+
+/// Rude clients for a second start, which ends with them.
+async fn harass(
+    stage: &Stage<'_>,
+    goal: &Goal,
+    tell: &dyn Fn(&str),
+    second: Option<Up>,
+) -> (Look<Vec<Rude>>, Duration) {
+    let began = Instant::now();
+    let Some(Up { mut staged, booted }) = second else {
+        return (Err(Unseen::because("a second start did not come to listen on its PORT")), Duration::ZERO);
+    };
+    let rude = if goal.selection.has_any(&[8]) {
+        tell("PB-08: sending rude clients");
+        Ok(rude::harass(Some(&mut staged), &booted.request, booted.addr).await)
+    } else {
+        left_out()
+    };
+    let took = began.elapsed();
+    staged.end(stage.signal()).await;
+    (rude, took)
+}
+
+async fn held(stage: &Stage<'_>, goal: &Goal, tell: &dyn Fn(&str), usual: &BTreeSet<u16>) -> (Look<Taken>, Duration) {
+    let began = Instant::now();
+    if !goal.selection.has_any(&[9]) {
+        return (left_out(), Duration::ZERO);
+    }
+    tell("PB-09: starting it on a port that is taken");
+    let taken = taken::start(stage, usual).await;
+    (taken, began.elapsed())
+}
+
+async fn as_user(stage: &Stage<'_>, goal: &Goal, tell: &dyn Fn(&str)) -> (Look<UserStart>, Duration) {
+    let began = Instant::now();
+    if !goal.selection.has_any(&[17]) {
+        return (left_out(), Duration::ZERO);
+    }
+    tell("PB-17: starting it as a user without privileges");
+    let user = user::start(stage).await;
+    (user, began.elapsed())
+}
+
+async fn while_away(stage: &Stage<'_>, goal: &Goal, tell: &dyn Fn(&str)) -> (Look<Away>, Duration) {
+    let began = Instant::now();
+    if !goal.selection.has_any(&[18]) {
+        return (left_out(), Duration::ZERO);
+    }
+    tell("PB-18: starting it while what it uses is away");
+    let away = away::start(stage).await;
+    (away, began.elapsed())
+}
