@@ -21,7 +21,7 @@ mod verdict;
 pub use clause::{Clause, ClauseId, Selection, UnknownClause, contract_as_markdown};
 pub use clauses::CLAUSES;
 pub use observed::{
-    Again, Asked, Away, Beside, Boot, Bound, Declared, End, Facts, Families, Forwarded, InFlight, Listener, Look,
+    Again, Asked, Away, Beside, Boot, Bound, Declared, End, Facts, Families, Forwarded, InFlight, Kept, Listener, Look,
     Observed, Owner, Page, Program, Reply, Rude, RudeOutcome, Service, Start, Stop, Taken, Talk, Transport, Unseen,
     UserStart,
 };

@@ -315,10 +315,21 @@ pub enum InFlight {
 /// What was seen of the port after the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Again {
-    /// Could the port be bound right after the end? Else why not.
-    pub bind: Result<(), String>,
+    /// Could the port be bound right after the end? Else what kept it.
+    pub bind: Result<(), Kept>,
     /// The app, started there again.
     pub start: Start,
+}
+
+/// What keeps a port from being bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// Somebody listens there.
+    By(String),
+    /// Nobody does: connections that the app has closed linger, and it had bound without `SO_REUSEADDR`.
+    Lingering,
+    /// Something else.
+    Other(String),
 }
 
 /// What was seen of a start on a port that was held.

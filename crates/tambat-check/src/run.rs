@@ -68,6 +68,8 @@ pub struct Provider {
     pub key: PortKey,
     /// Where it is.
     pub addr: SocketAddr,
+    /// Where it listens itself, behind that.
+    pub places: Vec<SocketAddr>,
     /// Ports at which it would be found by one who does not read the variable.
     pub usual: Vec<u16>,
 }

@@ -36,11 +36,20 @@ fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
         Taken::Running(after) => {
             Judgement::broken(format!("its port taken, it still ran after {} and listened nowhere", time(*after)), mend)
         }
+        Taken::Elsewhere(listener) if is_old(observed, listener.addr.port()) => {
+            Judgement::not_judged(format!("its port taken, it listened on {listener}, its port before: that is PB-03"))
+        }
         Taken::Elsewhere(listener) => Judgement::broken(
             format!("its port taken, it listened on {listener} instead"),
             "turn off the search for the next free port (`strictPort`), and let the error of the bind end the program",
         ),
     })
+}
+
+/// It listens there whatever `PORT` says, which is another clause.
+fn is_old(observed: &Observed, port: u16) -> bool {
+    let is_first = observed.first.as_ref().is_ok_and(|first| first.port == port);
+    is_first && observed.second.as_ref().is_ok_and(|second| second.bound().is_none())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use super::{seen, settle, why_not_bound};
 use crate::clause::{Clause, ClauseId};
-use crate::observed::Observed;
+use crate::observed::{Kept, Observed};
 use crate::text::time;
 use crate::verdict::Judgement;
 
@@ -25,8 +25,8 @@ fn judge(observed: &Observed) -> Judgement {
 fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
     let again = seen(&observed.again)?;
     let mend = "set SO_REUSEADDR on the listening socket before it is bound";
-    if let Err(cause) = &again.bind {
-        let seen = format!("right after its end nobody could bind {}: {cause}", again.start.port);
+    if let Err(Kept::By(who)) = &again.bind {
+        let seen = format!("right after its end {who} listened on {}", again.start.port);
         return Ok(Judgement::broken(seen, "close the listening socket in every process that has it when it ends"));
     }
     if let Some(bound) = again.start.bound() {
@@ -38,8 +38,12 @@ fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
     }
     let starts_elsewhere = observed.second.as_ref().is_ok_and(|second| second.bound().is_some());
     let why = why_not_bound(&again.start);
+    let lingers = match &again.bind {
+        Err(Kept::Lingering) => "; connections that it had closed linger there",
+        _ => "",
+    };
     if starts_elsewhere || again.start.says_port_is_taken() {
-        return Ok(Judgement::broken(format!("started on {} again, it {why}", again.start.port), mend));
+        return Ok(Judgement::broken(format!("started on {} again, it {why}{lingers}", again.start.port), mend));
     }
     Err(Judgement::not_judged(format!("started again, it {why}; whether for its port's sake is not known")))
 }
@@ -49,12 +53,12 @@ mod tests {
     use super::*;
     use crate::clauses::sample::*;
     use crate::observed::{Again, Start, Unseen};
-    use crate::verdict::Verdict::{Broken, Kept, NotJudged};
+    use crate::verdict::Verdict::{Broken, Kept as VerdictKept, NotJudged};
 
     /// PB-13
     #[test]
     fn it_starts_where_it_was() {
-        assert_eq!(judge(&good()).verdict, Kept);
+        assert_eq!(judge(&good()).verdict, VerdictKept);
         let taken = Start { last_lines: lines(&["OSError: [Errno 98] Address already in use"]), ..start(ended(1)) };
         let again = |start| Ok(Again { bind: Ok(()), start });
         let alone = Err(Unseen::because("left out"));
@@ -62,7 +66,9 @@ mod tests {
         assert_eq!(judge(&Observed { again: again(taken), second: alone.clone(), ..good() }).verdict, Broken);
         assert_eq!(judge(&Observed { again: again(start(ended(1))), ..good() }).verdict, Broken);
         assert_eq!(judge(&Observed { again: again(start(ended(1))), second: alone, ..good() }).verdict, NotJudged);
-        let held = Ok(Again { bind: Err("Address in use".to_owned()), start: good().first.unwrap() });
-        assert_eq!(judge(&Observed { again: held, ..good() }).verdict, Broken);
+        let held = |kept| Ok(Again { bind: Err(kept), start: good().first.unwrap() });
+        let by = held(Kept::By("sleep (pid 7)".to_owned()));
+        assert_eq!(judge(&Observed { again: by, ..good() }).verdict, Broken);
+        assert_eq!(judge(&Observed { again: held(Kept::Lingering), ..good() }).verdict, VerdictKept, "it starts there");
     }
 }

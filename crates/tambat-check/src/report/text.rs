@@ -7,7 +7,7 @@ use crate::verdict::{ClauseReport, Report, Verdict};
 const COLUMNS: usize = 80;
 
 /// Where the words of a clause begin.
-const INDENT: usize = 20;
+const INDENT: usize = 21;
 
 /// May the words have colours?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,8 +19,8 @@ use super::staged::Staged;
 use super::{Goal, Subject, away, forwarded, load, rude, stop, taken, user};
 use crate::clause::ClauseId;
 use crate::observed::{
-    Again, Asked, Away, Beside, Boot, Facts, Forwarded, InFlight, Listener, Look, Observed, Reply, Rude, Start, Stop,
-    Taken, Talk, Transport, Unseen, UserStart,
+    Again, Asked, Away, Beside, Boot, Facts, Forwarded, InFlight, Kept, Listener, Look, Observed, Reply, Rude, Start,
+    Stop, Taken, Talk, Transport, Unseen, UserStart,
 };
 
 /// Where others reach it: PB-04.
@@ -140,13 +140,20 @@ impl Course<'_> {
     /// Starts it and waits until it listens. What ends early, or finds its port taken, is started once more on another
     /// port: somebody else may have wanted the first one.
     async fn attempt(&self, how: &How<'_>) -> Result<(Start, Result<Up, Staged>), String> {
-        let patience = self.stage.patience(self.goal.limits.boot);
-        let (mut start, mut outcome) = self.attempt_once(how, &patience).await?;
+        self.attempt_with(how, &self.stage.patience(self.goal.limits.boot)).await
+    }
+
+    async fn attempt_with(
+        &self,
+        how: &How<'_>,
+        patience: &Patience<'_>,
+    ) -> Result<(Start, Result<Up, Staged>), String> {
+        let (mut start, mut outcome) = self.attempt_once(how, patience).await?;
         if matches!(start.boot, Boot::Ended { .. } | Boot::Foreign(_)) {
             if let Err(staged) = &mut outcome {
                 staged.kill().await;
             }
-            (start, outcome) = self.attempt_once(how, &patience).await?;
+            (start, outcome) = self.attempt_once(how, patience).await?;
         }
         Ok((start, outcome))
     }
@@ -213,6 +220,7 @@ impl Course<'_> {
         let usual: BTreeSet<u16> =
             start.elsewhere().filter(|l| l.transport == Transport::Tcp).map(|l| l.addr.port()).collect();
         self.observed.facts = facts(&start, &first);
+        let start_port = [start.port];
         let second = if self.observed.asked.stateful { None } else { self.beside(&first).await };
         let (stage, goal, tell) = (self.stage, self.goal, self.tell);
         let of_first = first_shows(stage, goal, tell, first);
@@ -228,9 +236,16 @@ impl Course<'_> {
         } else {
             let one = of_first.await;
             self.take_first(start, one);
-            let second = self.alone().await;
+            let second = self.alone(start_port).await;
+            let disobeys = self.observed.second.as_ref().is_ok_and(|second| disobeys(second, &start_port));
             let rude = harass(stage, goal, tell, second).await;
             self.take_rude(rude);
+            if disobeys {
+                // Every further start would say the same.
+                let why = || Unseen::because("it does not listen on another PORT: PB-03 has that");
+                let none = Duration::ZERO;
+                return self.take_others((Err(why()), none), (Err(why()), none), (Err(why()), none));
+            }
             // The user's start is the last: a copy is that user's from then on.
             let (taken, away) = (of_taken.await, of_away.await);
             let user = of_user.await;
@@ -273,18 +288,22 @@ impl Course<'_> {
     }
 
     /// The second one, when the first one is gone.
-    async fn alone(&mut self) -> Option<Up> {
+    async fn alone(&mut self, first_port: [u16; 1]) -> Option<Up> {
         if !self.wants(&[3, 4, 8, 10]) {
             return None;
         }
         (self.tell)("PB-03: starting it with another PORT");
         let began = Instant::now();
-        let attempt = self.attempt(&How { host: Some(OPEN_HOST), ..How::default() }).await;
-        let (mut second, mut outcome) = attempt.ok()?;
+        let patience = Patience { enough: &first_port, ..self.stage.patience(self.goal.limits.boot) };
+        let open = How { host: Some(OPEN_HOST), ..How::default() };
+        let (mut second, mut outcome) = self.attempt_with(&open, &patience).await.ok()?;
         self.observed.open = Ok(second.clone());
-        if let Err(staged) = &mut outcome {
+        if let Err(staged) = &mut outcome
+            && !disobeys(&second, &first_port)
+        {
+            // Perhaps HOST means something else to it.
             staged.kill().await;
-            (second, outcome) = self.attempt(&How::default()).await.ok()?;
+            (second, outcome) = self.attempt_with(&How::default(), &patience).await.ok()?;
         }
         if let Ok(beside) = &mut self.observed.beside {
             beside.alone = Some(second.clone());
@@ -342,6 +361,11 @@ impl Course<'_> {
             *self.observed.spent.entry(ClauseId(*number)).or_default() += since.elapsed();
         }
     }
+}
+
+/// It listens where it did at another start.
+fn disobeys(start: &Start, ports: &[u16]) -> bool {
+    start.bound().is_none() && start.elsewhere().any(|listener| ports.contains(&listener.addr.port()))
 }
 
 fn left_out<T>() -> Look<T> {
@@ -481,20 +505,29 @@ async fn start_again(stage: &Stage<'_>, tell: &dyn Fn(&str), port: u16) -> Look<
         let (start, _) = boot(&mut staged, &stage.patience(stage.limits.boot)).await;
         staged.end(stage.signal()).await;
         tries += 1;
-        if start.bound().is_some() || tries > 1 || bind.is_err() {
+        if start.bound().is_some() || tries > 1 {
             return Ok(Again { bind, start });
         }
     }
 }
 
-async fn bind(port: u16) -> Result<(), String> {
+async fn bind(port: u16) -> Result<(), Kept> {
     let deadline = Instant::now() + BIND_PATIENCE;
     loop {
         match tambat_os::ports::bind_service(port, &[std::net::Ipv4Addr::UNSPECIFIED.into()]) {
             Ok(_) => return Ok(()),
-            Err(error) if Instant::now() >= deadline => return Err(error.to_string()),
+            Err(error) if Instant::now() >= deadline => return Err(kept(port, &error)),
             Err(_) => sleep(BIND_INTERVAL).await,
         }
+    }
+}
+
+fn kept(port: u16, error: &std::io::Error) -> Kept {
+    match tambat_os::holder_of(port) {
+        _ if error.kind() != std::io::ErrorKind::AddrInUse => Kept::Other(error.to_string()),
+        Some(tambat_os::Holder::Known(info)) => Kept::By(format!("{} (pid {})", info.name, info.pid)),
+        Some(tambat_os::Holder::Unreadable { uid }) => Kept::By(format!("a process of user {uid}")),
+        None => Kept::Lingering,
     }
 }
 

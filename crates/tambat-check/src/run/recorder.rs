@@ -68,7 +68,7 @@ impl Recorders {
         let service = |(provider, _, seen): &(Provider, u16, Arc<Mutex<Seen>>)| {
             let seen = lock(seen);
             let is_usual = |addr: &&SocketAddr| {
-                provider.usual.contains(&addr.port()) || (**addr == provider.addr && addr.port() != 0)
+                provider.usual.contains(&addr.port()) || **addr == provider.addr || provider.places.contains(addr)
             };
             let mut elsewhere = seen.elsewhere.clone();
             elsewhere.extend(dialled.iter().filter(is_usual));
@@ -176,7 +176,7 @@ mod tests {
             }
         });
         let key = PortKey { process: "cache".parse().unwrap(), port: None };
-        Provider { var: "CACHE_URL".to_owned(), name: "cache".to_owned(), key, addr, usual }
+        Provider { var: "CACHE_URL".to_owned(), name: "cache".to_owned(), key, addr, places: Vec::new(), usual }
     }
 
     async fn heard(port: u16) -> io::Result<String> {

@@ -149,7 +149,8 @@ async fn declared(
                 let since: Instant = *wrong_since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= WRONG_PATIENCE {
                     let protocol = told.protocol.map(|p| p.to_string()).unwrap_or_default();
-                    return (Talk::Wrong(format!("{what}, which is not {protocol}")), request);
+                    // It is not asked again in a protocol that it does not speak.
+                    return (Talk::Wrong(format!("{what}, which is not {protocol}")), Request::Connection);
                 }
             }
             Ok(Ok((Judgement::Incomplete, _))) => "it answered in part".clone_into(&mut last),
@@ -159,7 +160,7 @@ async fn declared(
         sleep(RETRY_INTERVAL).await;
     }
     let ended = if has_ended() { "it has ended".to_owned() } else { last };
-    (Talk::Silent(ended), request)
+    (Talk::Silent(ended), Request::Connection)
 }
 
 /// The protocol with its version, as the answer has it; else as it was declared.

@@ -29,7 +29,7 @@ pub(super) async fn start(stage: &Stage<'_>) -> Look<UserStart> {
     if stage.subject.is_copy {
         give(dir, NOBODY).map_err(cannot)?;
     }
-    let closed = closed(dir, path_of(stage).as_deref());
+    let closed = closed(dir, &stage.process.command, path_of(stage).as_deref());
     let mut staged =
         stage.start(&How { user: Some((NOBODY, &home.dir)), ..How::default() }).map_err(Unseen::because)?;
     let (start, _) = boot(&mut staged, &stage.patience(stage.limits.boot)).await;
@@ -37,10 +37,12 @@ pub(super) async fn start(stage: &Stage<'_>) -> Look<UserStart> {
     Ok(UserStart { uid: NOBODY.uid, closed, start: Some(start) })
 }
 
-/// What keeps that user from the app's directory and from the programs that root finds.
-fn closed(dir: &Path, path: Option<&str>) -> Vec<PathBuf> {
+/// What keeps that user from the app's directory, and from programs that root finds under a name in the command.
+fn closed(dir: &Path, command: &str, path: Option<&str>) -> Vec<PathBuf> {
+    let words: Vec<&str> = command.split(|c: char| c.is_whitespace() || ";&|()\"'".contains(c)).collect();
+    let has_one = |folder: &&Path| words.iter().any(|w| !w.is_empty() && !w.contains('/') && folder.join(w).is_file());
     let folders = path.unwrap_or_default().split(':').filter(|folder| !folder.is_empty()).map(Path::new);
-    let programs = folders.filter(|folder| folder.is_dir()).filter_map(|folder| closed_to(NOBODY, folder, Want::ENTER));
+    let programs = folders.filter(has_one).filter_map(|folder| closed_to(NOBODY, folder, Want::ENTER));
     let mut closed: Vec<PathBuf> = closed_to(NOBODY, dir, Want::USE).into_iter().chain(programs).collect();
     closed.dedup();
     closed.truncate(CLOSED_MAX);

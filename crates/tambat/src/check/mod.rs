@@ -123,6 +123,7 @@ fn subject(
             name: used.provider.to_string(),
             key: key.clone(),
             addr: (std::net::Ipv4Addr::LOCALHOST, port.get()).into(),
+            places: running.map(|providers| providers.places(key)).unwrap_or_default(),
             usual: usual(&plan, &wiring, key),
         })
     });

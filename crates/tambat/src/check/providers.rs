@@ -131,6 +131,19 @@ impl Providers {
         Ok(())
     }
 
+    /// Where instances of it listen themselves.
+    pub(super) fn places(&self, key: &PortKey) -> Vec<std::net::SocketAddr> {
+        let world = Arc::clone(&self.world.borrow());
+        let Some(view) = world.processes.get(&key.process) else { return Vec::new() };
+        let endpoints = view.instances.iter().filter_map(|instance| match &instance.phase {
+            Phase::Ready { endpoints, .. } => Some(Arc::clone(endpoints)),
+            _ => None,
+        });
+        endpoints
+            .flat_map(|all| all.iter().filter(|e| e.port == key.port).map(|e| e.addr).collect::<Vec<_>>())
+            .collect()
+    }
+
     /// Ends them, and returns when nothing of them is left.
     pub(super) async fn end(mut self) {
         let commands = self.supervisor.commands();
