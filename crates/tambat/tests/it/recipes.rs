@@ -1,5 +1,5 @@
 //! The recipes of docs/recipes: each is started from the files that its page shows, asked through its service port by
-//! curl, as people's browsers would, and stopped.
+//! curl, as people's browsers would, stopped, and judged by `tambat check`.
 
 use std::path::{Path, PathBuf};
 
@@ -68,6 +68,12 @@ fn answers(app: &AppDir, expected: impl Fn(&str) -> String) {
     assert_eq!(running.stop(), 0);
     let said = running.stderr().join("\n");
     assert!(!said.contains("was killed"), "{said}");
+    keeps_the_contract(app);
+}
+
+/// No clause is broken; the limits are those of a busy machine.
+fn keeps_the_contract(app: &AppDir) {
+    app.tambat(&["check", "web", "--boot", "20s", "--grace", "10s"]).must_be(0);
 }
 
 /// Without its flag it ignores `PORT`: the sentence with the line.
@@ -103,6 +109,7 @@ fn vite() {
     let module = app.curl(&["-f", &format!("{url}/main.js")]).must_be(0).stdout;
     assert!(module.contains("by a module"), "{module}");
     assert_eq!(running.stop(), 0);
+    keeps_the_contract(&app);
 }
 
 #[test]
