@@ -18,7 +18,7 @@ mod run;
 mod text;
 mod verdict;
 
-pub use clause::{Clause, ClauseId, Selection, UnknownClause, contract_as_markdown};
+pub use clause::{Clause, Selection, contract_as_markdown};
 pub use clauses::CLAUSES;
 pub use observed::{
     Again, Asked, Away, Beside, Boot, Bound, Declared, End, Facts, Families, Forwarded, InFlight, Kept, Listener, Look,

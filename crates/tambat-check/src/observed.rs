@@ -8,9 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tambat_model::{Protocol, Recognised, Restart};
-
-use crate::clause::ClauseId;
+use tambat_model::{ClauseId, Protocol, Recognised, Restart};
 
 /// Something that was looked at, or why it was not.
 pub type Look<T> = Result<T, Unseen>;
@@ -418,6 +416,8 @@ pub struct UserStart {
     pub closed: Vec<PathBuf>,
     /// The start; none: everything in this check ran as that user.
     pub start: Option<Start>,
+    /// The same in the same place as root, where that user's failed.
+    pub as_root: Option<Start>,
 }
 
 /// What a file of dependencies says of a web server library.

@@ -56,7 +56,9 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
 mod sample {
     use std::time::Duration;
 
-    use crate::clause::{ClauseId, Selection};
+    use tambat_model::ClauseId;
+
+    use crate::clause::Selection;
     use crate::clauses::CLAUSES;
     use crate::observed::Facts;
     use crate::verdict::{ClauseReport, Judgement, Report};
@@ -64,7 +66,7 @@ mod sample {
     /// One clause of each verdict.
     pub(super) fn report() -> Report {
         let observed = crate::observed::Observed::nothing(asked());
-        let mut report = Report::new(&observed, &Selection::new(vec![ClauseId(1)], vec![]));
+        let mut report = Report::new(&observed, &Selection::new(vec![ClauseId::SELF_CONTAINED], vec![]));
         let judged = |number: usize, judgement: Judgement, ms: u64| ClauseReport {
             clause: CLAUSES[number - 1],
             judgement,

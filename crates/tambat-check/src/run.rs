@@ -10,6 +10,7 @@ mod http;
 mod load;
 mod recorder;
 mod rude;
+mod shows;
 mod stage;
 mod staged;
 mod stop;
@@ -53,8 +54,6 @@ pub struct Subject {
     pub providers: Vec<Provider>,
     /// What its dependencies say of a web server library.
     pub declared: Look<Declared>,
-    /// The directory is a copy that may be given to another user.
-    pub is_copy: bool,
 }
 
 /// A provider that runs, for one handle of the process.

@@ -4,8 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
+use tambat_model::ClauseId;
 
-use crate::clause::{Clause, ClauseId, Selection};
+use crate::clause::{Clause, Selection};
 use crate::clauses::CLAUSES;
 use crate::observed::{Asked, Facts, Observed};
 

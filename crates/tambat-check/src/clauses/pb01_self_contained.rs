@@ -1,11 +1,13 @@
+use tambat_model::ClauseId;
+
 use super::{seen, settle};
-use crate::clause::{Clause, ClauseId};
+use crate::clause::Clause;
 use crate::observed::{Boot, Observed, Owner};
 use crate::text::list;
 use crate::verdict::Judgement;
 
 pub(super) const CLAUSE: Clause = Clause {
-    id: ClauseId(1),
+    id: ClauseId::SELF_CONTAINED,
     title: "is self-contained: it answers on its port itself",
     asks: "What listens on the port that the app was told is a process that was started with it. No web server is injected
 into it from outside, and none stands in for it.",

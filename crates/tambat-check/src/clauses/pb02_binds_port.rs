@@ -1,12 +1,14 @@
+use tambat_model::ClauseId;
+
 use super::{seen, settle, why_not_bound};
-use crate::clause::{Clause, ClauseId};
+use crate::clause::Clause;
 use crate::mend;
 use crate::observed::{Boot, Observed, Start};
 use crate::text::{list, time};
 use crate::verdict::Judgement;
 
 pub(super) const CLAUSE: Clause = Clause {
-    id: ClauseId(2),
+    id: ClauseId::BINDS_IN_TIME,
     title: "binds its port in time",
     asks: "Within the boot limit (60 s; `--boot`) the app listens on the port whose number stands in `PORT`, and on every
 other port that it was told by name (`PORT_ADMIN`).",
@@ -15,7 +17,7 @@ minute, and start it again.",
     seen: "The machine's listening sockets are looked at every few milliseconds, by the kernel's own list, until one on that
 port belongs to the app.",
     broken: "Nobody of the app listens there within the limit, or it ends before. What it bound instead is named. Where it
-binds the same other port at every start, [PB-03](PB-03.md) has the verdict.",
+binds the same other port at every start, PB-03 has the verdict.",
     mend: "Read the number from the environment and listen on it: `app.listen(int(os.environ[\"PORT\"]))`,
 `server.listen(process.env.PORT)`, `http.ListenAndServe(\":\" + os.Getenv(\"PORT\"), nil)`. A server that does not
 read it takes it in its command: `puma -p $PORT`. What is slow belongs behind the bind, or into `build`.",

@@ -1,13 +1,15 @@
+use tambat_model::ClauseId;
+
 use super::pb02_binds_port::fixed_port;
 use super::{seen, settle, why_not_bound};
-use crate::clause::{Clause, ClauseId};
+use crate::clause::Clause;
 use crate::mend;
 use crate::observed::{Boot, Observed, Start};
 use crate::text::list;
 use crate::verdict::Judgement;
 
 pub(super) const CLAUSE: Clause = Clause {
-    id: ClauseId(3),
+    id: ClauseId::OBEYS_PORT,
     title: "obeys PORT, whatever number it says",
     asks: "Told another port at its next start, the app binds that one: the number comes from its environment and from
 nowhere else.",

@@ -1,12 +1,14 @@
+use tambat_model::ClauseId;
+
 use super::{seen, settle};
-use crate::clause::{Clause, ClauseId};
+use crate::clause::Clause;
 use crate::mend;
 use crate::observed::Observed;
 use crate::text::list;
 use crate::verdict::Judgement;
 
 pub(super) const CLAUSE: Clause = Clause {
-    id: ClauseId(4),
+    id: ClauseId::REACHABLE,
     title: "can be reached",
     asks: "Told `HOST=0.0.0.0`, the app listens where other machines reach it, over IPv4 and IPv6: on `::` for both, or on
 `0.0.0.0` and `::`.",

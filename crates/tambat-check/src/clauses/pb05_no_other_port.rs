@@ -1,11 +1,13 @@
+use tambat_model::ClauseId;
+
 use super::{settle, up};
-use crate::clause::{Clause, ClauseId};
+use crate::clause::Clause;
 use crate::observed::{Listener, Observed};
 use crate::text::list;
 use crate::verdict::Judgement;
 
 pub(super) const CLAUSE: Clause = Clause {
-    id: ClauseId(5),
+    id: ClauseId::UNDECLARED,
     title: "opens no port that it did not declare",
     asks: "Every TCP and UDP port that a process of the app opens is one that it was told.",
     why: "A port that nobody told it is a port that nobody guards: a debugger, a metrics page, a cluster protocol. It also

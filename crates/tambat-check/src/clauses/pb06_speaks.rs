@@ -1,11 +1,13 @@
+use tambat_model::ClauseId;
+
 use super::{settle, up};
-use crate::clause::{Clause, ClauseId};
+use crate::clause::Clause;
 use crate::observed::{Observed, Talk};
 use crate::text::{list, time};
 use crate::verdict::Judgement;
 
 pub(super) const CLAUSE: Clause = Clause {
-    id: ClauseId(6),
+    id: ClauseId::PROTOCOL,
     title: "speaks its protocol on its port",
     asks: "A client of the protocol that was declared gets an answer in that protocol. Without a declaration the protocol is
 recognised.",

@@ -1,11 +1,13 @@
+use tambat_model::ClauseId;
+
 use super::{seen, settle};
-use crate::clause::{Clause, ClauseId};
+use crate::clause::Clause;
 use crate::observed::Observed;
 use crate::text::time;
 use crate::verdict::Judgement;
 
 pub(super) const CLAUSE: Clause = Clause {
-    id: ClauseId(7),
+    id: ClauseId::MANY_AT_ONCE,
     title: "serves many at once",
     asks: "While 50 connections are open and silent, a request on one more is answered within 5 s.",
     why: "Browsers open connections ahead of their requests, load balancers keep some in store, and slow clients are many. A

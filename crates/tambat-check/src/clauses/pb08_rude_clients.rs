@@ -1,10 +1,12 @@
+use tambat_model::ClauseId;
+
 use super::{seen, settle};
-use crate::clause::{Clause, ClauseId};
+use crate::clause::Clause;
 use crate::observed::{Observed, RudeOutcome};
 use crate::verdict::Judgement;
 
 pub(super) const CLAUSE: Clause = Clause {
-    id: ClauseId(8),
+    id: ClauseId::RUDE_CLIENTS,
     title: "survives rude clients",
     asks: "Clients that reset their connection, send half a request, garbage or a mebibyte of head, or leave before the answer,
 harm nobody but themselves.",

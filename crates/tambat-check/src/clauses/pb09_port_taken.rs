@@ -1,11 +1,13 @@
+use tambat_model::ClauseId;
+
 use super::{seen, settle};
-use crate::clause::{Clause, ClauseId};
+use crate::clause::Clause;
 use crate::observed::{End, Observed, Taken};
 use crate::text::{last_words, time};
 use crate::verdict::Judgement;
 
 pub(super) const CLAUSE: Clause = Clause {
-    id: ClauseId(9),
+    id: ClauseId::PORT_TAKEN,
     title: "fails loudly when its port is taken",
     asks: "When somebody else has the port, the app ends, with a code that is not 0.",
     why: "Whoever started it must learn that it does not serve. An app that takes the next free number is found by nobody, and

@@ -1,11 +1,13 @@
+use tambat_model::ClauseId;
+
 use super::{seen, settle, why_not_bound};
-use crate::clause::{Clause, ClauseId};
+use crate::clause::Clause;
 use crate::observed::{Observed, Start};
 use crate::text::time;
 use crate::verdict::Judgement;
 
 pub(super) const CLAUSE: Clause = Clause {
-    id: ClauseId(10),
+    id: ClauseId::BESIDE_ITSELF,
     title: "runs beside itself",
     asks: "A second instance, on another port and at the same time, works, and so does the first one while it is there.",
     why: "Scaling out is running it twice, and so is every restart that refuses nobody: the new instance is there before the

@@ -1,11 +1,13 @@
+use tambat_model::ClauseId;
+
 use super::{seen, settle};
-use crate::clause::{Clause, ClauseId};
+use crate::clause::Clause;
 use crate::observed::Observed;
 use crate::text::{list, time};
 use crate::verdict::Judgement;
 
 pub(super) const CLAUSE: Clause = Clause {
-    id: ClauseId(11),
+    id: ClauseId::STOPS,
     title: "stops when it is told",
     asks: "After SIGTERM (or the signal that the manifest names) the app ends within the grace (30 s; `--grace`).",
     why: "Whoever stops it waits that long and then kills it: what it was doing is lost, and every deploy takes half a minute

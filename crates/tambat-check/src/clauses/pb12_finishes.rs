@@ -1,10 +1,12 @@
+use tambat_model::ClauseId;
+
 use super::{seen, settle};
-use crate::clause::{Clause, ClauseId};
+use crate::clause::Clause;
 use crate::observed::{InFlight, Observed};
 use crate::verdict::Judgement;
 
 pub(super) const CLAUSE: Clause = Clause {
-    id: ClauseId(12),
+    id: ClauseId::FINISHES,
     title: "finishes what it began",
     asks: "A request that is under way when the app is told to stop is answered, whole.",
     why: "Every deploy tells every instance to stop. Without this, each of them costs some users an error.",

@@ -1,11 +1,13 @@
+use tambat_model::ClauseId;
+
 use super::{seen, settle, why_not_bound};
-use crate::clause::{Clause, ClauseId};
+use crate::clause::Clause;
 use crate::observed::{Kept, Observed};
 use crate::text::time;
 use crate::verdict::Judgement;
 
 pub(super) const CLAUSE: Clause = Clause {
-    id: ClauseId(13),
+    id: ClauseId::FREES_PORT,
     title: "frees its port",
     asks: "Right after its end the port can be bound again, and the app itself starts there again.",
     why: "A restart on the same port must not wait for a minute. Connections that the server closed linger in the kernel for

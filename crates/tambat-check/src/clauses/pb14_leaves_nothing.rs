@@ -1,12 +1,14 @@
+use tambat_model::ClauseId;
+
 use super::pb11_stops::needed_kill;
 use super::{seen, settle};
-use crate::clause::{Clause, ClauseId};
+use crate::clause::Clause;
 use crate::observed::Observed;
 use crate::text::list;
 use crate::verdict::Judgement;
 
 pub(super) const CLAUSE: Clause = Clause {
-    id: ClauseId(14),
+    id: ClauseId::NOTHING_LEFT,
     title: "leaves nothing behind",
     asks: "When the app has ended, none of the processes that it started goes on.",
     why: "What goes on holds ports, files and memory, and meets the next instance. Nobody knows it any more, so nobody ends it.",

@@ -1,11 +1,13 @@
+use tambat_model::ClauseId;
+
 use super::{seen, settle};
-use crate::clause::{Clause, ClauseId};
+use crate::clause::Clause;
 use crate::observed::{Observed, Service};
 use crate::text::list;
 use crate::verdict::Judgement;
 
 pub(super) const CLAUSE: Clause = Clause {
-    id: ClauseId(15),
+    id: ClauseId::BACKING_SERVICES,
     title: "finds its backing services in its config",
     asks: "Each backing service is dialled where its variable says, and nowhere else.",
     why: "Another database, a copy for a test, a provider that has moved: all of it is a change of one variable, if the address

@@ -1,11 +1,13 @@
+use tambat_model::ClauseId;
+
 use super::{seen, settle};
-use crate::clause::{Clause, ClauseId};
+use crate::clause::Clause;
 use crate::observed::Observed;
 use crate::text::list;
 use crate::verdict::Judgement;
 
 pub(super) const CLAUSE: Clause = Clause {
-    id: ClauseId(16),
+    id: ClauseId::PRIVATE_PORT,
     title: "does not leak its private port",
     asks: "Asked by a public name (`Host`, `X-Forwarded-Host`, `X-Forwarded-Proto: https`), the app builds its redirects,
 cookies and links for that name.",

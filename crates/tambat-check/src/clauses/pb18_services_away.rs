@@ -1,11 +1,13 @@
+use tambat_model::ClauseId;
+
 use super::{seen, settle};
-use crate::clause::{Clause, ClauseId};
+use crate::clause::Clause;
 use crate::observed::Observed;
 use crate::text::{last_words, list, time};
 use crate::verdict::Judgement;
 
 pub(super) const CLAUSE: Clause = Clause {
-    id: ClauseId(18),
+    id: ClauseId::PROVIDER_AWAY,
     title: "does not exit when a backing service is away at first",
     asks: "An app whose backing services come up five seconds after it serves when they are there.",
     why: "After a power cut everything starts at once. An app that gives up then stays down, or is started so often that whoever

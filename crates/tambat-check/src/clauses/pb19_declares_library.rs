@@ -1,10 +1,12 @@
+use tambat_model::ClauseId;
+
 use super::{seen, settle};
-use crate::clause::{Clause, ClauseId};
+use crate::clause::Clause;
 use crate::observed::Observed;
 use crate::verdict::Judgement;
 
 pub(super) const CLAUSE: Clause = Clause {
-    id: ClauseId(19),
+    id: ClauseId::LIBRARY,
     title: "declares its web server library",
     asks: "The library that serves is among the app's declared dependencies.",
     why: "What is not declared is whatever the machine happens to have: another version, or none.",

@@ -105,6 +105,7 @@ pub(super) fn good() -> Observed {
             uid: 65_534,
             closed: Vec::new(),
             start: Some(start_at(20_300, Boot::Bound(bound(&["127.0.0.1"])))),
+            as_root: None,
         }),
         away: Ok(Away {
             vars: vec!["CACHE_URL".to_owned()],

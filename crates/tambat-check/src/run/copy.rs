@@ -30,9 +30,13 @@ impl Copied {
     ///
     /// When something cannot be read, or when it is more than 2 GiB or 200,000 files.
     pub fn of(dir: &Path) -> io::Result<Self> {
+        Self::within(dir, BYTES_MAX, FILES_MAX)
+    }
+
+    /// The same with other limits.
+    pub(super) fn within(dir: &Path, bytes: u64, files: usize) -> io::Result<Self> {
         let copied = Self { dir: fresh_dir()? };
-        let mut budget = Budget { bytes: BYTES_MAX, files: FILES_MAX };
-        copy_folder(dir, &copied.dir, &mut budget)?;
+        copy_folder(dir, &copied.dir, &mut Budget { bytes, files })?;
         Ok(copied)
     }
 
@@ -92,7 +96,7 @@ fn copy_folder(from: &Path, to: &Path, budget: &mut Budget) -> io::Result<()> {
 
 fn copy_one(from: &Path, to: &Path, budget: &mut Budget) -> io::Result<()> {
     let found = from.symlink_metadata().map_err(|error| cannot("read", from, &error))?;
-    budget.files = budget.files.checked_sub(1).ok_or_else(|| too_much("files"))?;
+    budget.files = budget.files.checked_sub(1).ok_or_else(|| too_much("too many files"))?;
     if found.is_symlink() {
         return symlink(fs::read_link(from)?, to);
     }
@@ -102,15 +106,14 @@ fn copy_one(from: &Path, to: &Path, budget: &mut Budget) -> io::Result<()> {
         return fs::set_permissions(to, found.permissions());
     }
     if found.is_file() {
-        budget.bytes = budget.bytes.checked_sub(found.len()).ok_or_else(|| too_much("bytes"))?;
+        budget.bytes = budget.bytes.checked_sub(found.len()).ok_or_else(|| too_much("too many bytes"))?;
         fs::copy(from, to).map_err(|error| cannot("copy", from, &error))?;
     }
     Ok(())
 }
 
 fn too_much(what: &str) -> io::Error {
-    let limit = if what == "files" { FILES_MAX.to_string() } else { BYTES_MAX.to_string() };
-    io::Error::other(format!("it holds more than {limit} {what}"))
+    io::Error::other(format!("it holds {what}"))
 }
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> io::Error {

@@ -38,7 +38,11 @@ pub(super) async fn idle(request: &Request, addr: SocketAddr) -> Look<Reply> {
             Ok(Err(_)) | Err(_) => break,
         }
     }
-    let reply = request.ask(addr, ANSWER_LIMIT).await;
+    let mut reply = request.ask(addr, ANSWER_LIMIT).await;
+    if reply.is_err() {
+        // The machine may have been busy with another start: once more, beside the same connections.
+        reply = request.ask(addr, ANSWER_LIMIT).await;
+    }
     drop(held);
     Ok(reply)
 }

@@ -68,7 +68,8 @@ impl Recorders {
         let service = |(provider, _, seen): &(Provider, u16, Arc<Mutex<Seen>>)| {
             let seen = lock(seen);
             let is_usual = |addr: &&SocketAddr| {
-                provider.usual.contains(&addr.port()) || **addr == provider.addr || provider.places.contains(addr)
+                let is_here = addr.ip().to_canonical().is_loopback() && provider.usual.contains(&addr.port());
+                is_here || **addr == provider.addr || provider.places.contains(addr)
             };
             let mut elsewhere = seen.elsewhere.clone();
             elsewhere.extend(dialled.iter().filter(is_usual));

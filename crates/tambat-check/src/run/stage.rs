@@ -33,6 +33,8 @@ pub(super) struct How<'a> {
     pub(super) host: Option<&'static str>,
     /// Where its handles lead; none: to the recorder's ports, or to the providers themselves.
     pub(super) handles: Option<&'a [(PortKey, u16)]>,
+    /// In this directory; none: the plan's.
+    pub(super) dir: Option<&'a Path>,
     /// Who it is, and that user's home.
     pub(super) user: Option<(User, &'a Path)>,
 }
@@ -159,7 +161,7 @@ impl<'a> Stage<'a> {
         let shell = ["/bin/sh", "-c"].into_iter().map(OsString::from);
         Ok(CommandSpec {
             argv: shell.chain([shell_command(&self.process.command).into()]).collect(),
-            dir: plan.dir().to_owned(),
+            dir: how.dir.unwrap_or(plan.dir()).to_owned(),
             env: known.chain(self.subject.raw_env.iter().cloned()).collect(),
             stdio: StdioSpec::Pipes,
             stop: StopSpec { signal: self.signal(), grace: ABANDONED_GRACE },

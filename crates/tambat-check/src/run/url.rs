@@ -5,14 +5,13 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use tambat_model::{Protocol, Recognised, ResourceUrl, Restart};
+use tambat_model::{ClauseId, Protocol, Recognised, ResourceUrl, Restart};
 use tokio::net::lookup_host;
 use tokio::time::{Instant, timeout};
 
 use super::staged::ToldPort;
 use super::talk::{Request, find_out};
 use super::{Goal, forwarded, load, rude};
-use crate::clause::ClauseId;
 use crate::observed::{Asked, Boot, Bound, Facts, Families, Observed, Owner, Start, Talk, Unseen};
 
 /// A name is resolved within this.
@@ -73,7 +72,7 @@ pub async fn check_url(url: &Url, goal: &Goal, tell: &dyn Fn(&str)) -> Result<Ob
     nothing_of_a_start(&mut observed);
     observed.facts = facts(&talk, addr);
     observed.first = Ok(start(addr, talk.clone(), began.elapsed()));
-    observed.spent.insert(ClauseId(6), began.elapsed());
+    observed.spent.insert(ClauseId::PROTOCOL, began.elapsed());
     if matches!(talk, Talk::Wrong(_) | Talk::Silent(_)) {
         return Ok(observed);
     }
@@ -87,19 +86,19 @@ async fn ask_more(observed: &mut Observed, goal: &Goal, tell: &dyn Fn(&str), req
         let began = Instant::now();
         let paths: Vec<&str> = ["/"].into_iter().chain(goal.path.as_deref()).collect();
         observed.forwarded = forwarded::ask(addr, &paths).await;
-        observed.spent.insert(ClauseId(16), began.elapsed());
+        observed.spent.insert(ClauseId::PRIVATE_PORT, began.elapsed());
     }
     if goal.selection.has_any(&[7]) {
         tell("PB-07: asking beside 50 silent connections");
         let began = Instant::now();
         observed.idle = load::idle(request, addr).await;
-        observed.spent.insert(ClauseId(7), began.elapsed());
+        observed.spent.insert(ClauseId::MANY_AT_ONCE, began.elapsed());
     }
     if goal.selection.has_any(&[8]) {
         tell("PB-08: sending rude clients");
         let began = Instant::now();
         observed.rude = Ok(rude::harass(None, request, addr).await);
-        observed.spent.insert(ClauseId(8), began.elapsed());
+        observed.spent.insert(ClauseId::RUDE_CLIENTS, began.elapsed());
     }
 }
 

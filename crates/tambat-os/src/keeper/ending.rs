@@ -164,6 +164,8 @@ impl Ending {
     /// Never longer than tambat itself had allowed.
     fn gone(&mut self, now: Instant) -> Vec<Action> {
         let latest = after(now, self.default.grace);
+        // Nobody is left who would want to see what goes by itself.
+        self.linger = Duration::ZERO;
         match &mut self.state {
             State::Running => self.stop(self.default, now),
             State::Stopping { deadline, .. } | State::Clearing { deadline, .. } => {
@@ -375,6 +377,11 @@ mod tests {
             cut_short.on(Event::CommandEnded(OK));
             assert_eq!(cut_short.on(event), told, "{event:?}");
         }
+
+        let mut alone = Story::lingering(linger);
+        alone.on(Event::Gone);
+        let told = [Action::RecordRest, Action::StopRest(Signal::TERM)];
+        assert_eq!(alone.on(Event::CommandEnded(OK)), told, "nobody looks any more");
 
         let mut long = Story::lingering(Duration::MAX);
         long.on(Event::Stop(QUICK));

@@ -67,7 +67,7 @@ pub(crate) async fn process(
         }
         return Err(failure);
     }
-    let subject = subject(checks, process, plan, wiring, running.as_ref(), copied.is_some());
+    let subject = subject(checks, process, plan, wiring, running.as_ref());
     let observed = tambat_check::check(&subject, checks.goal, checks.spawner, tell).await;
     if let Some(providers) = running {
         tell("stopping what it uses");
@@ -110,11 +110,16 @@ fn subject(
     plan: Plan,
     wiring: Wiring,
     running: Option<&Providers>,
-    is_copy: bool,
 ) -> Subject {
     let protocol = process.protocol();
     let is_said = !checks.undeclared && !matches!(protocol, Protocol::Tcp | Protocol::None);
     let ports = running.map(|providers| &providers.ports);
+    // What the app's configuration names is not dialled behind its back.
+    let values =
+        || checks.layers.all.iter().map(|layer| &layer.value).chain(process.env.iter().map(|(_, value)| value));
+    let resources = plan.resources().iter().filter_map(|resource| resource.url.port()).collect::<Vec<_>>();
+    let is_configured =
+        |port: u16| resources.contains(&port) || values().any(|value| value.contains(&format!(":{port}")));
     let used = process.uses.iter().filter_map(|used| {
         let tambat_model::Provider::Process(key) = &used.provider else { return None };
         let port = ports?.get(key)?;
@@ -124,7 +129,7 @@ fn subject(
             key: key.clone(),
             addr: (std::net::Ipv4Addr::LOCALHOST, port.get()).into(),
             places: running.map(|providers| providers.places(key)).unwrap_or_default(),
-            usual: usual(&plan, &wiring, key),
+            usual: usual(&plan, &wiring, key).into_iter().filter(|port| !is_configured(*port)).collect(),
         })
     });
     let providers = used.collect();
@@ -137,7 +142,6 @@ fn subject(
         providers,
         declared: declared(process, protocol),
         plan: Arc::new(plan),
-        is_copy,
     }
 }
 

@@ -197,10 +197,10 @@ pub(crate) struct CheckArgs {
     pub(crate) source: SourceArgs,
     /// Only these clauses: PB-03,PB-11
     #[arg(long, value_name = "CLAUSE,…", value_delimiter = ',')]
-    pub(crate) only: Vec<tambat_check::ClauseId>,
+    pub(crate) only: Vec<tambat_model::ClauseId>,
     /// All but these clauses
     #[arg(long, value_name = "CLAUSE,…", value_delimiter = ',')]
-    pub(crate) skip: Vec<tambat_check::ClauseId>,
+    pub(crate) skip: Vec<tambat_model::ClauseId>,
     /// A warning is a failure, too
     #[arg(long)]
     pub(crate) strict: bool,
