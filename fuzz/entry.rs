@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use tambat_manifest::{Diagnostic, Files, RouteFile, TARGETS_MAX, Text};
 use tambat_model::{
-    ForeignService, HostPattern, HostTable, Ledger, Plan, PortKey, Protocol, ResourceUrl, Site, UrlTemplate, Wiring,
-    World, foreign_route, redact, route_table,
+    DependencyFile, ForeignService, HostPattern, HostTable, Ledger, Plan, PortKey, Protocol, Recognised, ResourceUrl,
+    Site, UrlTemplate, Wiring, World, foreign_route, redact, route_table,
 };
 
 /// A Procfile.
@@ -92,6 +92,18 @@ pub(crate) fn route_file(data: &[u8]) {
                 assert_eq!(found, Some(&*route.name), "{host}{}", route.path);
             }
         }
+    }
+}
+
+/// A dependency file, by each of the names that it may have, and as a command beside it.
+pub(crate) fn dependency_file(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    for name in DependencyFile::names() {
+        let file = DependencyFile::read(name, &text);
+        assert!(file.as_ref().is_some_and(|file| file.name() == name));
+        let recognised = Recognised::of(&text, file.as_slice());
+        assert!(recognised.bind_port(Some(&text)).contains("PORT"));
+        assert!(!recognised.bind_all(None).is_empty());
     }
 }
 

@@ -34,6 +34,14 @@ const NEEDS: &[Need] = &[
     Need { what: "node", package: "nodejs", present: || run::succeeds("node", &["--version"]) },
     Need { what: "npm", package: "npm", present: || run::succeeds("npm", &["--version"]) },
     Need { what: "psql", package: "postgresql-client", present: || run::succeeds("psql", &["--version"]) },
+    // Of docs/recipes.
+    Need { what: "puma", package: "puma", present: || run::succeeds("puma", &["--version"]) },
+    Need {
+        what: "Rails for /usr/bin/ruby",
+        package: "ruby-railties",
+        present: || run::succeeds("/usr/bin/ruby", &["-e", "require 'rails'; require 'action_controller/railtie'"]),
+    },
+    Need { what: "go", package: "golang-go", present: || run::succeeds("go", &["version"]) },
 ];
 
 /// Debian keeps one folder a version and leaves the server out of PATH.

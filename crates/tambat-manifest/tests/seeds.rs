@@ -26,6 +26,7 @@ fn every_seed_keeps_the_promises() {
     replay("manifest", entry::manifest);
     replay("resource_url", entry::resource_url);
     replay("route_file", entry::route_file);
+    replay("dependency_file", entry::dependency_file);
 }
 
 #[test]
@@ -62,6 +63,25 @@ fn a_file_that_is_wrong_from_end_to_end_is_refused_in_bounded_time() {
     entry::manifest(
         fill(&|nth| format!("[processes.p{nth}]\ncommand=\"x\"\nprotocol=\"http\"\npath=\"/x\"\n")).as_bytes(),
     );
+    let openings = [
+        "{\"a\":",
+        "[",
+        "\"\\\\",
+        "'''",
+        "\"",
+        "a = [\n",
+        "/*",
+        "//\n",
+        "<!--",
+        "<dependency>",
+        "<artifactId>",
+        "require (\n",
+        "npm ",
+        " ",
+    ];
+    for opening in openings {
+        entry::dependency_file(fill(&|_| opening.to_owned()).as_bytes());
+    }
     let took = start.elapsed();
     assert!(took < Duration::from_secs(30), "{took:?}");
 }
@@ -103,6 +123,13 @@ proptest! {
         entry::manifest(&data);
         entry::resource_url(&data);
         entry::route_file(&data);
+        entry::dependency_file(&data);
+    }
+
+    #[test]
+    fn any_dependency_file(text in nearly(&["{", "}", "[", "]", "\"", "'", "\\", "\\u12", "=", "\n", "#", " ", ":", ",", "/*", "*/", "//", "\"\"\"", "'''", "<dependency>", "</dependency>", "<artifactId>", "</artifactId>", "<!--", "-->",
+        "\"dependencies\"", "[dependencies]", "[project]", "require (", ")", "gem ", "=begin", "flask", "express", "axum", "-e ", "#egg=", "npm start", "node app.js", "é"])) {
+        entry::dependency_file(text.as_bytes());
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod app_dir;
 mod backend;
 mod facts;
 mod files;
-mod fixture;
+pub(crate) mod fixture;
 mod http;
 mod marks;
 mod ports;

@@ -49,6 +49,17 @@ pub(crate) fn node() {
     needs("npm", &["--version"], "npm");
 }
 
+/// Puma and Rails, for Debian's own Ruby.
+pub(crate) fn puma() {
+    needs("puma", &["--version"], "puma");
+    needs("/usr/bin/ruby", &["-e", "require 'rails'"], "ruby-railties");
+}
+
+/// Go.
+pub(crate) fn go() {
+    needs("go", &["version"], "golang-go");
+}
+
 /// foreman.
 pub(crate) fn foreman() {
     needs("foreman", &["version"], "ruby-foreman");
