@@ -22,6 +22,11 @@ pub(crate) fn postgres_answer(data: &[u8]) {
     judge(Probe::for_protocol(Protocol::Postgres, None, ""), data);
 }
 
+/// An answer to an XMPP stream header.
+pub(crate) fn xmpp_answer(data: &[u8]) {
+    judge(Probe::for_protocol(Protocol::Xmpp, None, ""), data);
+}
+
 fn judge(probe: Option<Probe>, data: &[u8]) {
     let probe = probe.expect("each of these protocols has a probe");
     let whole = probe.judge(data, true);

@@ -11,6 +11,7 @@ mod printable;
 mod probe;
 mod redis;
 mod refusal;
+mod xmpp;
 
 pub use postgres::{PostgresOpening, postgres_opening};
 pub use probe::{Expect, Judgement, Probe};
