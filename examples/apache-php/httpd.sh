@@ -4,6 +4,7 @@ set -eu
 APP=$PWD RUN=$PWD/run HOST=${HOST:-127.0.0.1}
 : "${PORT:?is not in the environment; start this app with \`tambat start\`}"
 PHP_MODULE=$(ls /usr/lib/apache2/modules/libphp*.so | tail -n 1)
+[ "$HOST" != 0.0.0.0 ] || HOST='*' # everywhere is not IPv4 alone
 export APP RUN HOST PORT PHP_MODULE
 mkdir -p data run
 

@@ -8,9 +8,10 @@ for name in PORT_C2S PORT_S2S PORT_HTTP; do
     exit 1
   }
 done
-DATA=$PWD/data
+DATA=$PWD/data HOST=${HOST:-127.0.0.1}
+[ "$HOST" != 0.0.0.0 ] || HOST=:: # everywhere is not IPv4 alone
 mkdir -p "$DATA"
-sed -e "s|@DATA@|$DATA|g; s|@HOST@|${HOST:-127.0.0.1}|" \
+sed -e "s|@DATA@|$DATA|g; s|@HOST@|$HOST|" \
   -e "s|@PORT_C2S@|$PORT_C2S|; s|@PORT_S2S@|$PORT_S2S|; s|@PORT_HTTP@|$PORT_HTTP|" ejabberd.yml > "$DATA/ejabberd.yml"
 
 export EJABBERD_CONFIG_PATH="$DATA/ejabberd.yml" EJABBERD_LOG_PATH="$DATA/ejabberd.log" ERL_CRASH_DUMP="$DATA/crash.dump"

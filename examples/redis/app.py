@@ -163,7 +163,8 @@ async def main():
     redis = Redis(os.environ["REDIS_URL"])
     app = tornado.web.Application([("/", Visits, {"redis": redis}), ("/healthz", Health)])
     port, host = int(os.environ["PORT"]), os.environ.get("HOST", "127.0.0.1")
-    server = app.listen(port, address=host)
+    # Everywhere is not IPv4 alone, for which Tornado takes 0.0.0.0.
+    server = app.listen(port, address="" if host == "0.0.0.0" else host)
     print(f"listening on {host}:{port}", file=sys.stderr, flush=True)
     await stop.wait()
     server.stop()

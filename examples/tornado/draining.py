@@ -59,7 +59,8 @@ async def serve(app, on_stop=lambda: None):
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     port, host = int(os.environ["PORT"]), os.environ.get("HOST", "127.0.0.1")
-    server = app.listen(port, address=host)
+    # Everywhere is not IPv4 alone, for which Tornado takes 0.0.0.0.
+    server = app.listen(port, address="" if host == "0.0.0.0" else host)
     print(f"listening on {host}:{port}", file=sys.stderr, flush=True)
     await stop.wait()
     server.stop()
