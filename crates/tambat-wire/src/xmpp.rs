@@ -127,7 +127,36 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::mem::discriminant;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// What streams are made of, and what would break a reader of them.
+    const WORDS: &[&str] = &[
+        "<",
+        ">",
+        "/",
+        "\"",
+        "'",
+        " ",
+        "?",
+        "?>",
+        "<?xml",
+        "<stream:",
+        "stream",
+        "features",
+        "error",
+        "s:",
+        "</",
+        "<stream:error>",
+        "<stream:features/>",
+        "<system-shutdown/>",
+        "='http://etherx.jabber.org/streams'",
+        "<!--",
+        "\0",
+    ];
 
     const OPEN: &str = "<?xml version='1.0'?><stream:stream id='1' version='1.0' xml:lang='en' \
         xmlns:stream='http://etherx.jabber.org/streams' from='localhost' xmlns='jabber:client'>";
@@ -202,6 +231,23 @@ mod tests {
     fn the_probe_is_a_stream_header_itself() {
         let Next::Start(header, b"") = next(HEADER) else { panic!("it is one start tag") };
         assert_eq!(prefix(header), Some(b"stream:".as_slice()));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_its_words_are_mixed_to_a_judgement_stays_what_it_is(
+            words in proptest::collection::vec(proptest::sample::select(WORDS), 0..16), open in any::<bool>(),
+        ) {
+            let answer = [if open { OPEN } else { "" }, &words.concat()].concat();
+            let mut judged = None;
+            for end in 0..=answer.len() {
+                match (judge(&answer.as_bytes()[..end]), &judged) {
+                    (Judgement::Incomplete, None) => {}
+                    (judgement, None) => judged = Some(discriminant(&judgement)),
+                    (judgement, Some(before)) => prop_assert_eq!(discriminant(&judgement), *before, "{} {}", end, answer),
+                }
+            }
+        }
     }
 
     #[test]
