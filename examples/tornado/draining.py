@@ -15,19 +15,23 @@ GRACE_SECONDS = 25  # below the 30 s after which deployments kill
 class Handler(tornado.web.RequestHandler):
     """A request counts as in flight from its head on, which is what the decorator is for, until its answer is out."""
 
-    BODY_BYTES_MAX = 0
+    BODY_BYTES_MAX = 0  # what is longer is read, since the answer comes after it, and forgotten
     in_flight = set()
     is_stopping = False
     _ended = asyncio.Event()
 
     def prepare(self):
         self.in_flight.add(self)
-        self.body = b""
+        self.received = b""
 
     def data_received(self, chunk):
-        self.body += chunk
-        if len(self.body) > self.BODY_BYTES_MAX:
+        if len(self.received) <= self.BODY_BYTES_MAX:
+            self.received += chunk
+
+    def body(self):
+        if len(self.received) > self.BODY_BYTES_MAX:
             raise tornado.web.HTTPError(413)
+        return self.received
 
     def set_default_headers(self):
         if self.is_stopping:
@@ -52,14 +56,24 @@ class Handler(tornado.web.RequestHandler):
             await cls._ended.wait()
 
 
-async def serve(app, on_stop=lambda: None):
-    """Serves on PORT and HOST until TERM or INT, then stops accepting and finishes what is in flight. `on_stop` ends
+class NotFound(Handler):
+    """Tornado's own counts nothing."""
+
+    def get(self):
+        raise tornado.web.HTTPError(404)
+
+    head = post = put = patch = delete = options = get
+
+
+async def serve(pages, on_stop=lambda: None):
+    """Serves these pages on PORT and HOST until TERM or INT, then stops accepting and finishes what is in flight. `on_stop` ends
     answers that would go on for ever."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     port, host = int(os.environ["PORT"]), os.environ.get("HOST", "127.0.0.1")
     # Everywhere is not IPv4 alone, for which Tornado takes 0.0.0.0.
+    app = tornado.web.Application(pages, default_handler_class=NotFound)
     server = app.listen(port, address="" if host == "0.0.0.0" else host)
     print(f"listening on {host}:{port}", file=sys.stderr, flush=True)
     await stop.wait()

@@ -105,7 +105,7 @@ class Lines(draining.Handler):
         if self.request.headers.get("Content-Type", "").partition(";")[0].strip() != "application/json":
             raise tornado.web.HTTPError(415)
         try:
-            text = json.loads(self.body)["text"].strip()
+            text = json.loads(self.body())["text"].strip()
         except (ValueError, KeyError, TypeError, AttributeError):
             raise tornado.web.HTTPError(400) from None
         if not 0 < len(text) <= LINE_CHARS_MAX:
@@ -120,8 +120,7 @@ class Lines(draining.Handler):
 
 async def main():
     pier = Pier()
-    app = tornado.web.Application([("/", Page), ("/lines", Lines, {"pier": pier})])
-    await draining.serve(app, on_stop=pier.close)
+    await draining.serve([("/", Page), ("/lines", Lines, {"pier": pier})], on_stop=pier.close)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ class Ships(draining.Handler):
         # Browsers say where a form comes from.
         if self.request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
             raise tornado.web.HTTPError(403)
-        name = urllib.parse.parse_qs(self.body.decode(errors="replace")).get("name", [""])[0]
+        name = urllib.parse.parse_qs(self.body().decode(errors="replace")).get("name", [""])[0]
         body = urllib.parse.urlencode({"name": name})
         fields = {"Content-Type": "application/x-www-form-urlencoded"}
         answer = await self.quay.ask("/ships", method="POST", headers=fields, body=body)
@@ -105,7 +105,7 @@ class Health(draining.Handler):
 async def main():
     neighbours = {name: Neighbour(f"{name.upper()}_URL") for name in ("quay", "wall", "knots")}
     quay = {"quay": neighbours["quay"]}
-    await draining.serve(tornado.web.Application([("/", Square, neighbours), ("/ships", Ships, quay), ("/healthz", Health)]))
+    await draining.serve([("/", Square, neighbours), ("/ships", Ships, quay), ("/healthz", Health)])
 
 
 if __name__ == "__main__":

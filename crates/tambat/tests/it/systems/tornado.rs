@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
-use super::{example, run_by_nobody, stop_in_the_middle_of};
+use super::{example, form, run_by_nobody, stop_in_the_middle_of};
 use crate::support::{AppDir, LIMIT, get, programs};
 
 fn pier() -> AppDir {
@@ -56,6 +56,15 @@ fn tornado_serves_from_its_first_moment_and_drains_on_term() {
     assert!(answer.status == 204 && answer.head.contains("Connection: close"), "{answer:?}");
     assert!(!listener.hears("nothing"), "it ends");
     running.line("exited with code 0");
+}
+
+#[test]
+fn a_request_to_a_page_that_nobody_has_is_finished_too() {
+    let app = pier();
+    let mut running = app.start(&[]);
+    running.ready(&[]);
+    let answer = stop_in_the_middle_of(&form("/nowhere", "a=b"), &app, "web", &mut running);
+    assert_eq!(answer.status, 404, "{answer:?}");
 }
 
 #[test]
