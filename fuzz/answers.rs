@@ -3,7 +3,7 @@
 //! ordinary tests of `tambat-wire` with every seed.
 
 use tambat_model::Protocol;
-use tambat_wire::{Judgement, Probe, postgres_opening};
+use tambat_wire::{Judgement, Probe, Recognised, postgres_opening, recognise};
 
 /// An answer to the probes over HTTP.
 pub(crate) fn http_answer(data: &[u8]) {
@@ -25,6 +25,23 @@ pub(crate) fn postgres_answer(data: &[u8]) {
 /// An answer to an XMPP stream header.
 pub(crate) fn xmpp_answer(data: &[u8]) {
     judge(Probe::for_protocol(Protocol::Xmpp, None, ""), data);
+}
+
+/// The first bytes of a server of which nothing is known: what is recognised stays so when more follows.
+pub(crate) fn recognised(data: &[u8]) {
+    let mut found = None;
+    for end in 0..=data.len().min(512) {
+        match (recognise(&data[..end]), &found) {
+            (Recognised::Found(spoken), None) => {
+                let shown = spoken.to_string();
+                assert!(shown.len() < 1_024 && !shown.contains(char::is_control), "{shown:?}");
+                found = Some(spoken);
+            }
+            (now, Some(before)) => assert_eq!(now, Recognised::Found(before.clone()), "{end} bytes on"),
+            (_, None) => {}
+        }
+    }
+    assert_ne!(recognise(&[data, &[b'-'; 8_192]].concat()), Recognised::Incomplete);
 }
 
 fn judge(probe: Option<Probe>, data: &[u8]) {

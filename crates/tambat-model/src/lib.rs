@@ -7,11 +7,14 @@
 mod assign;
 mod check;
 mod check_http;
+mod clause;
+mod dependency_file;
 mod draft;
 mod environment;
 mod error_code;
 mod field;
 mod formation;
+mod framework;
 mod handle;
 mod health;
 mod host;
@@ -24,6 +27,7 @@ mod plan;
 mod port;
 mod problem;
 mod protocol;
+mod recognised;
 mod route;
 mod router_plan;
 #[cfg(test)]
@@ -37,11 +41,14 @@ mod uses;
 mod world;
 
 pub use assign::{BASE_DEFAULT, BASE_STEP, Base, PortKey, ServicePorts, Wanted, next_base};
+pub use clause::{ClauseId, UnknownClause};
+pub use dependency_file::DependencyFile;
 pub use draft::{Draft, HttpDraft, PortDraft, ProcessDraft, ReadyDraft, SiteDraft, StopDraft, UseDraft};
 pub use environment::{Environment, Layer, Setting, Source};
 pub use error_code::{ErrorCode, error_codes_as_markdown};
 pub use field::{CookieName, FieldError, FieldName, FieldValue};
 pub use formation::{Formation, FormationError, INSTANCES_MAX};
+pub use framework::Framework;
 pub use handle::{ForeignUrl, Handle, HandleState, Provider, Wiring};
 pub use health::{HEALTH_DOWN_DEFAULT, HEALTH_EVERY_DEFAULT, HEALTH_UP_DEFAULT, HEALTH_WITHIN_DEFAULT, HealthRules};
 pub use host::{HOSTNAME_BYTES_MAX, HostError, HostPattern, HostTable, PathPrefix, Site, Stripped};
@@ -53,6 +60,7 @@ pub use plan::{Plan, PortPlan, ProcessPlan, Readiness, ResourcePlan, Restart, Ro
 pub use port::{INSTANCE_PORT_FIRST, INSTANCE_PORT_LAST, InstancePort, PortError, ServicePort};
 pub use problem::{Place, Problem, Severity, closest};
 pub use protocol::{Protocol, UnknownProtocol};
+pub use recognised::{Declared, Recognised};
 pub use route::{
     Admission, Balance, ForeignService, HttpRules, Ledger, Route, RouteTable, Sticky, Target, foreign_route,
     route_table,
@@ -63,4 +71,4 @@ pub use site::{PortSite, local_label};
 pub use text::{colours_only, plain};
 pub use traffic::{LATENCY_BOUNDS_US, Shard, Traffic, TrafficSnapshot};
 pub use url::{ResourceUrl, TemplateError, UrlError, UrlTemplate, redact, redact_all};
-pub use world::{Admitted, Cause, Denied, Endpoint, Gate, InstanceView, Load, Phase, ProcessView, World};
+pub use world::{Admitted, Cause, Denied, Elsewhere, Endpoint, Gate, InstanceView, Load, Phase, ProcessView, World};

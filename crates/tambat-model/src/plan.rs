@@ -13,8 +13,8 @@ use crate::problem::{Problem, Severity};
 use crate::site::{PortSite, resolve_sites};
 use crate::uses::resolve_uses;
 use crate::{
-    AppName, HealthRules, HttpRules, PortKey, PortName, ProcessName, Protocol, ResourceUrl, RouterPlan, ServicePort,
-    Sticky, UrlTemplate, VarName,
+    AppName, DependencyFile, HealthRules, HttpRules, PortKey, PortName, ProcessName, Protocol, Recognised, ResourceUrl,
+    RouterPlan, ServicePort, Sticky, UrlTemplate, VarName,
 };
 
 /// How long an instance may take until it is ready, unless `ready.within` says otherwise: what the platforms allow.
@@ -71,6 +71,8 @@ pub struct ProcessPlan {
     pub http: Arc<HttpRules>,
     /// Its instances are asked how they are.
     pub health: Option<HealthRules>,
+    /// What serves behind its command.
+    pub recognised: Recognised,
 }
 
 /// A port that a process exports.
@@ -192,6 +194,15 @@ impl Plan {
         Ok((Self { name, dir, build, processes, resources, router }, problems))
     }
 
+    /// With what the app's dependency files tell about its processes.
+    #[must_use]
+    pub fn recognising(mut self, files: &[DependencyFile]) -> Self {
+        for process in &mut self.processes {
+            process.recognised = Recognised::of(&process.command, files);
+        }
+        self
+    }
+
     /// The app's name.
     pub fn name(&self) -> &AppName {
         &self.name
@@ -200,6 +211,12 @@ impl Plan {
     /// The app's directory, canonical.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The same app, run in another directory: a copy of its own.
+    #[must_use]
+    pub fn in_dir(self, dir: PathBuf) -> Self {
+        Self { dir, ..self }
     }
 
     /// The command that is run before anything starts.
@@ -339,6 +356,7 @@ fn plan_process(draft: &Draft, process: &ProcessDraft, position: u16, uses: Vec<
         idle: process.idle,
         http: Arc::new(http_rules(process)),
         health: process.health.clone(),
+        recognised: Recognised::of(process.command.as_deref().unwrap_or_default(), &[]),
     }
 }
 

@@ -291,7 +291,7 @@ fn is_coming(instance: &InstanceView, role: Role) -> bool {
 mod tests {
     use super::*;
     use crate::sample::{name, plan, port, process, with_ports};
-    use crate::{Endpoint, InstanceName, PortName, ProcessDraft, SiteDraft};
+    use crate::{Elsewhere, Endpoint, InstanceName, PortName, ProcessDraft, SiteDraft};
 
     fn instance(process: &str, number: u16, phase: Phase) -> InstanceView {
         let name = InstanceName { process: name(process), number: number.try_into().unwrap() };
@@ -309,6 +309,7 @@ mod tests {
     }
 
     fn binding(elsewhere: Option<u16>) -> Phase {
+        let elsewhere = elsewhere.map(|port| Elsewhere { program: "run".to_owned(), pid: 1, port });
         Phase::Binding { pid: 1, port: Some(20_000), elsewhere }
     }
 
@@ -348,13 +349,13 @@ mod tests {
             (binding(None), "hold 60s: web.1 is binding"),
             (
                 binding(Some(3000)),
-                "hold 60s: web.1 listens on 3000, not on its PORT 20000: it ignores PORT / \
+                "hold 60s: web.1 listens on 3000, not on its PORT 20000: it ignores PORT (PB-03) / \
                  make it listen on the number in the variable PORT, or put $PORT in its command",
             ),
             (ready(&[(None, 20_000)]), "web.1 127.0.0.1:20000"),
             (
                 ready(&[]),
-                "refuse: web.1 has not bound its PORT / \
+                "refuse: web.1 has not bound its PORT (PB-02) / \
                  make it listen on the number in the variable PORT, or put $PORT in its command",
             ),
             (Phase::Draining { pid: 1 }, "hold 60s: web.1 is draining"),
@@ -418,7 +419,7 @@ mod tests {
     fn a_worker_that_runs_may_bind_its_port_yet() {
         let worker = plan(vec![process("worker", None, &[])]);
         let up = |ports| vec![instance("worker", 1, ready(ports))];
-        let waits = "hold 60s: worker.1 has not bound its PORT / \
+        let waits = "hold 60s: worker.1 has not bound its PORT (PB-02) / \
                      make it listen on the number in the variable PORT, or put $PORT in its command";
         assert_eq!(admission_of(&worker, Gate::Open, up(&[])), waits);
         assert_eq!(admission_of(&worker, Gate::Open, up(&[(None, 20_000)])), "worker.1 127.0.0.1:20000");
@@ -433,7 +434,7 @@ mod tests {
         let other = &[(Some("admin"), 20_001)];
         assert_eq!(
             admission_of(&chat, Gate::Open, up(other)),
-            "refuse: chat.1 has not bound its port c2s / make it listen on the number in the variable PORT_C2S"
+            "refuse: chat.1 has not bound its port c2s (PB-02) / make it listen on the number in the variable PORT_C2S"
         );
     }
 

@@ -76,8 +76,8 @@ pub enum Phase {
         pid: i32,
         /// The port it was told to bind, where it was.
         port: Option<u16>,
-        /// A port that it was seen to listen on although nobody told it that one: it ignores its own.
-        elsewhere: Option<u16>,
+        /// Where it was seen to listen although nobody told it that port: it ignores its own.
+        elsewhere: Option<Elsewhere>,
     },
     /// It runs and takes connections, or (a worker) just runs.
     Ready {
@@ -117,6 +117,17 @@ pub enum Phase {
     },
     /// Its user stopped it.
     Stopped,
+}
+
+/// A listener of an instance on a port that nobody told it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The program.
+    pub program: String,
+    /// Its process id.
+    pub pid: i32,
+    /// The port it bound.
+    pub port: u16,
 }
 
 impl Phase {

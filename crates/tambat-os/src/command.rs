@@ -7,11 +7,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow};
-use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, getppid, setsid};
+use nix::unistd::{
+    Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fchown, getppid, setgid, setgroups, setsid, setuid,
+};
 
 use crate::frame::{Decoder, Encoder, ProtocolError};
 use crate::{Pid, StopSpec, WinSize, sys};
@@ -31,6 +34,20 @@ pub struct CommandSpec {
     pub stdio: StdioSpec,
     /// How it is ended when nobody is left to say so: tambat has died, or the command went to the background.
     pub stop: StopSpec,
+    /// How long what the command leaves behind may go on before it is asked to end, too. Zero for whoever only wants
+    /// it gone; more for whoever wants to see whether it goes by itself. In whole milliseconds.
+    pub linger: Duration,
+    /// Who it runs as; `None`: who tambat runs as. Only root can run it as somebody else.
+    pub user: Option<User>,
+}
+
+/// A user of the machine, by number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct User {
+    /// The user.
+    pub uid: u32,
+    /// Its group, the only one that the command is in.
+    pub gid: u32,
 }
 
 /// What is behind a command's standard input, output and error. It has no other file.
@@ -53,6 +70,8 @@ impl fmt::Debug for CommandSpec {
             .field("env", &names)
             .field("stdio", &self.stdio)
             .field("stop", &self.stop)
+            .field("linger", &self.linger)
+            .field("user", &self.user)
             .finish()
     }
 }
@@ -86,7 +105,8 @@ impl CommandSpec {
         let env = self.env.iter().fold(argv.count(self.env.len()), |to, (name, value)| {
             to.bytes(&[name.as_bytes(), b"=", value.as_bytes()].concat())
         });
-        Ok(env.bytes(dir.as_os_str().as_bytes()).finish())
+        let user = self.user.map(|user| [user.uid.to_ne_bytes(), user.gid.to_ne_bytes()].concat()).unwrap_or_default();
+        Ok(env.bytes(dir.as_os_str().as_bytes()).bytes(&user).finish())
     }
 }
 
@@ -118,15 +138,19 @@ impl StartError {
 /// read here and not in the keeper, which stays small.
 pub(crate) fn become_command(spec: &File, stdio: &ChildStdio, keeper: Pid) -> Result<Infallible, StartError> {
     setsid().map_err(|e| StartError::new("open a session for the command", e))?;
+    let image = read_whole(spec).map_err(|e| StartError::new("read what to run", e))?;
+    let image = Image::decode(&image).map_err(|_| StartError::new("read what to run", Errno::EBADMSG))?;
+    wire(stdio)?;
+    if let Some(user) = image.user {
+        become_user(user, stdio)?;
+    }
+    // After a change of user, which takes it away (PR_SET_PDEATHSIG(2const)).
     prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
         .map_err(|e| StartError::new("tie the command to its keeper", e))?;
     if getppid().as_raw() != keeper.get() {
         // The keeper died before the line above could matter, and nobody is left to read this.
         return Err(StartError::new("find the keeper", Errno::ESRCH));
     }
-    let image = read_whole(spec).map_err(|e| StartError::new("read what to run", e))?;
-    let image = Image::decode(&image).map_err(|_| StartError::new("read what to run", Errno::EBADMSG))?;
-    wire(stdio)?;
     sys::close_on_exec_from(3);
     chdir(image.dir).map_err(|e| StartError::new(format!("enter the directory {}", image.dir.display()), e))?;
     sys::reset_signal_actions();
@@ -157,11 +181,25 @@ fn wire(given: &ChildStdio) -> Result<(), StartError> {
         .map_err(|e| StartError::new("connect standard input and output", e))
 }
 
+/// For good. What is behind the standard files becomes the user's: a program that opens `/dev/stderr` anew, as Apache
+/// does, may do so only with its own.
+fn become_user(user: User, given: &ChildStdio) -> Result<(), StartError> {
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    let error = |e| StartError::new(format!("become the user {uid}"), e);
+    let files = match given {
+        ChildStdio::Pty(slave) => vec![slave],
+        ChildStdio::Pipes { stdin, stdout, stderr } => vec![stdin, stdout, stderr],
+    };
+    files.into_iter().try_for_each(|file| fchown(file, Some(uid), Some(gid))).map_err(error)?;
+    setgroups(&[gid]).and_then(|()| setgid(gid)).and_then(|()| setuid(uid)).map_err(error)
+}
+
 /// A decoded specification.
 struct Image<'a> {
     argv: Vec<CString>,
     env: Vec<CString>,
     dir: &'a Path,
+    user: Option<User>,
 }
 
 impl<'a> Image<'a> {
@@ -170,8 +208,16 @@ impl<'a> Image<'a> {
         let mut fields = Decoder::of_whole_frame(bytes)?;
         let (argv, env) = (fields.list(text)?, fields.list(text)?);
         let dir = Path::new(std::ffi::OsStr::from_bytes(fields.bytes()?));
+        let user = match fields.bytes()? {
+            [] => None,
+            numbers => {
+                let split = numbers.split_first_chunk().zip(numbers.last_chunk());
+                let ((uid, _), gid) = split.ok_or(ProtocolError::Value("user"))?;
+                Some(User { uid: u32::from_ne_bytes(*uid), gid: u32::from_ne_bytes(*gid) })
+            }
+        };
         fields.finish()?;
-        Ok(Self { argv, env, dir })
+        Ok(Self { argv, env, dir, user })
     }
 }
 
@@ -231,8 +277,6 @@ fn candidates(program: &CStr, env: &[CString]) -> Vec<CString> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::Signal;
 
@@ -243,6 +287,8 @@ mod tests {
             env: vec![("PATH".into(), "/a::/b".into()), ("PASSWORD".into(), "hunter2".into())],
             stdio: StdioSpec::Pipes,
             stop: StopSpec { signal: Signal::TERM, grace: Duration::from_secs(5) },
+            linger: Duration::ZERO,
+            user: Some(User { uid: 1000, gid: 70_000 }),
         }
     }
 
@@ -253,6 +299,9 @@ mod tests {
         assert_eq!(image.argv, [c"sh".into(), c"-c".into(), CString::from(c"echo hello")]);
         assert_eq!(image.env, [c"PATH=/a::/b".into(), CString::from(c"PASSWORD=hunter2")]);
         assert_eq!(image.dir, Path::new("/tmp"));
+        assert_eq!(image.user, Some(User { uid: 1000, gid: 70_000 }));
+        let own = CommandSpec { user: None, ..spec() }.encode().unwrap();
+        assert_eq!(Image::decode(&own).unwrap().user, None);
         for end in 0..bytes.len() {
             assert!(Image::decode(&bytes[..end]).is_err());
         }

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, PipeReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::prctl;
 use nix::sys::signal::SigSet;
@@ -28,6 +28,7 @@ pub(crate) struct Assignment {
     pub(crate) spec: File,
     pub(crate) stdio: OuterStdio,
     pub(crate) stop: StopSpec,
+    pub(crate) linger: Duration,
 }
 
 /// The outer world's ends of the command's files.
@@ -45,7 +46,7 @@ pub(crate) fn run(assignment: Assignment) -> u8 {
         Ok(started) => {
             // The command has its own; held here, it would stay in memory as long as the keeper.
             drop(assignment.spec);
-            Watch::new(socket, started, assignment.stop).run().map_or(1, |()| 0)
+            Watch::new(socket, started, Ending::new(assignment.stop, assignment.linger)).run().map_or(1, |()| 0)
         }
         Err(error) => {
             // If tambat is gone, nobody needs to know.
@@ -133,7 +134,7 @@ pub(crate) fn watch_children() -> nix::Result<SignalFd> {
 }
 
 impl Watch {
-    fn new(socket: UnixStream, started: Started, stop: StopSpec) -> Self {
+    fn new(socket: UnixStream, started: Started, ending: Ending) -> Self {
         Self {
             socket: Some(socket),
             orders: OrderReader::new(),
@@ -141,7 +142,7 @@ impl Watch {
             command: started.command,
             outcome: Some(started.outcome),
             _held_open: started.held_open,
-            ending: Ending::new(stop),
+            ending,
             told: Vec::new(),
             left_behind: Vec::new(),
             over: false,

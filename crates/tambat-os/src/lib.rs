@@ -40,14 +40,17 @@ mod pid;
 mod protocol;
 mod sys;
 
-pub use command::{CommandSpec, StdioSpec};
+pub use command::{CommandSpec, StdioSpec, User};
 pub use frame::ProtocolError;
 pub use listening::{Holder, Listening, holder_of, listening};
 pub use lock::Lock;
-pub use owner::{OwnedListener, Owner, listeners_of, owner};
+pub use owner::{
+    OwnedConnection, OwnedListener, Owner, connections_of, hidden_of, listeners_of, outsiders_on, owner,
+    udp_listeners_of,
+};
 pub use pid::Pid;
 pub use protocol::{ExitReport, ExitStatus, LEFT_BEHIND_MAX, Order, Report, ReportReader, StopSpec};
 pub use signals::{Signal, UnknownSignal};
 pub use spawner::{ChildOutput, Keeper, Spawner};
 pub use terminal::WinSize;
-pub use tree::{ProcessInfo, descendants, process_info};
+pub use tree::{ProcessInfo, descendants, group_of, memory_below, process_info};

@@ -1,4 +1,4 @@
-//! Who listens on this machine's TCP ports.
+//! Who listens on this machine's ports.
 
 mod netlink;
 mod proc_net;
@@ -39,6 +39,17 @@ pub enum Holder {
 /// `/proc/net/tcp` and `tcp6` where that is refused.
 pub fn listening() -> io::Result<Vec<Listening>> {
     select(None)
+}
+
+/// Every UDP socket of this network namespace that has a port and no peer.
+pub(crate) fn udp_ports() -> io::Result<Vec<Listening>> {
+    proc_net::read_udp().map_err(|e| cannot("see who takes datagrams", e))
+}
+
+/// Every TCP connection of this network namespace that stands or is being made: the inode of the socket at one end, its
+/// own address, its peer's. One between two processes of this machine is there twice.
+pub(crate) fn connections() -> io::Result<Vec<(u64, SocketAddr, SocketAddr)>> {
+    proc_net::read_connections().map_err(|e| cannot("see who is connected to whom", e))
 }
 
 /// Those on one port: much cheaper, as the kernel does the selecting.

@@ -1,5 +1,6 @@
 //! Whether the one who listens belongs to an instance.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -73,7 +74,10 @@ pub fn owner(port: u16, keeper: Pid) -> io::Result<Option<Owner>> {
 
 /// Every TCP listener of the instance kept by `keeper`, those of processes whose files we may not see left out.
 pub fn listeners_of(keeper: Pid) -> io::Result<Vec<OwnedListener>> {
-    let mut sockets = by_inode(&listening::listening()?);
+    Ok(owned(by_inode(&listening::listening()?), keeper))
+}
+
+fn owned(mut sockets: BTreeMap<u64, SocketAddr>, keeper: Pid) -> Vec<OwnedListener> {
     let mut found = Vec::new();
     for pid in tree::descendants(keeper) {
         let Files::Sockets(open) = open_sockets(pid) else { continue };
@@ -82,7 +86,55 @@ pub fn listeners_of(keeper: Pid) -> io::Result<Vec<OwnedListener>> {
             found.push(OwnedListener { pid, name, addr });
         }
     }
+    found
+}
+
+/// Every UDP port of the instance kept by `keeper` that takes datagrams from anybody, those of processes whose files we
+/// may not see left out. A client that has sent something without being connected has such a port, too: one of
+/// [`crate::ports::ephemeral`].
+pub fn udp_listeners_of(keeper: Pid) -> io::Result<Vec<OwnedListener>> {
+    Ok(owned(by_inode(&listening::udp_ports()?), keeper))
+}
+
+/// A TCP connection of an instance.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OwnedConnection {
+    /// The process nearest to the keeper that has the socket open.
+    pub pid: Pid,
+    /// Its own end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+}
+
+/// Every TCP connection of the instance kept by `keeper` that stands or is being made, those it has accepted included.
+pub fn connections_of(keeper: Pid) -> io::Result<Vec<OwnedConnection>> {
+    let mut sockets: BTreeMap<u64, (SocketAddr, SocketAddr)> =
+        listening::connections()?.into_iter().map(|(inode, local, remote)| (inode, (local, remote))).collect();
+    let mut found = Vec::new();
+    for pid in tree::descendants(keeper) {
+        let Files::Sockets(open) = open_sockets(pid) else { continue };
+        let ours = open.iter().filter_map(|inode| sockets.remove(inode));
+        found.extend(ours.map(|(local, remote)| OwnedConnection { pid, local, remote }));
+    }
     Ok(found)
+}
+
+/// Everybody outside the instance kept by `keeper` who has a socket open that listens on `port`: a stranger, or one whom
+/// the instance has given its own. Looks through all of `/proc`.
+pub fn outsiders_on(port: u16, keeper: Pid) -> io::Result<Vec<ProcessInfo>> {
+    let inodes: Vec<u64> = listening_on(port)?.iter().map(|socket| socket.inode).collect();
+    let ours = tree::descendants(keeper);
+    let has_one =
+        |pid: &Pid| matches!(open_sockets(*pid), Files::Sockets(open) if open.iter().any(|i| inodes.contains(i)));
+    let outside = tree::all_pids().into_iter().filter(|pid| !ours.contains(pid));
+    Ok(outside.filter(has_one).filter_map(process_info).collect())
+}
+
+/// The processes of the instance kept by `keeper` whose files we may not see: what they listen on is not known.
+pub fn hidden_of(keeper: Pid) -> Vec<Pid> {
+    let hidden = |pid: &Pid| open_sockets(*pid) == Files::Unreadable;
+    tree::descendants(keeper).into_iter().filter(hidden).collect()
 }
 
 /// Nobody of the instance whose files can be read has any of `sockets`.
@@ -152,7 +204,9 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let Some(Owner::Stranger(Some(stranger))) = owner(port, Pid::own()).unwrap() else { panic!("not a stranger") };
         assert_eq!(stranger.pid, Pid::own());
+        assert!(outsiders_on(port, Pid::own()).unwrap().iter().any(|info| info.pid == Pid::own()));
         drop(listener);
         assert_eq!(owner(port, Pid::own()).unwrap(), None);
+        assert_eq!(outsiders_on(port, Pid::own()).unwrap(), []);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
 
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -24,6 +25,14 @@ pub fn is_free(port: u16) -> bool {
         Ok(()) => true,
         Err(e) => host.is_ipv6() && lacks_address(&e),
     })
+}
+
+/// The ports from which the kernel takes one for a client that asks for none (`ip_local_port_range`, ip(7)). `None` where
+/// that cannot be read.
+pub fn ephemeral() -> Option<RangeInclusive<u16>> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut numbers = text.split_ascii_whitespace().map(str::parse);
+    Some(numbers.next()?.ok()?..=numbers.next()?.ok()?)
 }
 
 /// Binds a service port at every one of `hosts` and listens, with room for [`BACKLOG_CONNECTIONS`]. All listeners are
@@ -156,6 +165,12 @@ mod tests {
         drop(client);
         drop(listeners);
         bind_service(addr.port(), &DEFAULT_HOSTS[..1]).unwrap();
+    }
+
+    #[test]
+    fn the_kernel_chooses_from_its_range() {
+        let chosen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        assert!(ephemeral().unwrap().contains(&chosen), "{chosen} in {:?}", ephemeral());
     }
 
     #[test]

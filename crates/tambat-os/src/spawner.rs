@@ -106,7 +106,7 @@ impl Spawner {
                 PIPES
             }
         };
-        let message = spec.stop.encode(Encoder::new().u8(kind)).finish();
+        let message = spec.stop.encode(Encoder::new().u8(kind)).duration(spec.linger).finish();
         rights::send(self.control.as_fd(), &message, &files).map_err(|e| match e {
             Errno::EPIPE | Errno::ECONNRESET => cannot(format!("ask the spawner (pid {}): it is gone", self.pid), e),
             e => cannot("ask the spawner", e),
@@ -133,7 +133,7 @@ impl Drop for Spawner {
 const PTY: u8 = 1;
 const PIPES: u8 = 2;
 
-/// Kind, signal and grace in their frame are 17 bytes.
+/// Kind, signal, grace and lingering in their frame are 25 bytes.
 const MESSAGE_BYTES_MAX: usize = 32;
 
 /// The specification in a file without a name: it may be megabytes, and only the command's own process reads it.
@@ -287,6 +287,7 @@ fn assignment(content: &[u8], files: Vec<OwnedFd>) -> Result<Assignment, Protoco
     let mut fields = Decoder::of_whole_frame(content)?;
     let kind = fields.u8()?;
     let stop = StopSpec::decode(&mut fields)?;
+    let linger = fields.duration()?;
     fields.finish()?;
     let mut files = files.into_iter();
     let mut file = || files.next().ok_or(ProtocolError::Value("number of files"));
@@ -296,7 +297,7 @@ fn assignment(content: &[u8], files: Vec<OwnedFd>) -> Result<Assignment, Protoco
         PIPES => OuterStdio::Pipes { stdout: file()?, stderr: file()? },
         _ => return Err(ProtocolError::Value("kind of standard output")),
     };
-    Ok(Assignment { socket, spec, stdio, stop })
+    Ok(Assignment { socket, spec, stdio, stop, linger })
 }
 
 #[cfg(test)]
@@ -310,13 +311,14 @@ mod tests {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
         let stop = StopSpec { signal: Signal::INT, grace: Duration::from_secs(7) };
-        let message = stop.encode(Encoder::new().u8(PIPES)).finish();
+        let linger = Duration::from_millis(250);
+        let message = stop.encode(Encoder::new().u8(PIPES)).duration(linger).finish();
         let files: Vec<File> = (0..4).map(|_| File::open("/dev/null").unwrap()).collect();
         let numbers: Vec<RawFd> = files.iter().map(AsRawFd::as_raw_fd).collect();
 
         rights::send(ours.as_fd(), &message, &numbers).unwrap();
         let taken = receive(&theirs).unwrap().expect("a request");
-        assert_eq!(taken.stop, stop);
+        assert_eq!((taken.stop, taken.linger), (stop, linger));
         assert!(matches!(taken.stdio, OuterStdio::Pipes { .. }));
 
         for (bytes, count) in [(&message[..], 3), (&message[..message.len() - 1], 4), (&[0; 32], 4)] {

@@ -51,6 +51,28 @@ pub fn process_info(pid: Pid) -> Option<ProcessInfo> {
     Some(ProcessInfo { pid, name: shown(name.trim_ascii_end()), command: shown(without_trailing_nul(&command)) })
 }
 
+/// The process group that a process is in, by its leader; `None` when it is gone.
+pub fn group_of(pid: Pid) -> Option<Pid> {
+    let group = nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(pid.get()))).ok()?;
+    Pid::new(group.as_raw())
+}
+
+/// The memory that the processes below `root` have in all, in bytes: pages that several have are counted once in all
+/// (PSS, `proc_pid_smaps(5)`), or once each where the kernel does not say (RSS). `None` when none of it can be seen.
+pub fn memory_below(root: Pid) -> Option<u64> {
+    let of_each: Vec<u64> = descendants(root).into_iter().filter_map(memory_of).collect();
+    (!of_each.is_empty()).then(|| of_each.iter().sum())
+}
+
+fn memory_of(pid: Pid) -> Option<u64> {
+    let kib = |file: &str, field: &str| {
+        let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+        line.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    };
+    kib("smaps_rollup", "Pss:").or_else(|| kib("status", "VmRSS:")).map(|kib| kib * 1024)
+}
+
 /// Whether a process goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
@@ -178,11 +200,14 @@ mod tests {
         assert_eq!(descendants_in(&parents(), child), [grandchild]);
         assert_eq!(process_info(child).unwrap().name, "sh");
         assert!(process_info(child).unwrap().command.starts_with("sh -c exec 3<&0;"));
+        assert_eq!(group_of(child), group_of(Pid::own()));
+        let (below, of_child) = (memory_below(Pid::own()).unwrap(), memory_of(child).unwrap());
+        assert!(of_child > 0 && below > of_child, "{of_child} of {below} bytes");
 
         drop(shell.stdin.take());
         shell.wait().unwrap();
         assert_eq!(descendants(child), []);
-        assert_eq!(process_info(child), None);
+        assert_eq!((process_info(child), memory_of(child), group_of(child)), (None, None, None));
     }
 
     #[test]

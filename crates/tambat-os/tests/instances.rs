@@ -375,3 +375,33 @@ fn a_keeper_holds_little_and_is_small() {
     stage.tell("kill");
     stage.hear("over");
 }
+
+#[test]
+fn what_a_command_leaves_behind_may_go_by_itself() {
+    // It ends by itself a moment after the command, as the port programs of an Erlang machine do.
+    let mut stage = Stage::script(&["--linger-ms", "60000", "--grace-ms", "60000"], "(setsid sleep 0.3 &)");
+    stage.started();
+    assert_eq!(stage.hear("exited "), "code 0 killed=false left:");
+    let mut asked = Stage::script(&["--linger-ms", "1"], "(setsid sleep 60 &)");
+    asked.started();
+    let report = asked.hear("exited ");
+    assert!(report.starts_with("code 0 killed=false left:") && report.contains("sleep"), "{report}");
+    asked.nothing_left(LIMIT);
+}
+
+#[test]
+fn a_command_runs_as_the_user_that_was_said() {
+    if tambat_os::runtime_dir::uid() != 0 {
+        let mut refused = Stage::script(&["--user", "65534"], "true");
+        assert!(refused.hear("cannot ").contains("become the user 65534"));
+        return;
+    }
+    // A daemon of another user is the instance's all the same, and its standard error can be opened anew.
+    let script = format!("{DAEMON}; id -u >/dev/stderr; id -G; exec sleep 60");
+    let mut stage = Stage::script(&["--dir", "/", "--user", "65534"], &script);
+    stage.started();
+    assert_eq!(stage.hear("err: "), "65534");
+    stage.tell("kill");
+    stage.hear("over");
+    stage.nothing_left(LIMIT);
+}

@@ -1,6 +1,6 @@
 //! How an instance ended.
 
-use tambat_model::InstanceName;
+use tambat_model::{ClauseId, InstanceName};
 
 /// How many of the last lines of an instance are told when it ends by itself.
 pub(crate) const LAST_LINES: usize = 5;
@@ -56,9 +56,10 @@ impl Exit {
             let left: Vec<String> =
                 self.left_behind.iter().map(|(program, pid)| format!("{program}, pid {pid}")).collect();
             text.push_str(&format!(
-                " and left {} behind, which has been stopped: it went to the background; keep it in the foreground \
+                " and left {} behind ({}), which has been stopped: it went to the background; keep it in the foreground \
                  (redis-server: --daemonize no, nginx: -g 'daemon off;')",
-                left.join("; ")
+                left.join("; "),
+                ClauseId::NOTHING_LEFT
             ));
         } else if let Some(advice) = self.advice(was_ready) {
             text.push_str("; ");
@@ -145,10 +146,10 @@ mod tests {
         web.1 exited with code 127 before it was ready; 127 is the shell's code for a command that was not found: is it installed, is it on PATH?; its last line: KeyError: 'X'
         web.1 exited with code 0
         web.1 exited with code 0 before it was ready; a port-bound process stays in the foreground and serves
-        web.1 exited with code 0 and left redis-server, pid 8; sh, pid 9 behind, which has been stopped: it went to the background; keep it in the foreground (redis-server: --daemonize no, nginx: -g 'daemon off;')
-        web.1 exited with code 0 before it was ready and left redis-server, pid 8; sh, pid 9 behind, which has been stopped: it went to the background; keep it in the foreground (redis-server: --daemonize no, nginx: -g 'daemon off;')
-        web.1 exited with code 1 and left redis-server, pid 8; sh, pid 9 behind, which has been stopped: it went to the background; keep it in the foreground (redis-server: --daemonize no, nginx: -g 'daemon off;'); its last line: KeyError: 'X'
-        web.1 exited with code 1 before it was ready and left redis-server, pid 8; sh, pid 9 behind, which has been stopped: it went to the background; keep it in the foreground (redis-server: --daemonize no, nginx: -g 'daemon off;'); its last line: KeyError: 'X'
+        web.1 exited with code 0 and left redis-server, pid 8; sh, pid 9 behind (PB-14), which has been stopped: it went to the background; keep it in the foreground (redis-server: --daemonize no, nginx: -g 'daemon off;')
+        web.1 exited with code 0 before it was ready and left redis-server, pid 8; sh, pid 9 behind (PB-14), which has been stopped: it went to the background; keep it in the foreground (redis-server: --daemonize no, nginx: -g 'daemon off;')
+        web.1 exited with code 1 and left redis-server, pid 8; sh, pid 9 behind (PB-14), which has been stopped: it went to the background; keep it in the foreground (redis-server: --daemonize no, nginx: -g 'daemon off;'); its last line: KeyError: 'X'
+        web.1 exited with code 1 before it was ready and left redis-server, pid 8; sh, pid 9 behind (PB-14), which has been stopped: it went to the background; keep it in the foreground (redis-server: --daemonize no, nginx: -g 'daemon off;'); its last line: KeyError: 'X'
         ");
     }
 }

@@ -257,7 +257,8 @@ impl Group {
         let name = InstanceName { process: self.plan.name.clone(), number };
         // Where there is no port, there is nothing to wait for.
         let readiness = if self.plan.ports.is_empty() { Readiness::AtOnce } else { self.plan.ready.clone() };
-        let rules = Rules { readiness, restart: self.plan.restart, drain: DRAIN, replaces };
+        let (restart, recognised) = (self.plan.restart, self.plan.recognised.clone());
+        let rules = Rules { readiness, restart, drain: DRAIN, replaces, recognised };
         let id = SlotId { process: self.process, nth: self.next };
         self.next += 1;
         self.slots.push((id, Instance::new(name, rules)));

@@ -5,7 +5,7 @@ mod state;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tambat_model::{Cause, InstanceName, Readiness, Restart};
+use tambat_model::{Cause, InstanceName, Readiness, Recognised, Restart};
 
 use crate::exit::Exit;
 use crate::moment::Moment;
@@ -41,6 +41,8 @@ pub(crate) struct Rules {
     pub(crate) drain: Duration,
     /// It replaces a running instance: it gets one try.
     pub(crate) replaces: bool,
+    /// What serves behind its command.
+    pub(crate) recognised: Recognised,
 }
 
 /// One instance.
@@ -224,7 +226,7 @@ impl Instance {
                 warned.into_iter().chain([told]).map(Action::Tell).collect()
             }
             Sight::Stranger(_) => {
-                let cause: Cause = sight.explain(&self.name).into();
+                let cause: Cause = sight.explain(&self.name, &self.rules.recognised).into();
                 let told = Action::Tell(News::Trouble(cause.clone()));
                 let then = Then::Fail { cause, code: 1 };
                 self.state = State::Stopping { pid: Some(pid), then, killed: true };
@@ -232,7 +234,8 @@ impl Instance {
             }
             _ => {
                 let is_news = *seen != sight && boots && sight.is_telling();
-                let told = is_news.then(|| Action::Tell(News::Trouble(sight.explain(&self.name).into())));
+                let told = is_news
+                    .then(|| Action::Tell(News::Trouble(sight.explain(&self.name, &self.rules.recognised).into())));
                 *seen = sight;
                 told.into_iter().collect()
             }
@@ -317,7 +320,8 @@ impl Instance {
     /// What has just been started is given up. What was ready before goes on: whoever writes it may be at it.
     fn overdue(&mut self) -> Vec<Action> {
         let State::Binding { pid, seen, turn, .. } = &mut self.state else { return Vec::new() };
-        let (pid, name, within, seen) = (*pid, &self.name, self.rules.readiness.within(), seen.explain(&self.name));
+        let (pid, name, within, seen) =
+            (*pid, &self.name, self.rules.readiness.within(), seen.explain(&self.name, &self.rules.recognised));
         if *turn != Turn::Boot {
             *turn = Turn::Overdue;
             let cause = format!(

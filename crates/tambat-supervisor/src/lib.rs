@@ -33,7 +33,6 @@ pub use exit::{Exit, How};
 pub use keeper_socket::KeeperSocket;
 pub use news::News;
 pub use run::{OutputLine, Stream};
-pub use sight::Elsewhere;
 
 /// A running supervisor.
 #[derive(Debug)]

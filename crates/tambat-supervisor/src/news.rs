@@ -3,10 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use tambat_model::Cause;
+use tambat_model::{Cause, ClauseId, Elsewhere};
 
 use crate::exit::Exit;
-use crate::sight::Elsewhere;
 
 /// One thing that a user is told about an instance.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,10 +71,15 @@ impl fmt::Display for News {
             Self::WorkerBound => f.write_str("has bound its PORT; say `protocol = \"…\"` in tambat.toml so that it is waited for"),
             Self::WorkerBoundElsewhere { elsewhere } => {
                 let ports: Vec<String> = elsewhere.iter().map(|e| e.port.to_string()).collect();
-                write!(f, "listens on {}, which no variable told it; if it serves there, let it bind PORT", ports.join(", "))
+                let (ports, clause) = (ports.join(", "), ClauseId::UNDECLARED);
+                write!(f, "listens on {ports}, which no variable told it ({clause}); if it serves there, let it bind PORT")
             }
             Self::StopEnded(exit) if exit.killed => {
-                f.write_str("did not stop within its grace and was killed; raise stop.grace, or let it end on its stop signal")
+                write!(
+                    f,
+                    "did not stop within its grace and was killed ({}); raise stop.grace, or let it end on its stop signal",
+                    ClauseId::STOPS
+                )
             }
             Self::StopEnded(exit) => f.write_str(&exit.phrase()),
             Self::Again { cause, pause } => write!(f, "{cause}; started again in {:.2} s", pause.as_secs_f64()),
@@ -137,9 +141,9 @@ mod tests {
         ! web.1 exited with code 1
         ! cannot see who listens on its PORT (a setuid program, or another user's): taken for this instance, since the port was free just before
           has bound its PORT; say `protocol = "…"` in tambat.toml so that it is waited for
-          listens on 3000, 3001, which no variable told it; if it serves there, let it bind PORT
+          listens on 3000, 3001, which no variable told it (PB-05); if it serves there, let it bind PORT
           exited with code 0
-        ! did not stop within its grace and was killed; raise stop.grace, or let it end on its stop signal
+        ! did not stop within its grace and was killed (PB-11); raise stop.grace, or let it end on its stop signal
           web.1 exited with code 1
         ! web.1 exited with code 1; started again in 0.25 s
         ! web.1 exited with code 1; not started again

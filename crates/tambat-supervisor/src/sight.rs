@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use tambat_model::{Endpoint, InstanceName};
+use tambat_model::{ClauseId, Elsewhere, Endpoint, InstanceName, Recognised};
 
 /// What was seen on an instance's ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,17 +29,6 @@ pub(crate) enum Sight {
     },
 }
 
-/// A listener of the instance on a port that nobody told it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Elsewhere {
-    /// The program.
-    pub program: String,
-    /// Its process id.
-    pub pid: i32,
-    /// The port it bound.
-    pub port: u16,
-}
-
 /// Somebody who is not of the instance's process tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stranger {
@@ -53,44 +42,35 @@ impl Sight {
     /// What is seen before anything is.
     pub(crate) const NOTHING: Self = Self::Nobody { elsewhere: Vec::new() };
 
-    /// In words: what was seen, and what to do.
-    pub(crate) fn explain(&self, name: &InstanceName) -> String {
+    /// In words: what was seen, which clause of the contract that is about, and what to do. `recognised`: what serves
+    /// there.
+    pub(crate) fn explain(&self, name: &InstanceName, recognised: &Recognised) -> String {
         match self {
-            Self::Nobody { elsewhere } if elsewhere.is_empty() => {
-                "nothing listens on its PORT, nor on any other port; it must bind the number in the variable PORT"
-                    .to_owned()
-            }
-            Self::Nobody { elsewhere } => {
-                let mut text = format!("{name} listens on ");
-                for (nth, e) in elsewhere.iter().enumerate() {
-                    let comma = if nth == 0 { "" } else { ", " };
-                    let _ = write!(text, "{comma}{} ({}, pid {})", e.port, e.program, e.pid);
-                }
-                let hint = elsewhere.first().map_or("bind the number in the variable PORT", |e| hint(&e.program));
-                text.push_str(", not on its PORT: it ignores PORT; ");
-                text.push_str(hint);
-                text
-            }
+            Self::Nobody { elsewhere } => nobody(name, elsewhere, recognised),
             Self::Unseen(error) => format!("tambat cannot see who listens on its PORT: {error}"),
             Self::Stranger(Stranger { port, who: Some((program, pid)) }) => format!(
-                "on {name}'s PORT {port} listens {program} (pid {pid}), which {name} did not start; \
-                 if that is meant (a container), say owner = \"any\""
+                "on {name}'s PORT {port} listens {program} (pid {pid}), which {name} did not start ({}); \
+                 if that is meant (a container), say owner = \"any\"",
+                ClauseId::SELF_CONTAINED
             ),
             // A container's port is held by another user's process, mostly.
             Self::Stranger(Stranger { port, who: None }) => format!(
-                "on {name}'s PORT {port} listens a process of another user, which {name} did not start; \
-                 if that is meant (a container), say owner = \"any\""
+                "on {name}'s PORT {port} listens a process of another user, which {name} did not start ({}); \
+                 if that is meant (a container), say owner = \"any\"",
+                ClauseId::SELF_CONTAINED
             ),
             Self::NotYet(answer) => format!("it listens on its PORT and is not ready: {answer}"),
-            Self::Wrong(answer) => format!("it listens on its PORT and gives a wrong answer: {answer}"),
+            Self::Wrong(answer) => {
+                format!("it listens on its PORT and gives a wrong answer ({}): {answer}", ClauseId::PROTOCOL)
+            }
             Self::Ready { .. } => "it is ready".to_owned(),
         }
     }
 
-    /// The first port it listens on that nobody told it, while it listens on none that it was told.
-    pub(crate) fn elsewhere(&self) -> Option<u16> {
+    /// The first listener on a port that nobody told it, while it listens on none that it was told.
+    pub(crate) fn elsewhere(&self) -> Option<&Elsewhere> {
         match self {
-            Self::Nobody { elsewhere } => elsewhere.first().map(|e| e.port),
+            Self::Nobody { elsewhere } => elsewhere.first(),
             _ => None,
         }
     }
@@ -105,36 +85,33 @@ impl Sight {
     }
 }
 
-/// The line to change, by the program that listens.
-fn hint(program: &str) -> &'static str {
-    match program {
-        p if p.starts_with("node") || p.starts_with("next") || p.starts_with("MainThread") => {
-            "in Node: server.listen(process.env.PORT); for Vite: vite --port $PORT --strictPort"
-        }
-        p if p.starts_with("python")
-            || p.starts_with("uvicorn")
-            || p.starts_with("gunicorn")
-            || p.starts_with("flask") =>
-        {
-            "in Python: port=int(os.environ[\"PORT\"]), or --port $PORT (gunicorn: -b 127.0.0.1:$PORT)"
-        }
-        p if p.starts_with("ruby") || p.starts_with("puma") || p.starts_with("thin") => "in Ruby: -p $PORT",
-        p if p.starts_with("java") => {
-            "on the JVM: Integer.parseInt(System.getenv(\"PORT\")), or -Dserver.port=$PORT for Spring"
-        }
-        p if p.starts_with("redis-server") => "for Redis: redis-server --port $PORT",
-        p if p.starts_with("postgres") => "for PostgreSQL: postgres -p $PORT",
-        p if p.starts_with("php") => "for PHP: php -S 127.0.0.1:$PORT",
-        _ => "make it bind the number in the variable PORT, or pass $PORT on its command line",
+fn nobody(name: &InstanceName, elsewhere: &[Elsewhere], recognised: &Recognised) -> String {
+    let Some(first) = elsewhere.first() else {
+        let (clause, line) = (ClauseId::BINDS_IN_TIME, recognised.bind_port(None));
+        return format!("nothing listens on its PORT, nor on any other port ({clause}); {line}");
+    };
+    let mut text = format!("{name} listens on ");
+    for (nth, e) in elsewhere.iter().enumerate() {
+        let comma = if nth == 0 { "" } else { ", " };
+        let _ = write!(text, "{comma}{} ({}, pid {})", e.port, e.program, e.pid);
     }
+    let (clause, line) = (ClauseId::OBEYS_PORT, recognised.bind_port(Some(&first.program)));
+    let _ = write!(text, ", not on its PORT: it ignores PORT ({clause}); {line}");
+    text
 }
 
 #[cfg(test)]
 mod tests {
+    use tambat_model::DependencyFile;
+
     use super::*;
 
+    fn name() -> InstanceName {
+        InstanceName { process: "web".parse().unwrap(), number: 1.try_into().unwrap() }
+    }
+
     fn explain(sight: &Sight) -> String {
-        sight.explain(&InstanceName { process: "web".parse().unwrap(), number: 1.try_into().unwrap() })
+        sight.explain(&name(), &Recognised::default())
     }
 
     fn elsewhere(program: &str, port: u16) -> Elsewhere {
@@ -160,13 +137,13 @@ mod tests {
             format!("{told}: {}\n", explain(sight))
         });
         insta::assert_snapshot!(lines.collect::<String>(), @r#"
-        at the end: nothing listens on its PORT, nor on any other port; it must bind the number in the variable PORT
-        at once: web.1 listens on 3000 (app, pid 7), 3001 (app, pid 7), not on its PORT: it ignores PORT; make it bind the number in the variable PORT, or pass $PORT on its command line
+        at the end: nothing listens on its PORT, nor on any other port (PB-02); make it listen on the number in the variable PORT, or put $PORT in its command
+        at once: web.1 listens on 3000 (app, pid 7), 3001 (app, pid 7), not on its PORT: it ignores PORT (PB-03); make it listen on the number in the variable PORT, or put $PORT in its command
         at once: tambat cannot see who listens on its PORT: Too many open files (os error 24)
-        at the end: on web.1's PORT 20000 listens nginx (pid 99), which web.1 did not start; if that is meant (a container), say owner = "any"
-        at the end: on web.1's PORT 20000 listens a process of another user, which web.1 did not start; if that is meant (a container), say owner = "any"
+        at the end: on web.1's PORT 20000 listens nginx (pid 99), which web.1 did not start (PB-01); if that is meant (a container), say owner = "any"
+        at the end: on web.1's PORT 20000 listens a process of another user, which web.1 did not start (PB-01); if that is meant (a container), say owner = "any"
         at the end: it listens on its PORT and is not ready: it answers 503 Service Unavailable
-        at once: it listens on its PORT and gives a wrong answer: it answered "SSH-2.0"
+        at once: it listens on its PORT and gives a wrong answer (PB-06): it answered "SSH-2.0"
         at the end: it is ready
         "#);
     }
@@ -174,49 +151,25 @@ mod tests {
     #[test]
     fn who_listens_elsewhere_is_known_by_its_first_port() {
         let two = vec![elsewhere("app", 3000), elsewhere("app", 9229)];
-        assert_eq!(Sight::Nobody { elsewhere: two }.elsewhere(), Some(3000));
+        assert_eq!(Sight::Nobody { elsewhere: two }.elsewhere(), Some(&elsewhere("app", 3000)));
         assert_eq!((Sight::NOTHING.elsewhere(), Sight::NotYet("503".to_owned()).elsewhere()), (None, None));
     }
 
     #[test]
-    fn the_line_to_change_by_program() {
-        let programs = [
-            "node",
-            "next-server",
-            "MainThread",
-            "python3",
-            "uvicorn",
-            "gunicorn: maste",
-            "flask",
-            "ruby",
-            "puma 6.4",
-            "thin",
-            "java",
-            "redis-server",
-            "postgres",
-            "php",
-            "a.out",
-        ];
-        let lines = programs.iter().map(|program| {
-            let text = explain(&Sight::Nobody { elsewhere: vec![elsewhere(program, 3000)] });
-            format!("{}\n", text.trim_start_matches("web.1 listens on 3000 "))
-        });
-        insta::assert_snapshot!(lines.collect::<String>(), @r#"
-        (node, pid 7), not on its PORT: it ignores PORT; in Node: server.listen(process.env.PORT); for Vite: vite --port $PORT --strictPort
-        (next-server, pid 7), not on its PORT: it ignores PORT; in Node: server.listen(process.env.PORT); for Vite: vite --port $PORT --strictPort
-        (MainThread, pid 7), not on its PORT: it ignores PORT; in Node: server.listen(process.env.PORT); for Vite: vite --port $PORT --strictPort
-        (python3, pid 7), not on its PORT: it ignores PORT; in Python: port=int(os.environ["PORT"]), or --port $PORT (gunicorn: -b 127.0.0.1:$PORT)
-        (uvicorn, pid 7), not on its PORT: it ignores PORT; in Python: port=int(os.environ["PORT"]), or --port $PORT (gunicorn: -b 127.0.0.1:$PORT)
-        (gunicorn: maste, pid 7), not on its PORT: it ignores PORT; in Python: port=int(os.environ["PORT"]), or --port $PORT (gunicorn: -b 127.0.0.1:$PORT)
-        (flask, pid 7), not on its PORT: it ignores PORT; in Python: port=int(os.environ["PORT"]), or --port $PORT (gunicorn: -b 127.0.0.1:$PORT)
-        (ruby, pid 7), not on its PORT: it ignores PORT; in Ruby: -p $PORT
-        (puma 6.4, pid 7), not on its PORT: it ignores PORT; in Ruby: -p $PORT
-        (thin, pid 7), not on its PORT: it ignores PORT; in Ruby: -p $PORT
-        (java, pid 7), not on its PORT: it ignores PORT; on the JVM: Integer.parseInt(System.getenv("PORT")), or -Dserver.port=$PORT for Spring
-        (redis-server, pid 7), not on its PORT: it ignores PORT; for Redis: redis-server --port $PORT
-        (postgres, pid 7), not on its PORT: it ignores PORT; for PostgreSQL: postgres -p $PORT
-        (php, pid 7), not on its PORT: it ignores PORT; for PHP: php -S 127.0.0.1:$PORT
-        (a.out, pid 7), not on its PORT: it ignores PORT; make it bind the number in the variable PORT, or pass $PORT on its command line
-        "#);
+    fn the_line_to_change_is_of_what_was_recognised() {
+        let listens = Sight::Nobody { elsewhere: vec![elsewhere("node", 3000)] };
+        let files = [DependencyFile::read("package.json", r#"{"dependencies": {"express": "4"}}"#).unwrap()];
+        let lines = [Recognised::default(), Recognised::of("npx vite", &[]), Recognised::of("node app.js", &files)]
+            .map(|recognised| {
+                format!("{}\n{}\n", listens.explain(&name(), &recognised), Sight::NOTHING.explain(&name(), &recognised))
+            });
+        insta::assert_snapshot!(lines.concat(), @"
+        web.1 listens on 3000 (node, pid 7), not on its PORT: it ignores PORT (PB-03); in the server's file use process.env.PORT
+        nothing listens on its PORT, nor on any other port (PB-02); make it listen on the number in the variable PORT, or put $PORT in its command
+        web.1 listens on 3000 (node, pid 7), not on its PORT: it ignores PORT (PB-03); Vite: vite --port $PORT --strictPort
+        nothing listens on its PORT, nor on any other port (PB-02); Vite: vite --port $PORT --strictPort
+        web.1 listens on 3000 (node, pid 7), not on its PORT: it ignores PORT (PB-03); Express: in app.js say app.listen(process.env.PORT)
+        nothing listens on its PORT, nor on any other port (PB-02); Express: in app.js say app.listen(process.env.PORT)
+        ");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use tambat_model::{Endpoint, PortName};
+use tambat_model::{Elsewhere, Endpoint, PortName};
 use tambat_os::{Listening, Owner, Pid};
 use tambat_wire::{Judgement, Probe};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::ask::ask;
 use crate::group::SlotId;
 use crate::instance::Pace;
-use crate::sight::{Elsewhere, Sight, Stranger};
+use crate::sight::{Sight, Stranger};
 
 /// A worker is looked at for so long after its start, and after each connection that began to wait for it: as long as
 /// that may wait.

@@ -9,10 +9,12 @@ pub mod http1;
 mod postgres;
 mod printable;
 mod probe;
+mod recognise;
 mod redis;
 mod refusal;
 mod xmpp;
 
 pub use postgres::{PostgresOpening, postgres_opening};
 pub use probe::{Expect, Judgement, Probe};
+pub use recognise::{Question, Recognised, Spoken, recognise};
 pub use refusal::refusal;

@@ -31,6 +31,11 @@ mod seeds {
     }
 
     #[test]
+    fn first_bytes_of_a_server() {
+        replay("recognise", answers::recognised);
+    }
+
+    #[test]
     fn answers_of_postgres() {
         replay("postgres_answer", answers::postgres_answer);
     }

@@ -3,9 +3,11 @@
 //! This is the composition root: the only place that knows the supervisor and the router both. `cli` has a file a
 //! verb; `daemon` is what `tambat start` runs, `route` what `tambat route` does.
 
+mod check;
 mod cli;
 mod control_socket;
 mod daemon;
+mod dependency_files;
 mod failure;
 mod layers;
 mod metrics;
@@ -21,7 +23,7 @@ use std::process::ExitCode;
 use tambat_os::Spawner;
 
 /// Verbs that start processes need the spawner, which must be forked before anything else happens.
-const STARTING_VERBS: [&str; 2] = ["start", "up"];
+const STARTING_VERBS: [&str; 3] = ["start", "up", "check"];
 
 fn main() -> ExitCode {
     let verb = verb(std::env::args_os().skip(1));

@@ -61,6 +61,14 @@ enum State {
         signal: Signal,
         deadline: Instant,
     },
+    /// The command ended, and what goes on of its tree may go on for a while: until this time nobody asks it to end.
+    Lingering {
+        status: ExitStatus,
+        signal: Signal,
+        until: Instant,
+        deadline: Instant,
+        asked: bool,
+    },
     /// The command ended, and something of its tree goes on.
     Clearing {
         status: ExitStatus,
@@ -81,11 +89,13 @@ pub(super) struct Ending {
     state: State,
     /// What counts when tambat does not say.
     default: StopSpec,
+    /// How long what is left of the tree may go on unasked.
+    linger: Duration,
 }
 
 impl Ending {
-    pub(super) fn new(default: StopSpec) -> Self {
-        Self { state: State::Running, default }
+    pub(super) fn new(default: StopSpec, linger: Duration) -> Self {
+        Self { state: State::Running, default, linger }
     }
 
     /// When [`Event::Time`] is due; `None`: never, until something else happens.
@@ -93,6 +103,7 @@ impl Ending {
         match self.state {
             State::Running | State::Over => None,
             State::Stopping { deadline, .. } | State::Clearing { deadline, .. } => Some(deadline),
+            State::Lingering { until, deadline, .. } => Some(until.min(deadline)),
             State::Killing { next_round, give_up, .. } => Some(next_round.min(give_up)),
         }
     }
@@ -121,7 +132,14 @@ impl Ending {
                 self.state = State::Clearing { status, signal, deadline, asked: true };
                 vec![]
             }
-            State::Stopping { .. } | State::Clearing { asked: true, .. } => self.kill(now),
+            State::Lingering { status, signal, until, deadline, asked: false } => {
+                let deadline = deadline.min(after(now, stop.grace));
+                self.state = State::Lingering { status, signal, until, deadline, asked: true };
+                vec![]
+            }
+            State::Stopping { .. } | State::Clearing { asked: true, .. } | State::Lingering { asked: true, .. } => {
+                self.kill(now)
+            }
             State::Killing { .. } | State::Over => vec![],
         }
     }
@@ -129,14 +147,14 @@ impl Ending {
     fn signal(&self, signal: Signal) -> Vec<Action> {
         match self.state {
             State::Running | State::Stopping { .. } => vec![Action::PassOn(signal)],
-            State::Clearing { .. } | State::Killing { .. } | State::Over => vec![],
+            State::Lingering { .. } | State::Clearing { .. } | State::Killing { .. } | State::Over => vec![],
         }
     }
 
     fn kill(&mut self, now: Instant) -> Vec<Action> {
         let status = match self.state {
             State::Running | State::Stopping { .. } => None,
-            State::Clearing { status, .. } => Some(status),
+            State::Lingering { status, .. } | State::Clearing { status, .. } => Some(status),
             State::Killing { .. } | State::Over => return vec![],
         };
         self.state = State::Killing { status, next_round: now + KILL_ROUND, give_up: now + KILL_LIMIT };
@@ -146,11 +164,17 @@ impl Ending {
     /// Never longer than tambat itself had allowed.
     fn gone(&mut self, now: Instant) -> Vec<Action> {
         let latest = after(now, self.default.grace);
+        // Nobody is left who would want to see what goes by itself.
+        self.linger = Duration::ZERO;
         match &mut self.state {
             State::Running => self.stop(self.default, now),
             State::Stopping { deadline, .. } | State::Clearing { deadline, .. } => {
                 *deadline = latest.min(*deadline);
                 vec![]
+            }
+            State::Lingering { status, signal, deadline, asked, .. } => {
+                let (status, signal, deadline, asked) = (*status, *signal, latest.min(*deadline), *asked);
+                self.clear(status, signal, deadline, asked)
             }
             State::Killing { .. } | State::Over => vec![],
         }
@@ -164,8 +188,17 @@ impl Ending {
                 *known = Some(status);
                 return vec![Action::KillTree];
             }
-            State::Clearing { .. } | State::Over => return vec![],
+            State::Lingering { .. } | State::Clearing { .. } | State::Over => return vec![],
         };
+        if self.linger.is_zero() {
+            return self.clear(status, signal, deadline, asked);
+        }
+        self.state = State::Lingering { status, signal, until: after(now, self.linger), deadline, asked };
+        vec![]
+    }
+
+    /// Asks all that is left to end.
+    fn clear(&mut self, status: ExitStatus, signal: Signal, deadline: Instant, asked: bool) -> Vec<Action> {
         self.state = State::Clearing { status, signal, deadline, asked };
         vec![Action::RecordRest, Action::StopRest(signal)]
     }
@@ -175,13 +208,15 @@ impl Ending {
         match self.state {
             State::Clearing { signal, .. } => vec![Action::StopRest(signal)],
             State::Killing { .. } => vec![Action::KillTree],
-            State::Running | State::Stopping { .. } | State::Over => vec![],
+            State::Running | State::Stopping { .. } | State::Lingering { .. } | State::Over => vec![],
         }
     }
 
     fn tree_empty(&mut self) -> Vec<Action> {
         let finish = match self.state {
-            State::Clearing { status, .. } => Action::Finish { status, killed: false },
+            State::Lingering { status, .. } | State::Clearing { status, .. } => {
+                Action::Finish { status, killed: false }
+            }
             State::Killing { status, .. } => Self::finish_killed(status),
             // The command is a child until it is known to have ended.
             State::Running | State::Stopping { .. } | State::Over => return vec![],
@@ -192,7 +227,15 @@ impl Ending {
 
     fn time(&mut self, now: Instant) -> Vec<Action> {
         match &mut self.state {
-            State::Stopping { deadline, .. } | State::Clearing { deadline, .. } if *deadline <= now => self.kill(now),
+            State::Stopping { deadline, .. } | State::Clearing { deadline, .. } | State::Lingering { deadline, .. }
+                if *deadline <= now =>
+            {
+                self.kill(now)
+            }
+            State::Lingering { status, signal, until, deadline, asked } if *until <= now => {
+                let (status, signal, deadline, asked) = (*status, *signal, *deadline, *asked);
+                self.clear(status, signal, deadline, asked)
+            }
             State::Killing { status, give_up, .. } if *give_up <= now => {
                 let finish = Self::finish_killed(*status);
                 self.state = State::Over;
@@ -232,7 +275,11 @@ mod tests {
 
     impl Story {
         fn new() -> Self {
-            Self { ending: Ending::new(DEFAULT), now: Instant::now() }
+            Self::lingering(Duration::ZERO)
+        }
+
+        fn lingering(linger: Duration) -> Self {
+            Self { ending: Ending::new(DEFAULT, linger), now: Instant::now() }
         }
 
         fn on(&mut self, event: Event) -> Vec<Action> {
@@ -303,6 +350,48 @@ mod tests {
         assert_eq!(background.on(Event::Stop(QUICK)), [], "nobody had asked before");
         assert_eq!(background.ending.wake_at(), Some(background.now + QUICK.grace));
         assert_eq!(background.on(Event::Stop(QUICK)), [Action::KillTree]);
+    }
+
+    #[test]
+    fn what_is_left_may_go_by_itself_for_a_while() {
+        let (linger, rest) = (Duration::from_millis(300), Duration::from_millis(700));
+        let mut quick = Story::lingering(linger);
+        quick.on(Event::Stop(QUICK));
+        assert_eq!(quick.on(Event::CommandEnded(OK)), [], "nobody is asked");
+        assert_eq!(quick.on(Event::OtherEnded), []);
+        assert_eq!(quick.on(Event::TreeEmpty), [Action::Finish { status: OK, killed: false }]);
+
+        let mut slow = Story::lingering(linger);
+        slow.on(Event::Stop(QUICK));
+        slow.on(Event::CommandEnded(OK));
+        assert_eq!(slow.wait(), (linger, vec![Action::RecordRest, Action::StopRest(Signal::INT)]));
+        assert_eq!(slow.wait(), (rest, vec![Action::KillTree]), "the grace counts from the stop");
+
+        for (event, told) in [
+            (Event::Kill, vec![Action::KillTree]),
+            (Event::Gone, vec![Action::RecordRest, Action::StopRest(Signal::INT)]),
+            (Event::Stop(QUICK), vec![Action::KillTree]),
+        ] {
+            let mut cut_short = Story::lingering(linger);
+            cut_short.on(Event::Stop(QUICK));
+            cut_short.on(Event::CommandEnded(OK));
+            assert_eq!(cut_short.on(event), told, "{event:?}");
+        }
+
+        let mut alone = Story::lingering(linger);
+        alone.on(Event::Gone);
+        let told = [Action::RecordRest, Action::StopRest(Signal::TERM)];
+        assert_eq!(alone.on(Event::CommandEnded(OK)), told, "nobody looks any more");
+
+        let mut long = Story::lingering(Duration::MAX);
+        long.on(Event::Stop(QUICK));
+        long.on(Event::CommandEnded(OK));
+        assert_eq!(long.wait(), (QUICK.grace, vec![Action::KillTree]), "never longer than the grace");
+
+        let mut background = Story::lingering(linger);
+        background.on(Event::CommandEnded(OK));
+        assert_eq!(background.on(Event::Stop(QUICK)), [], "nobody had asked before");
+        assert_eq!(background.wait(), (linger, vec![Action::RecordRest, Action::StopRest(Signal::TERM)]));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tambat_model::{Environment, Protocol, Readiness, instance_environment, shell_command};
 use tambat_os::{CommandSpec, Pid, Signal, StdioSpec, StopSpec};
@@ -40,6 +41,8 @@ impl Driver {
             env: os_environment(&environment, &self.setup.raw_env),
             stdio: self.setup.terminal.map_or(StdioSpec::Pipes, StdioSpec::Pty),
             stop: stop_spec(group),
+            linger: Duration::ZERO,
+            user: None,
         };
         let keeper = self.spawner.spawn(&spec).map_err(|error| cannot("start", &error))?;
         let id = self.next_run;

@@ -58,7 +58,7 @@ fn phase(state: &State, live: Option<&Live>) -> Phase {
         State::Binding { pid, seen, .. } => Phase::Binding {
             pid: *pid,
             port: live.and_then(|l| l.ports.first()).map(|(_, port)| port.get()),
-            elsewhere: seen.elsewhere(),
+            elsewhere: seen.elsewhere().cloned(),
         },
         State::Ready { pid, endpoints, after } => Phase::Ready {
             pid: *pid,

@@ -1,10 +1,10 @@
 use std::fmt::Write;
 
-use tambat_model::Endpoint;
+use tambat_model::{Elsewhere, Endpoint, Recognised};
 
 use super::*;
 use crate::exit::How;
-use crate::sight::{Elsewhere, Stranger};
+use crate::sight::Stranger;
 
 const NOW: Moment = Moment::after(Duration::from_secs(100));
 const EARLIER: Moment = Moment::after(Duration::from_secs(90));
@@ -16,6 +16,7 @@ fn exporter() -> Rules {
         restart: Restart::OnFailure,
         drain: Duration::from_secs(2),
         replaces: false,
+        recognised: Recognised::default(),
     }
 }
 

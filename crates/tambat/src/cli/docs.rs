@@ -15,8 +15,8 @@ pub(crate) fn completions(command: &mut Command, shell: Shell) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// `tambat man`: the page of tambat, then one a verb, the keys of the files, and the errors that the router answers
-/// with; `tambat man | man -l -` reads it.
+/// `tambat man`: the page of tambat, then one a verb, the keys of the files, the clauses of the contract, and the errors
+/// that the router answers with; `tambat man | man -l -` reads it.
 pub(crate) fn man(command: Command) -> Result<ExitCode, Failure> {
     let failed = |error: std::io::Error| Failure::new(format!("cannot write the manual page: {error}"));
     let mut page = Vec::new();
@@ -34,6 +34,7 @@ pub(crate) fn man(command: Command) -> Result<ExitCode, Failure> {
         page.extend_from_slice(part.as_bytes());
     }
     page.extend_from_slice(keys().as_bytes());
+    page.extend_from_slice(contract().as_bytes());
     page.extend_from_slice(errors().as_bytes());
     crate::output::print(String::from_utf8_lossy(&page).trim_end());
     Ok(ExitCode::SUCCESS)
@@ -50,6 +51,22 @@ fn keys_of(title: &str, keys: &[tambat_manifest::Key]) -> String {
     let mut page = format!(".SH \"{title}\"\n");
     for key in keys {
         page.push_str(&format!(".TP\n\\fB{}\\fR {} ({})\n{}\n", key.name, key.table.place(), key.kind, key.doc));
+    }
+    page
+}
+
+/// What `tambat check` judges, from the list that it judges by.
+fn contract() -> String {
+    let mut page = ".SH \"THE CONTRACT\"\nWhat \\fItambat check\\fR judges. An app that keeps it...\n".to_owned();
+    for clause in tambat_check::CLAUSES {
+        let text = |text: &str| text.replace('\n', " ").replace('\\', "\\\\");
+        page.push_str(&format!(
+            ".TP\n\\fB{}\\fR ... {}\n{} Broken: {}\n",
+            clause.id,
+            clause.title,
+            text(clause.asks),
+            text(clause.broken)
+        ));
     }
     page
 }

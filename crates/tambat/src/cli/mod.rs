@@ -1,6 +1,7 @@
 //! The verbs. What was typed is parsed here; each verb's file says what it means.
 
 mod attach;
+mod check;
 mod control;
 mod detach;
 mod docs;
@@ -45,6 +46,8 @@ enum Verb {
     Start(StartArgs),
     /// Run a one-off command in the app's environment
     Run(RunArgs),
+    /// Judge an app by the port-binding contract, clause by clause
+    Check(CheckArgs),
     /// Show processes, instances, ports and providers
     #[command(visible_alias = "status")]
     Ps(JsonArgs),
@@ -176,6 +179,62 @@ pub(crate) struct RunArgs {
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
+}
+
+/// `tambat check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Only this process [default: all that export a port]
+    #[arg(value_name = "PROCESS")]
+    pub(crate) process: Option<String>,
+    /// Judge this command, with no file at all
+    #[arg(last = true, value_name = "CMD", conflicts_with = "process")]
+    pub(crate) command: Vec<String>,
+    /// Judge what can be judged of something that runs already
+    #[arg(long, value_name = "URL", conflicts_with_all = ["process", "command"])]
+    pub(crate) url: Option<tambat_check::Url>,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Only these clauses: PB-03,PB-11
+    #[arg(long, value_name = "CLAUSE,…", value_delimiter = ',')]
+    pub(crate) only: Vec<tambat_model::ClauseId>,
+    /// All but these clauses
+    #[arg(long, value_name = "CLAUSE,…", value_delimiter = ',')]
+    pub(crate) skip: Vec<tambat_model::ClauseId>,
+    /// A warning is a failure, too
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// How long it may take until it listens [default: what the manifest says, or 60s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) boot: Option<std::time::Duration>,
+    /// How long it may take to stop
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub(crate) grace: std::time::Duration,
+    /// A page that takes its time: is its answer finished when the app is told to stop?
+    #[arg(long, value_name = "PATH")]
+    pub(crate) slow: Option<String>,
+    /// A page to ask for beside `/`: one that redirects, or needs the backing services
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Option<String>,
+    /// How the verdicts are written: text, json, junit or markdown
+    #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true, default_value_t = CheckFormat::Text)]
+    pub(crate) format: CheckFormat,
+    /// As JSON: one object a process, one a line
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+}
+
+/// How verdicts are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum CheckFormat {
+    /// For people.
+    Text,
+    /// For programs: one object a process, one a line.
+    Json,
+    /// For CI.
+    Junit,
+    /// For a pull request.
+    Markdown,
 }
 
 /// Facts, for people or for programs.
@@ -339,6 +398,7 @@ pub(crate) fn run(spawner: Option<Spawner>) -> Result<ExitCode, Failure> {
     match cli.verb {
         Verb::Start(args) => start::run(&dir, &args, spawner),
         Verb::Run(args) => run::run(&dir, &args),
+        Verb::Check(args) => check::run(&dir, &args, spawner),
         Verb::Ps(args) => ps::run(&dir, args.json),
         Verb::Route(args) => route::run(&dir, &args),
         Verb::Routes(args) => routes::run(&dir, &args),

@@ -16,7 +16,7 @@ use super::{LogFormat, StartArgs};
 use crate::daemon::{self, Look, Start, StateDir};
 use crate::failure::Failure;
 use crate::sockets::Sockets;
-use crate::{layers, output};
+use crate::{dependency_files, layers, output};
 
 /// What a killed tambat has left ends within its grace; nobody waits longer than this for it.
 const LAST_RUN_LIMIT: Duration = Duration::from_mins(1);
@@ -80,13 +80,14 @@ pub(crate) fn warn<'a>(warnings: impl Iterator<Item = &'a Diagnostic>) {
 fn plan(dir: &Path, args: &StartArgs) -> Result<(Plan, Vec<Diagnostic>), Failure> {
     if args.command.is_empty() {
         let loaded = tambat_manifest::load(dir, args.source.procfile.as_deref())?;
-        return Ok((loaded.plan, loaded.warnings));
+        return Ok((dependency_files::recognising(loaded.plan), loaded.warnings));
     }
-    Ok((tambat_manifest::plan_for_command(dir, &shell_words(&args.command))?, Vec::new()))
+    let plan = tambat_manifest::plan_for_command(dir, &shell_words(&args.command))?;
+    Ok((dependency_files::recognising(plan), Vec::new()))
 }
 
 /// One word is a command line for the shell (`-- 'serve -p $PORT'`); several are words, and stay so.
-fn shell_words(words: &[String]) -> String {
+pub(crate) fn shell_words(words: &[String]) -> String {
     if let [line] = words {
         return line.clone();
     }

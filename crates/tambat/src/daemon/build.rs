@@ -56,6 +56,8 @@ impl Build {
             env: known.chain(setup.raw_env.iter().cloned()).collect(),
             stdio: setup.terminal.map_or(StdioSpec::Pipes, StdioSpec::Pty),
             stop: STOP,
+            linger: Duration::ZERO,
+            user: None,
         };
         let keeper = spawner
             .spawn(&spec)

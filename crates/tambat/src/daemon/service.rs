@@ -192,7 +192,7 @@ fn listen(port: u16, hosts: &[IpAddr]) -> io::Result<Vec<TcpListener>> {
     tambat_os::ports::bind_service(port, hosts)
 }
 
-pub(super) fn port_of(sockets: &[TcpListener]) -> io::Result<ServicePort> {
+pub(crate) fn port_of(sockets: &[TcpListener]) -> io::Result<ServicePort> {
     let addr = sockets.first().map(TcpListener::local_addr).transpose()?;
     let port = addr.and_then(|a| ServicePort::try_from(a.port()).ok());
     port.ok_or_else(|| io::Error::other("cannot hold a service port: neither 127.0.0.1 nor ::1 is there"))

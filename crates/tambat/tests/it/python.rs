@@ -36,7 +36,7 @@ fn tornado_on_a_port_of_its_own_is_told_the_line_to_change() {
     let line = running.err_line("it ignores PORT");
     assert!(line.contains("web.1") && line.contains("python3"), "{line}");
     assert!(line.contains(&format!("listens on {}", fixed.0)), "{line}");
-    assert!(line.contains("in Python: port=int(os.environ[\"PORT\"])"), "{line}");
+    assert!(line.contains("(PB-03); in app.py use os.environ[\"PORT\"]"), "{line}");
     assert_eq!(app.process("web")["state"], "waiting");
     assert_eq!(running.stop(), 0);
     assert!(is_free(fixed.0));

@@ -114,7 +114,7 @@ fn an_app_at_the_wrong_port() {
     let mut running = app.start(&[]);
     let line = running.err_line("not on its PORT");
     insta::assert_snapshot!(told(&app, &line), @r"
-    12:34:56 web.1  | listens on NNNN (tambat-fixture, pid NNNN), not on its PORT: it ignores PORT; make it bind the number in the variable PORT, or pass $PORT on its command line
+    12:34:56 web.1  | listens on NNNN (tambat-fixture, pid NNNN), not on its PORT: it ignores PORT (PB-03); make it listen on the number in the variable PORT, or put $PORT in its command
     ");
     insta::assert_snapshot!(told(&app, &app.tambat(&["ps"]).must_be(0).stdout), @r"
     shop in /home/me/shop, pid NNNN

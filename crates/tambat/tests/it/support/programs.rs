@@ -85,6 +85,12 @@ fn not_installed(what: &str) -> String {
     format!("cannot find {what}: `cargo xtask packages` installs it, and so does `cargo xtask test`")
 }
 
+/// Node.js and npm.
+pub(crate) fn node() {
+    needs("node", &["--version"], "nodejs");
+    needs("npm", &["--version"], "npm");
+}
+
 /// foreman.
 pub(crate) fn foreman() {
     needs("foreman", &["version"], "ruby-foreman");

@@ -1,0 +1,125 @@
+//! How a start ends when it is told to, and what becomes of a request that is under way then.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tambat_os::{Order, Pid, StopSpec};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::http::{Connection, NoAnswer, get, post_head};
+use super::staged::{Staged, end_of, program};
+use crate::observed::{End, InFlight, Listener, Look, Program, Stop, Unseen};
+
+/// How often its tree is looked at while it ends.
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// What goes on outside the command's own process group, which the signal did not reach, and is still there after this,
+/// was left behind. Helpers that end with their parent (port programs of an Erlang machine) need a moment.
+const LEFT_MOMENT: Duration = Duration::from_secs(2);
+
+/// A request is in the app's hands after this.
+const UNDER_WAY: Duration = Duration::from_millis(250);
+
+/// The rest of a body is sent so long after the signal: a handler has run by then.
+const REST_DELAY: Duration = Duration::from_millis(100);
+
+/// So much of a body is sent before the signal, and as much after.
+const HALF_BODY: &[u8] = b"tambat-c";
+
+/// A page that nobody has: a request to it changes nothing.
+const NOWHERE: &str = "/tambat-check-not-a-page";
+
+/// Tells it to stop, and watches until nothing of it is left. What listened on `listeners` is its server.
+pub(super) async fn stop(staged: &mut Staged, spec: StopSpec, listeners: &[Listener]) -> Stop {
+    let began = Instant::now();
+    staged.order(Order::Stop(spec));
+    let command = staged.pid();
+    let mut ended_at: Option<Instant> = None;
+    let mut rest: Vec<Pid> = Vec::new();
+    let mut names: BTreeMap<Pid, Program> = BTreeMap::new();
+    let mut is_left = false;
+    while !staged.is_over() {
+        if ended_at.is_none() && staged.command_ended() {
+            ended_at = Some(Instant::now());
+        }
+        if let Some(at) = ended_at {
+            let alive = staged.alive();
+            names.extend(alive.iter().filter_map(|pid| Some((*pid, program(*pid)?))));
+            if !alive.is_empty() {
+                rest = alive;
+            }
+            let told = |pid: &Pid| command.is_some() && tambat_os::group_of(*pid) == command;
+            if !rest.iter().any(told) && at.elapsed() >= LEFT_MOMENT {
+                is_left = true;
+                break;
+            }
+        }
+        sleep(INTERVAL).await;
+    }
+    let took = began.elapsed();
+    let named: Vec<Program> = rest.into_iter().map(|pid| names.remove(&pid).unwrap_or_else(|| unnamed(pid))).collect();
+    if is_left {
+        staged.order(Order::Kill);
+    }
+    let report = staged.over().await;
+    let killed = report.as_ref().is_none_or(|report| report.killed);
+    let end = end_of(report);
+    // Where the command itself had to be killed, what was there with it was not left by it.
+    let command_killed = killed && !is_left && end == End::Signal("KILL".to_owned());
+    let left = if killed && !command_killed { named } else { Vec::new() };
+    let server_left = left.iter().any(|left| listeners.iter().any(|l| l.program.pid == left.pid));
+    Stop { took, killed, end, left, server_left }
+}
+
+fn unnamed(pid: Pid) -> Program {
+    Program { name: "a process".to_owned(), pid: pid.get() }
+}
+
+/// A request that is under way.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    connection: Connection,
+    /// The rest of its body; empty for a `GET`.
+    rest: &'static [u8],
+}
+
+/// Makes a request that is not answered yet; else why there is none.
+pub(super) async fn begin(addr: SocketAddr, slow: Option<&str>) -> Look<Result<UnderWay, InFlight>> {
+    let host = format!("localhost:{}", addr.port());
+    let failed = |error: std::io::Error| Unseen::because(format!("no request could be made: {error}"));
+    let mut connection = Connection::open(addr).await.map_err(failed)?;
+    let rest = match slow {
+        Some(path) => {
+            connection.send(&get(path, &host, "Connection: close\r\n")).await.map_err(failed)?;
+            &[][..]
+        }
+        None => {
+            let head = post_head(NOWHERE, &host, HALF_BODY.len() * 2);
+            connection.send(&head).await.map_err(failed)?;
+            connection.send(HALF_BODY).await.map_err(failed)?;
+            HALF_BODY
+        }
+    };
+    sleep(UNDER_WAY).await;
+    if connection.has_news() {
+        return Ok(Err(InFlight::Early));
+    }
+    Ok(Ok(UnderWay { connection, rest }))
+}
+
+impl UnderWay {
+    /// Ends the request, and says what became of its answer.
+    pub(super) async fn finish(mut self, limit: Duration) -> InFlight {
+        sleep(REST_DELAY).await;
+        // A connection that is gone says so when the answer is read.
+        let _ = self.connection.send(self.rest).await;
+        match timeout(limit, self.connection.answer()).await {
+            Ok(Ok(answer)) if answer.is_whole => InFlight::Whole(answer.status),
+            Ok(Ok(answer)) => InFlight::Cut(answer.bytes),
+            Ok(Err(NoAnswer::Ended(bytes @ 1.., _))) => InFlight::Cut(bytes),
+            Ok(Err(other)) => InFlight::Lost(other.to_string()),
+            Err(_) => InFlight::Lost(format!("nothing came within {}", crate::text::time(limit))),
+        }
+    }
+}
