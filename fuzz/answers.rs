@@ -22,6 +22,11 @@ pub(crate) fn postgres_answer(data: &[u8]) {
     judge(Probe::for_protocol(Protocol::Postgres, None, ""), data);
 }
 
+/// An answer to an XMPP stream header.
+pub(crate) fn xmpp_answer(data: &[u8]) {
+    judge(Probe::for_protocol(Protocol::Xmpp, None, ""), data);
+}
+
 /// The first bytes of a server of which nothing is known: what is recognised stays so when more follows.
 pub(crate) fn recognised(data: &[u8]) {
     let mut found = None;

@@ -149,6 +149,15 @@ class Health(Page):
         self.write("ok\n")
 
 
+class NotFound(Page):
+    """Tornado's own counts nothing."""
+
+    def get(self):
+        raise tornado.web.HTTPError(404)
+
+    head = post = put = patch = delete = options = get
+
+
 async def drain():
     while Page.in_flight:
         Page.ended.clear()
@@ -161,9 +170,11 @@ async def main():
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     redis = Redis(os.environ["REDIS_URL"])
-    app = tornado.web.Application([("/", Visits, {"redis": redis}), ("/healthz", Health)])
+    pages = [("/", Visits, {"redis": redis}), ("/healthz", Health)]
+    app = tornado.web.Application(pages, default_handler_class=NotFound)
     port, host = int(os.environ["PORT"]), os.environ.get("HOST", "127.0.0.1")
-    server = app.listen(port, address=host)
+    # Everywhere is not IPv4 alone, for which Tornado takes 0.0.0.0.
+    server = app.listen(port, address="" if host == "0.0.0.0" else host)
     print(f"listening on {host}:{port}", file=sys.stderr, flush=True)
     await stop.wait()
     server.stop()

@@ -1,4 +1,5 @@
-//! What the real-program tests need: looked for by running it, installed where that is possible, else named.
+//! What the real-program tests need: looked for by running it (a library: by its file), installed where that is possible, else
+//! named.
 
 use std::{
     fs,
@@ -34,6 +35,24 @@ const NEEDS: &[Need] = &[
     Need { what: "node", package: "nodejs", present: || run::succeeds("node", &["--version"]) },
     Need { what: "npm", package: "npm", present: || run::succeeds("npm", &["--version"]) },
     Need { what: "psql", package: "postgresql-client", present: || run::succeeds("psql", &["--version"]) },
+    Need { what: "thin", package: "thin", present: || run::succeeds("thin", &["--version"]) },
+    Need { what: "javac", package: "default-jdk-headless", present: || run::succeeds("javac", &["--version"]) },
+    Need { what: "Jetty", package: "libjetty9-java", present: || exists("/usr/share/java/jetty9-server.jar") },
+    Need {
+        what: "Tomcat as a library",
+        package: "libtomcat10-embed-java",
+        present: || exists("/usr/share/java/tomcat10-embed-core.jar"),
+    },
+    Need { what: "Tomcat", package: "tomcat10", present: || exists("/usr/share/tomcat10/bin/catalina.sh") },
+    Need { what: "Apache httpd", package: "apache2", present: || run::succeeds("/usr/sbin/apache2", &["-v"]) },
+    Need { what: "PHP for Apache httpd", package: "libapache2-mod-php", present: php_module },
+    Need { what: "ejabberd", package: "ejabberd", present: || exists("/usr/sbin/ejabberdctl") },
+    Need { what: "openssl", package: "openssl", present: || run::succeeds("openssl", &["version"]) },
+    Need {
+        what: "slixmpp for /usr/bin/python3",
+        package: "python3-slixmpp",
+        present: || run::succeeds("/usr/bin/python3", &["-c", "import slixmpp"]),
+    },
     // Of docs/recipes.
     Need { what: "puma", package: "puma", present: || run::succeeds("puma", &["--version"]) },
     Need {
@@ -43,6 +62,9 @@ const NEEDS: &[Need] = &[
     },
     Need { what: "go", package: "golang-go", present: || run::succeeds("go", &["version"]) },
 ];
+
+/// Debian names PHP's module by its version.
+const APACHE_MODULES: &str = "/usr/lib/apache2/modules";
 
 /// Debian keeps one folder a version and leaves the server out of PATH.
 const POSTGRES_VERSIONS: &str = "/usr/lib/postgresql";
@@ -100,6 +122,15 @@ fn postgres() -> bool {
     let Ok(versions) = fs::read_dir(POSTGRES_VERSIONS) else { return false };
     let servers: Vec<PathBuf> = versions.flatten().map(|version| version.path().join("bin/postgres")).collect();
     servers.iter().any(|server| run::succeeds(&server.to_string_lossy(), &["--version"]))
+}
+
+fn php_module() -> bool {
+    let Ok(modules) = fs::read_dir(APACHE_MODULES) else { return false };
+    modules.flatten().any(|module| module.file_name().to_string_lossy().starts_with("libphp"))
+}
+
+fn exists(path: &str) -> bool {
+    Path::new(path).exists()
 }
 
 fn by_hand(task: &str, names: &str, packages: &[&str]) -> Failure {

@@ -104,7 +104,12 @@ pub const KEYS: &[Key] = &[
     key(KeyTable::App, "resources", "a table", "backing services that are not run here, by name"),
     key(KeyTable::App, "router", "a table", "what holds for the router as a whole"),
     key(KeyTable::Process, "command", "a string", "the command line, for `/bin/sh -c`; the Procfile's unless said"),
-    key(KeyTable::Process, "protocol", "a string", "what it speaks on its `PORT`: http, redis, postgres, tcp, none"),
+    key(
+        KeyTable::Process,
+        "protocol",
+        "a string",
+        "what it speaks on its `PORT`: http, redis, postgres, xmpp, tcp, none",
+    ),
     key(KeyTable::Process, "port", "a number from 1 to 65535", "its service port; by its position unless said"),
     key(
         KeyTable::Process,

@@ -12,6 +12,8 @@ pub enum Protocol {
     Redis,
     /// The `PostgreSQL` protocol: ready when it answers a startup message.
     Postgres,
+    /// XMPP (RFC 6120), of clients or of servers: ready when it answers a stream header.
+    Xmpp,
     /// Any stream over TCP: ready when it accepts.
     Tcp,
     /// Nothing: the process binds no port and gets none.
@@ -20,12 +22,12 @@ pub enum Protocol {
 
 /// A protocol that is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a protocol known here: it is http, redis, postgres, tcp (any other stream) or none")]
+#[error("`{0}` is not a protocol known here: it is http, redis, postgres, xmpp, tcp (any other stream) or none")]
 pub struct UnknownProtocol(pub String);
 
 impl Protocol {
     /// All of them, in the order the manual has.
-    pub const ALL: [Self; 5] = [Self::Http, Self::Redis, Self::Postgres, Self::Tcp, Self::None];
+    pub const ALL: [Self; 6] = [Self::Http, Self::Redis, Self::Postgres, Self::Xmpp, Self::Tcp, Self::None];
 
     /// As it is written in the manifest.
     pub fn as_str(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Protocol {
             Self::Http => "http",
             Self::Redis => "redis",
             Self::Postgres => "postgres",
+            Self::Xmpp => "xmpp",
             Self::Tcp => "tcp",
             Self::None => "none",
         }
@@ -45,7 +48,7 @@ impl Protocol {
 
     /// Does a server that speaks it usually own a data directory that a second instance would destroy?
     pub fn is_stateful(self) -> bool {
-        matches!(self, Self::Redis | Self::Postgres)
+        matches!(self, Self::Redis | Self::Postgres | Self::Xmpp)
     }
 
     /// Does the protocol itself carry the client's address past a router? None that the router carries as a plain

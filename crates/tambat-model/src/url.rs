@@ -265,6 +265,8 @@ fn default_port(scheme: &str) -> Option<u16> {
         "https" | "wss" => 443,
         "redis" | "rediss" => 6379,
         "postgres" | "postgresql" => 5432,
+        "xmpp" => 5222,
+        "xmpps" => 5223,
         "mysql" | "mariadb" => 3306,
         "amqp" => 5672,
         "amqps" => 5671,

@@ -12,6 +12,7 @@ mod probe;
 mod recognise;
 mod redis;
 mod refusal;
+mod xmpp;
 
 pub use postgres::{PostgresOpening, postgres_opening};
 pub use probe::{Expect, Judgement, Probe};

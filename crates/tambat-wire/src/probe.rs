@@ -2,7 +2,7 @@
 
 use tambat_model::Protocol;
 
-use crate::{http, postgres, redis};
+use crate::{http, postgres, redis, xmpp};
 
 /// How many bytes of an answer are looked at: whoever has sent so much without an answer that is understood speaks
 /// something else.
@@ -28,6 +28,8 @@ pub enum Probe {
     Redis,
     /// A startup message of the PostgreSQL protocol 3.0.
     Postgres,
+    /// A client's header of an XMPP stream, answered by the server's and its features (RFC 6120 §4.3).
+    Xmpp,
     /// Nothing is sent: that the connection was accepted is the answer.
     Accept,
 }
@@ -71,6 +73,7 @@ impl Probe {
             }
             (Protocol::Redis, None) => Some(Self::Redis),
             (Protocol::Postgres, None) => Some(Self::Postgres),
+            (Protocol::Xmpp, None) => Some(Self::Xmpp),
             (Protocol::Tcp, None) => Some(Self::Accept),
         }
     }
@@ -81,6 +84,7 @@ impl Probe {
             Self::Http { path, host, .. } => http::probe_request(path, host),
             Self::Redis => redis::PING.to_vec(),
             Self::Postgres => postgres::probe_startup(),
+            Self::Xmpp => xmpp::HEADER.to_vec(),
             Self::Accept => Vec::new(),
         }
     }
@@ -94,6 +98,7 @@ impl Probe {
             Self::Http { path, expect, .. } => http::judge(seen, path, *expect),
             Self::Redis => redis::judge(seen),
             Self::Postgres => postgres::judge(seen),
+            Self::Xmpp => xmpp::judge(seen),
             Self::Accept => Judgement::Ready,
         };
         match judgement {

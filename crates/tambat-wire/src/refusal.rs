@@ -2,7 +2,7 @@
 
 use tambat_model::Protocol;
 
-use crate::{http, postgres, redis};
+use crate::{http, postgres, redis, xmpp};
 
 /// What a client is told, in its own protocol, when its connection cannot be served because of `cause`: one complete
 /// message, after which the connection is closed. None where the protocol has no words for it: the connection is
@@ -15,6 +15,7 @@ pub fn refusal(protocol: Protocol, cause: &str) -> Option<Vec<u8>> {
         Protocol::Http => Some(http::refusal(cause)),
         Protocol::Redis => Some(redis::refusal(cause)),
         Protocol::Postgres => Some(postgres::refusal(cause)),
+        Protocol::Xmpp => Some(xmpp::refusal(cause)),
         Protocol::Tcp | Protocol::None => None,
     }
 }

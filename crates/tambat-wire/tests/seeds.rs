@@ -39,4 +39,9 @@ mod seeds {
     fn answers_of_postgres() {
         replay("postgres_answer", answers::postgres_answer);
     }
+
+    #[test]
+    fn answers_of_xmpp() {
+        replay("xmpp_answer", answers::xmpp_answer);
+    }
 }

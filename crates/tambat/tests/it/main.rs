@@ -41,6 +41,7 @@ mod seen;
 mod signals;
 mod socket;
 mod start;
+mod systems;
 mod terminal;
 mod verbs;
 mod waiting;

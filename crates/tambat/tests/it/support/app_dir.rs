@@ -1,5 +1,6 @@
 //! An app's directory, in a home that no other test shares.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -28,7 +29,12 @@ pub(crate) struct AppDir {
     home: Arc<Home>,
     dir: PathBuf,
     env: Vec<(String, String)>,
+    /// The tambat that an unprivileged user runs, where the tests are root's.
+    unprivileged: Option<PathBuf>,
 }
+
+/// Nobody's user and group on Linux.
+const NOBODY: &str = "65534";
 
 /// What a verb said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +77,7 @@ impl AppDir {
     fn in_home(home: Arc<Home>, name: &str) -> Self {
         let dir = home.folder.path().join(name);
         fs::create_dir(&dir).unwrap();
-        Self { home, dir, env: Vec::new() }
+        Self { home, dir, env: Vec::new(), unprivileged: None }
     }
 
     /// Adds a file, and the folders it lies in.
@@ -86,6 +92,24 @@ impl AppDir {
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// The same home, given to a user without privileges, who runs everything from now on, with a copy of tambat that is
+    /// there to be read. Where the tests have no privileges themselves, nothing changes.
+    pub(crate) fn unprivileged(mut self) -> Self {
+        if nix::unistd::geteuid().is_root() {
+            let home = self.home.folder.path();
+            let tambat = home.join("tambat");
+            fs::copy(fixture::TAMBAT, &tambat).unwrap();
+            self.program("chown", &["-R", &format!("{NOBODY}:{NOBODY}"), home.to_str().unwrap()]).must_be(0);
+            self.unprivileged = Some(tambat);
+        }
+        self
+    }
+
+    /// The tambat that is tested.
+    pub(crate) fn tambat_program(&self) -> &Path {
+        self.unprivileged.as_deref().unwrap_or(Path::new(fixture::TAMBAT))
     }
 
     /// Where it is.
@@ -106,7 +130,7 @@ impl AppDir {
     /// tambat with these arguments, not started yet, in the app's directory. A start has a port for names of its own,
     /// unless it is told another: tests run beside each other.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.any_command(fixture::TAMBAT);
+        let mut command = self.any_command(self.tambat_program());
         match args {
             [verb @ ("start" | "up"), rest @ ..] if !rest.contains(&"--http-port") => {
                 command.args([verb, "--http-port", "0"]).args(rest)
@@ -117,10 +141,10 @@ impl AppDir {
     }
 
     /// Any program, as if typed in the app's directory.
-    pub(crate) fn any_command(&self, program: &str) -> Command {
+    pub(crate) fn any_command(&self, program: impl AsRef<OsStr>) -> Command {
         let home = self.home.folder.path();
         let path = format!("{}:/usr/local/bin:/usr/bin:/bin", fixture::folder().display());
-        let mut command = Command::new(program);
+        let mut command = self.as_user(program.as_ref());
         command
             .current_dir(&self.dir)
             .env_clear()
@@ -132,6 +156,15 @@ impl AppDir {
             .env(MARK, &self.home.mark)
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
+        command
+    }
+
+    fn as_user(&self, program: &OsStr) -> Command {
+        if self.unprivileged.is_none() {
+            return Command::new(program);
+        }
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]).arg(program);
         command
     }
 

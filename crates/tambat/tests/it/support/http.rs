@@ -37,7 +37,7 @@ pub(crate) fn try_get_at(addr: SocketAddr, host: &str, path: &str, fields: &str)
 }
 
 /// Everything that came on a connection, as an answer.
-pub(super) fn whole(text: &[u8]) -> io::Result<Response> {
+pub(crate) fn whole(text: &[u8]) -> io::Result<Response> {
     let text = String::from_utf8_lossy(text);
     let broken = || io::Error::other(format!("not a whole answer: {text:?}"));
     let (head, body) = text.split_once("\r\n\r\n").ok_or_else(broken)?;

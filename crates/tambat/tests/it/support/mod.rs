@@ -18,7 +18,7 @@ mod wait;
 pub(crate) use app_dir::{AppDir, Output, finish};
 pub(crate) use backend::Backend;
 pub(crate) use files::most_files;
-pub(crate) use http::{Response, get, try_get, try_get_at};
+pub(crate) use http::{Response, get, try_get, try_get_at, whole};
 pub(crate) use marks::{Marked, marked};
 pub(crate) use ports::{Base, is_free};
 pub(crate) use routed::Routed;

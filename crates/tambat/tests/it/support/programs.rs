@@ -23,6 +23,48 @@ pub(crate) fn tornado() {
     needs("/usr/bin/python3", &["-c", "import tornado"], "python3-tornado");
 }
 
+/// Thin.
+pub(crate) fn thin() {
+    needs("thin", &["--version"], "thin");
+}
+
+/// Java's compiler and Jetty's libraries.
+pub(crate) fn jetty() {
+    needs("javac", &["--version"], "default-jdk-headless");
+    file("/usr/share/java/jetty9-server.jar", "libjetty9-java");
+}
+
+/// Java's compiler and Tomcat's libraries.
+pub(crate) fn tomcat_embedded() {
+    needs("javac", &["--version"], "default-jdk-headless");
+    file("/usr/share/java/tomcat10-embed-core.jar", "libtomcat10-embed-java");
+}
+
+/// Java's compiler and Tomcat itself.
+pub(crate) fn tomcat() {
+    needs("javac", &["--version"], "default-jdk-headless");
+    file("/usr/share/tomcat10/bin/catalina.sh", "tomcat10");
+}
+
+/// Apache httpd and its module for PHP, which Debian names by its version.
+pub(crate) fn apache_php() {
+    needs("/usr/sbin/apache2", &["-v"], "apache2");
+    let modules = std::fs::read_dir("/usr/lib/apache2/modules").into_iter().flatten().flatten();
+    let has_php = modules.into_iter().any(|module| module.file_name().to_string_lossy().starts_with("libphp"));
+    assert!(has_php, "{}", missing("PHP in Apache httpd", "libapache2-mod-php"));
+}
+
+/// ejabberd, and what makes its certificate.
+pub(crate) fn ejabberd() {
+    needs("openssl", &["version"], "openssl");
+    file("/usr/sbin/ejabberdctl", "ejabberd");
+}
+
+/// The XMPP library of Debian's own Python.
+pub(crate) fn slixmpp() {
+    needs("/usr/bin/python3", &["-c", "import slixmpp"], "python3-slixmpp");
+}
+
 /// The Python that has the library `websockets`.
 pub(crate) fn websockets() -> PathBuf {
     let python = repository().join("target/tools/python/bin/python");
@@ -86,6 +128,10 @@ pub(crate) fn guestbook() {
 fn needs(program: &str, args: &[&str], package: &str) {
     let ran = Command::new(program).args(args).output();
     assert!(ran.is_ok_and(|output| output.status.success()), "{}", missing(program, package));
+}
+
+fn file(path: &str, package: &str) {
+    assert!(Path::new(path).exists(), "{}", missing(path, package));
 }
 
 fn missing(what: &str, package: &str) -> String {

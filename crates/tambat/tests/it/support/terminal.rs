@@ -12,7 +12,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 
-use super::{AppDir, Running, fixture};
+use super::{AppDir, Running};
 
 /// The person's side of it.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Terminal {
         let terminal = Self { master, name, closed: Arc::clone(&closed) };
         terminal.resize(rows, columns);
         let mut command = app.any_command("setsid");
-        command.arg("--ctty").arg(fixture::TAMBAT).args(["start", "--http-port", "0", "-p", "0"]).args(args);
+        command.arg("--ctty").arg(app.tambat_program()).args(["start", "--http-port", "0", "-p", "0"]).args(args);
         let copy = || Stdio::from(slave.try_clone().unwrap());
         command.stdin(copy()).stdout(copy()).stderr(copy());
         if !command.get_envs().any(|(name, _)| name == "TERM") {
