@@ -196,7 +196,8 @@ impl Driver {
     }
 
     fn end_all(&mut self, outcome: Outcome, how: impl Fn(&mut Group, Moment) -> Vec<Todo>) {
-        self.end = Some(outcome);
+        // The first end is the one that counts, however what is left of it is hurried.
+        self.end.get_or_insert(outcome);
         self.with_all(how);
     }
 
@@ -390,9 +391,15 @@ impl Driver {
         if self.setup.building {
             return None;
         }
-        let there_are = self.groups.iter().filter(|g| g.slots().next().is_some());
+        let there_are = self.groups.iter().filter(|g| g.slots().next().is_some() && !self.was_replaced(g));
         let codes: Vec<u8> = there_are.map(Group::ended).collect::<Option<_>>()?;
         let code = codes.iter().copied().find(|code| *code != 0).or(codes.first().copied())?;
         Some(Outcome::Ended { code })
+    }
+
+    /// Has it stopped because something else was attached in its place? Then nothing waits for it.
+    fn was_replaced(&self, group: &Group) -> bool {
+        let mut replaced = self.setup.wiring.replaced(&self.setup.plan);
+        group.ended().is_none() && !group.is_alive() && replaced.any(|name| *name == group.plan().name)
     }
 }

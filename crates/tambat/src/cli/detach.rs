@@ -16,6 +16,9 @@ use crate::daemon::StateDir;
 use crate::failure::Failure;
 use crate::output;
 
+/// All that this thread does is wait.
+const STACK_BYTES: usize = 64 * 1024;
+
 /// How often the new tambat is looked at until its socket is there.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -25,14 +28,13 @@ const LETTING_GO_LIMIT: Duration = Duration::from_secs(10);
 /// Starts the app in the background and waits until it is ready.
 pub(crate) fn run(dir: &Path, plan: &Plan, limit: Duration) -> Result<ExitCode, Failure> {
     let sockets = sockets()?;
-    let socket = sockets.socket(plan.dir());
-    let client = Client::new(socket);
-    if block_on(async { Ok(client.status().await.is_ok()) })? {
+    if block_on(Running::of_dir(&sockets, plan.dir()))?.is_some() {
         return Err(Failure::new(format!(
             "{} already runs: `tambat ps` shows it, `tambat stop` stops it",
             plan.name()
         )));
     }
+    let client = Client::new(sockets.socket(plan.dir()));
     let state = StateDir::of(plan.dir()).map_err(|error| Failure::new(format!("cannot detach: {error}")))?;
     state.create().map_err(|error| Failure::new(format!("cannot detach: {}: {error}", state.path().display())))?;
     let mut words = words(state.path()).map_err(|error| Failure::new(format!("cannot detach: {error}")))?;
@@ -76,8 +78,27 @@ fn spawn(dir: &Path, words: &File) -> Result<Child, Failure> {
     });
     let mut command = Command::new(program);
     command.args(args).current_dir(std::env::current_dir().unwrap_or_else(|_| dir.to_owned()));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    // Standard input ends when this process does, however that comes: see `until_nobody_waits`.
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
+    tambat_os::terminal::keep_other_files();
     command.spawn().map_err(failed)
+}
+
+/// For the tambat that stays: leaves the terminal, and lets go of the file of its first words once whoever waits for them
+/// has gone. It has no name any more and would grow for ever.
+pub(crate) fn stay() -> Result<(), Failure> {
+    tambat_os::terminal::leave().map_err(|error| Failure::new(format!("cannot leave the terminal: {error}")))?;
+    // Without this thread the words go on being kept: a waste, and no harm.
+    let _ = std::thread::Builder::new().name("first words".to_owned()).stack_size(STACK_BYTES).spawn(|| {
+        until_nobody_waits();
+        let _ = tambat_os::terminal::silence_stderr();
+    });
+    Ok(())
+}
+
+fn until_nobody_waits() {
+    // Nothing is ever sent: it is the end, or an error, which is as good.
+    let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
 }
 
 async fn follow(client: &Client, child: &mut Child, words: &mut File, limit: Duration) -> Result<(), Failure> {

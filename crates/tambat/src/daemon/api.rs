@@ -1,20 +1,18 @@
 //! The control API: JSON over HTTP/1.1 on a unix socket that only its user can open.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
-use http_body_util::{BodyExt, Channel, Limited};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use tambat_api::{Attach, Done, EnvironmentReport, ErrorBody, LogRecord, Scale, VariableReport};
 use tambat_model::{Gate, INSTANCES_MAX, ProcessName, redact};
 use tambat_supervisor::Command;
-use tokio::net::UnixListener;
 use tokio::sync::{broadcast, oneshot};
 
 use super::attach::{self, Refusal};
 use super::{App, logstore, seen, status};
-use crate::control_socket::{self, Body, json, line, text};
+use crate::control_socket::{Body, ControlSocket, json, line, streamed, text};
 use crate::metrics;
 
 /// A request is a name and a number; a URL is the longest thing in one.
@@ -22,9 +20,6 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// More lines of log than this are not sent at once.
 const LOG_LINES_MAX: usize = 1_000_000;
-
-/// So many pieces of an answer may wait for a slow client.
-const PIECES_MAX: usize = 64;
 
 type Answer = Result<Response<Body>, Trouble>;
 
@@ -50,12 +45,12 @@ impl From<Refusal> for Trouble {
 }
 
 /// Serves until it is aborted.
-pub(crate) async fn serve(listener: UnixListener, app: Arc<App>) {
-    control_socket::serve(listener, move |request| {
+pub(crate) async fn serve(socket: ControlSocket, app: Arc<App>) {
+    let answer = move |request| {
         let app = Arc::clone(&app);
         async move { answer(&app, request).await }
-    })
-    .await;
+    };
+    socket.serve(answer).await;
 }
 
 async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {
@@ -165,15 +160,14 @@ async fn environment(app: &App, name: ProcessName, query: &Query) -> Answer {
 
 /// The status now and after every change, until the client or the app ends.
 fn watch(app: &Arc<App>) -> Response<Body> {
-    let (mut pieces, body) = Channel::<Bytes, Infallible>::new(PIECES_MAX);
     let app = Arc::clone(app);
-    tokio::spawn(async move {
+    streamed(|pieces| async move {
         let mut world = app.world.clone();
         let mut rewired = app.rewired.subscribe();
         loop {
             world.mark_unchanged();
             rewired.mark_unchanged();
-            if pieces.send_data(line(&status::of(&app, false))).await.is_err() {
+            if pieces.send(line(&status::of(&app, false))).await.is_err() {
                 return;
             }
             tokio::select! {
@@ -181,27 +175,28 @@ fn watch(app: &Arc<App>) -> Response<Body> {
                 changed = rewired.changed() => if changed.is_err() { return },
             }
         }
-    });
-    Response::new(body.boxed())
+    })
 }
 
 /// The last lines, and with `follow` those that come.
 fn logs(app: &Arc<App>, query: &Query) -> Response<Body> {
-    let (mut pieces, body) = Channel::<Bytes, Infallible>::new(PIECES_MAX);
     let of = query.get("process").map(str::to_owned);
     let lines = query.get("lines").and_then(|n| n.parse().ok()).unwrap_or(200).min(LOG_LINES_MAX);
+    // The journal writes a line and tells it to those who follow in one turn of this thread: what has been written by now
+    // is in the past, and nothing else is.
     let mut followed = (query.get("follow") == Some("true")).then(|| app.sayer.follow());
+    let past = app.state.as_ref().map(|state| logstore::Past::open(state.path()));
     let wanted = move |record: &LogRecord| of.as_deref().is_none_or(|of| is_of(record, of));
-    let (hand_over, past) = oneshot::channel();
-    if let Some(state) = app.state.clone() {
+    let (hand_over, past_lines) = oneshot::channel();
+    if let Some(past) = past {
         let wanted = wanted.clone();
         // Ten mebibytes take their time: a thread for this one answer, so that the daemon goes on meanwhile.
-        let read = move || drop(hand_over.send(logstore::tail(state.path(), lines, &wanted)));
+        let read = move || drop(hand_over.send(past.tail(lines, &wanted)));
         let _ = std::thread::Builder::new().name("log reader".to_owned()).spawn(read);
     }
-    tokio::spawn(async move {
-        for record in past.await.unwrap_or_default() {
-            if pieces.send_data(line(&record)).await.is_err() {
+    streamed(|pieces| async move {
+        for record in past_lines.await.unwrap_or_default() {
+            if pieces.send(line(&record)).await.is_err() {
                 return;
             }
         }
@@ -211,12 +206,11 @@ fn logs(app: &Arc<App>, query: &Query) -> Response<Body> {
                 Err(broadcast::error::RecvError::Lagged(missed)) => Arc::new(missed_lines(missed)),
                 Err(broadcast::error::RecvError::Closed) => return,
             };
-            if wanted(&record) && pieces.send_data(line(&*record)).await.is_err() {
+            if wanted(&record) && pieces.send(line(&*record)).await.is_err() {
                 return;
             }
         }
-    });
-    Response::new(body.boxed())
+    })
 }
 
 /// `web` means all its instances, `web.1` one of them.

@@ -19,22 +19,23 @@ mod terminal;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::sockets::Sockets;
 use tambat_model::{Ledger, Plan, ProcessName, RouteTable, Wiring, World};
-use tambat_os::{Lock, Signal, Spawner, WinSize};
+use tambat_os::{Signal, Spawner, WinSize};
 use tambat_router::{AccessLog, Checker, HealthView, Router, RouterSettings};
 use tambat_supervisor::{Command, Outcome, Outlets, Setup, Supervisor};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use crate::control_socket;
+use crate::control_socket::ControlSocket;
 use crate::failure::Failure;
 use crate::layers::Layers;
 use crate::metrics::MetricsListener;
 use crate::router_setup::{self, RouterArgs};
+use crate::run_lock::RunLock;
 
 use build::Wish;
 
@@ -43,7 +44,7 @@ pub(crate) use foreign::running as running_foreign;
 pub(crate) use hostnames::HTTP_PORT_DEFAULT;
 pub(crate) use journal::Sayer;
 pub(crate) use limits::router_settings;
-pub(crate) use logstore::tail;
+pub(crate) use logstore::Past;
 pub(crate) use service::{Bound, bind, holder, port_of, unseen_template, wanted_base};
 pub(crate) use state::StateDir;
 pub(crate) use terminal::Look;
@@ -66,7 +67,7 @@ pub(crate) struct Start {
     /// The service ports, held.
     pub(crate) bound: Bound,
     /// Proof that nobody else runs this app.
-    pub(crate) lock: Lock,
+    pub(crate) lock: RunLock,
     /// Where its control socket will be.
     pub(crate) socket: PathBuf,
     /// Where others' sockets are.
@@ -91,6 +92,8 @@ pub(crate) struct Start {
 pub(crate) struct App {
     /// The app.
     pub(crate) plan: Arc<Plan>,
+    /// How many of each process were asked for at the start.
+    pub(crate) formation: BTreeMap<ProcessName, u16>,
     /// What runs.
     pub(crate) world: watch::Receiver<Arc<World>>,
     /// To the supervisor.
@@ -115,14 +118,26 @@ pub(crate) struct App {
     pub(crate) addresses: BTreeMap<u16, Vec<std::net::SocketAddr>>,
     /// Others' sockets.
     pub(crate) sockets: Sockets,
-    /// Where the app's names are served, by this tambat or by another of this user; none: nowhere.
-    pub(crate) http_port: Option<u16>,
+    /// Where the app's names are served, by this tambat or by another of this user.
+    http_port: OnceLock<u16>,
     /// Changes whenever handles do.
     pub(crate) rewired: watch::Sender<u64>,
     wiring: Mutex<Wiring>,
 }
 
 impl App {
+    /// Where the app's names are served, by this tambat or by another of this user; none: nowhere, so far.
+    pub(crate) fn http_port(&self) -> Option<u16> {
+        self.http_port.get().copied()
+    }
+
+    /// From now on the app's names are served at this port.
+    pub(crate) fn names_are_at(&self, port: u16) {
+        // They are tried for at one port only, whenever that comes to something.
+        let _ = self.http_port.set(port);
+        self.rewired.send_modify(|count| *count += 1);
+    }
+
     /// Where handles point now.
     pub(crate) fn wiring(&self) -> Wiring {
         self.wiring.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -161,13 +176,16 @@ pub(crate) fn run(start: Start, spawner: Spawner) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(serve(start, spawner))
+    let outcome = runtime.block_on(serve(start, spawner));
+    // Nobody waits for a name that is still being looked up (tokio does so in threads), nor for a log that is being read.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn serve(start: Start, spawner: Spawner) -> Result<ExitCode, Failure> {
     let signals = Signals::install().map_err(|error| Failure::new(format!("cannot watch signals: {error}")))?;
     let names = hostnames::claim(&start.plan, &start.sockets, start.http_port, start.strict_port).await?;
-    let control = control_socket::listen(&start.socket)?;
+    let control = ControlSocket::open(&start.sockets, start.socket.clone())?;
     let parts = assemble(start, spawner, &names)?;
     let app = Arc::clone(&parts.app);
     let (names, serving) = names.serve(&app);
@@ -189,7 +207,7 @@ async fn serve(start: Start, spawner: Spawner) -> Result<ExitCode, Failure> {
     background.iter().chain(&metrics).for_each(tokio::task::JoinHandle::abort);
     let _ = std::fs::remove_file(&parts.socket);
     parts.journal.finish().await;
-    drop(parts.lock);
+    parts.lock.end();
     outcome
 }
 
@@ -206,7 +224,7 @@ struct Parts {
     build: Option<build::Build>,
     metrics: Option<MetricsListener>,
     socket: PathBuf,
-    lock: Lock,
+    lock: RunLock,
 }
 
 fn assemble(start: Start, spawner: Spawner, names: &hostnames::Claimed) -> Result<Parts, Failure> {
@@ -243,6 +261,7 @@ fn assemble(start: Start, spawner: Spawner, names: &hostnames::Claimed) -> Resul
     let checker = Checker::new();
     let app = Arc::new(App {
         plan,
+        formation: start.formation,
         world,
         commands: supervisor.commands(),
         router,
@@ -255,7 +274,7 @@ fn assemble(start: Start, spawner: Spawner, names: &hostnames::Claimed) -> Resul
         state: start.state,
         addresses,
         sockets: start.sockets,
-        http_port: names.port,
+        http_port: names.port.map_or_else(OnceLock::new, OnceLock::from),
         rewired,
         wiring: Mutex::new(wiring),
     });

@@ -192,9 +192,11 @@ fn a_password_is_refused_on_the_command_line() {
     let mut running = app.start(&[]);
     running.ready(&ALL);
     let before = app.pid_of("web");
-    let said = app.tambat(&["attach", "cache", "redis://me:offen@127.0.0.1:1"]).must_be(2);
-    assert!(said.stderr.contains("`tambat attach cache -` reads the URL from standard input"), "{}", said.stderr);
-    assert!(!said.stderr.contains("offen"), "{}", said.stderr);
+    for url in ["redis://me:offen@127.0.0.1:1", "redis://127.0.0.1:1?password=offen"] {
+        let said = app.tambat(&["attach", "cache", url]).must_be(2);
+        assert!(said.stderr.contains("`tambat attach cache -` reads the URL from standard input"), "{}", said.stderr);
+        assert!(!said.stderr.contains("offen"), "{}", said.stderr);
+    }
     assert_eq!(app.pid_of("web"), before);
     assert_eq!(app.process("web")["uses"][0]["attached"], false);
     assert_eq!(running.stop(), 0);
@@ -323,4 +325,46 @@ fn env_reveals_when_it_is_asked_to() {
     let hidden = remote.url_with_secret().replace(SECRET, "***");
     assert!(app.tambat(&["env"]).must_be(0).stdout.contains(&line(&hidden)));
     assert_eq!(running.stop(), 0);
+}
+
+/// Nobody needs the provider, and nothing would ever start it again: it keeps nobody waiting.
+#[test]
+fn tambat_ends_when_all_but_what_was_replaced_have() {
+    let app = AppDir::manifest(
+        "[processes.web]\ncommand = \"exec tambat-fixture serve\"\nuses = [\"cache\"]\nrestart = \"never\"\n\
+         [processes.cache]\ncommand = \"exec tambat-fixture serve\"\nprotocol = \"http\"\n",
+    );
+    let mut running = app.start(&[]);
+    running.ready(&["web", "cache"]);
+    let web = app.pid_of("web");
+    let remote = Remote::new();
+    app.tambat(&["attach", "cache", &remote.url()]).must_be(0);
+    app.pid_after("web", web);
+    app.until_state("cache", "stopped");
+    running.get("web", "/exit?3");
+    assert_eq!(running.ended(), 3);
+}
+
+#[test]
+fn as_many_come_back_as_there_were() {
+    let app = AppDir::manifest(SHOP);
+    let remote = Remote::new();
+    let mut running = app.start(&["web", "cache=2"]);
+    running.ready(&["web", "cache"]);
+    app.tambat(&["scale", "cache=3"]).must_be(0);
+    running.ready(&["cache"]);
+    app.tambat(&["attach", "cache", &remote.url()]).must_be(0);
+    app.until_state("cache", "stopped");
+    app.tambat(&["detach", "cache"]).must_be(0);
+    app.until_state("cache", "ready");
+    assert_eq!(app.process("cache")["desired"], 3);
+    app.tambat(&["attach", "cache", &remote.url()]).must_be(0);
+    assert_eq!(running.stop(), 0);
+
+    let mut again = app.start(&["web", "cache=2"]);
+    again.ready(&["web"]);
+    app.tambat(&["detach", "cache"]).must_be(0);
+    app.until_state("cache", "ready");
+    assert_eq!(app.process("cache")["desired"], 2);
+    assert_eq!(again.stop(), 0);
 }

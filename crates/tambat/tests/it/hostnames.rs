@@ -1,10 +1,10 @@
 //! Names at one port that all apps of a user share: who serves them, who has them, and what happens when the one that
 //! accepts is gone.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -534,7 +534,8 @@ fn a_stranger_at_the_port_is_named() {
 
 /// Holds the lock of a port as a tambat does, and opens its door.
 fn hold(app: &AppDir, names: Names) -> (File, UnixListener) {
-    app.tambat(&["ps"]);
+    let folder = names.file(app, "lock").parent().unwrap().to_owned();
+    DirBuilder::new().mode(0o700).create(folder).unwrap();
     let lock = File::create(names.file(app, "lock")).unwrap();
     lock.try_lock().unwrap();
     (lock, UnixListener::bind(names.file(app, "sock")).unwrap())
@@ -600,5 +601,21 @@ fn a_holder_that_does_not_answer_keeps_nobody_from_starting() {
     let note = running.err_line("names are not served");
     assert!(note.contains("does not answer"), "{note}");
     assert_eq!(running.get("web", "/").body, "web.1");
+    assert_eq!(running.stop(), 0);
+}
+
+/// Whoever had the port may let it go, and a holder that was stopped may go on.
+#[test]
+fn names_that_could_not_be_served_at_first_are_served_later() {
+    let app = AppDir::procfile(WEB);
+    let names = Names::find();
+    let stranger = TcpListener::bind(names.v4()).unwrap();
+    let mut running = names.start(&app);
+    running.err_line("names are not served for now");
+    assert!(app.process("web")["ports"][0]["names"].as_array().unwrap().is_empty());
+    drop(stranger);
+    running.err_line(&format!("names are served at port {} now", names.0));
+    names.until_body("shop.localhost", "web.1");
+    assert!(!app.process("web")["ports"][0]["names"].as_array().unwrap().is_empty());
     assert_eq!(running.stop(), 0);
 }
