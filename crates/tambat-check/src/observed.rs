@@ -412,7 +412,7 @@ pub struct Away {
 pub struct UserStart {
     /// The user.
     pub uid: u32,
-    /// Folders and files that this user cannot use, which the app may need.
+    /// Folders and files that this user may not be able to use, and the app may need.
     pub closed: Vec<PathBuf>,
     /// The start; none: everything in this check ran as that user.
     pub start: Option<Start>,

@@ -39,7 +39,9 @@ fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
     }
     if !user.closed.is_empty() {
         let closed = list(user.closed.iter().map(|path| path.display()));
-        return Err(Judgement::not_judged(format!("the user {uid} cannot use {closed}, so a failure says nothing")));
+        return Err(Judgement::not_judged(format!(
+            "the user {uid} may not be able to use {closed}, so its failure says nothing"
+        )));
     }
     if let Boot::Ended { end: End::Code(code), .. } = start.boot
         && NOT_EXECUTED_CODES.contains(&code)

@@ -42,12 +42,24 @@ pub(super) async fn start(stage: &Stage<'_>) -> Look<UserStart> {
     if copied.is_some() {
         give(dir, NOBODY).map_err(cannot)?;
     }
-    let closed = closed(dir, &stage.process.command, path_of(stage).as_deref());
+    let mut closed = closed(dir, &stage.process.command, path_of(stage).as_deref());
+    if copied.is_none() && closed.is_empty() {
+        // Who knows which of its files only root may write.
+        closed.push(original.to_owned());
+    }
     let start = once(stage, &How { dir: Some(dir), user: Some((NOBODY, &home.dir)), ..How::default() }).await?;
     let mut as_root = None;
     if start.bound().is_none() && copied.is_some() {
         give(dir, ROOT).map_err(cannot)?;
-        as_root = Some(once(stage, &How { dir: Some(dir), ..How::default() }).await?);
+        let control = once(stage, &How { dir: Some(dir), ..How::default() }).await?;
+        if control.bound().is_none() {
+            // It needs what lies beside its directory: perhaps that user may use it where it is.
+            let in_place = once(stage, &How { user: Some((NOBODY, &home.dir)), ..How::default() }).await?;
+            if in_place.bound().is_some() {
+                return Ok(UserStart { uid: NOBODY.uid, closed, start: Some(in_place), as_root: None });
+            }
+        }
+        as_root = Some(control);
     }
     Ok(UserStart { uid: NOBODY.uid, closed, start: Some(start), as_root })
 }

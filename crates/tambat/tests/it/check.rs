@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::support::{AppDir, Backend, Base, Output, programs, until};
+use crate::support::{AppDir, Backend, Base, Output, finish, programs, until};
 
 /// A good app. What stands in `{...}` is left out, or filled in by a test that breaks it.
 const APP: &str = r#"
@@ -214,6 +214,20 @@ fn each_format_has_the_same_verdicts() {
     assert!(markdown.contains("| PB-03 | obeys PORT, whatever number it says | kept |"), "{markdown}");
     let json: Value = serde_json::from_str(&of("json")).unwrap();
     assert_eq!((with(&json, "kept").len(), with(&json, "not_judged").len()), (1, 1));
+}
+
+#[test]
+fn a_terminal_sees_what_is_being_done_and_colours() {
+    let app = good();
+    let on_terminal = |no_color: &str| {
+        let mut script = app.any_command("script");
+        script.args(["-qec", "tambat check --only PB-02", "/dev/null"]).env("TERM", "xterm").env("NO_COLOR", no_color);
+        finish(script, "tambat check on a terminal").must_be(0).stdout
+    };
+    let shown = on_terminal("");
+    assert!(shown.contains("\r\u{1b}[Kchecking web: starting it..."), "{shown:?}");
+    assert!(shown.contains("PB-02  \u{1b}[32mkept      \u{1b}[0m  binds its port"), "{shown:?}");
+    assert!(!on_terminal("1").contains("\u{1b}[32m"));
 }
 
 #[test]
