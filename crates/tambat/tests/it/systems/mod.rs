@@ -13,6 +13,7 @@ use crate::support::{AppDir, LIMIT, Response, Running, Terminal, is_free, progra
 
 mod apache;
 mod chat;
+mod check;
 mod jetty;
 mod redis;
 mod thin;
