@@ -188,7 +188,7 @@ async fn start_again(stage: &Stage<'_>, tell: &dyn Fn(&str), port: u16) -> Look<
 async fn bind(port: u16) -> Result<(), Kept> {
     let deadline = Instant::now() + BIND_PATIENCE;
     loop {
-        match tambat_os::ports::bind_service(port, &[std::net::Ipv4Addr::UNSPECIFIED.into()]) {
+        match tambat_os::ports::bind_service(port, &[std::net::Ipv4Addr::UNSPECIFIED.into()], &[]) {
             Ok(_) => return Ok(()),
             Err(error) if Instant::now() >= deadline => return Err(kept(port, &error)),
             Err(_) => sleep(BIND_INTERVAL).await,

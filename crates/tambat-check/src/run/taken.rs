@@ -64,5 +64,6 @@ async fn ended(staged: &mut Staged) -> Taken {
 fn hold(port: u16) -> std::io::Result<Vec<TcpListener>> {
     let hosts: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
     // A machine without IPv6 has no second one.
-    tambat_os::ports::bind_service(port, &hosts).or_else(|_| tambat_os::ports::bind_service(port, &hosts[..1]))
+    let (v4, v6) = hosts.split_at(1);
+    tambat_os::ports::bind_service(port, v4, v6)
 }

@@ -189,7 +189,7 @@ fn hold(plan: &Plan, names: &[ProcessName]) -> Result<(BTreeMap<PortKey, Service
         for port in process.ports.iter().filter(|port| port.protocol != Protocol::None) {
             let key = PortKey { process: process.name.clone(), port: port.name.clone() };
             let cannot = |error: std::io::Error| Failure::new(format!("cannot hold a port for {key}: {error}"));
-            let sockets = tambat_os::ports::bind_service(0, &tambat_os::ports::DEFAULT_HOSTS).map_err(cannot)?;
+            let sockets = tambat_os::ports::bind_localhost(0).map_err(cannot)?;
             let number = daemon::port_of(&sockets).map_err(cannot)?;
             listeners.push(Listener { kind: ListenerKind::Service(number), sockets });
             ports.insert(key, number);
