@@ -32,8 +32,10 @@ const PIECES_MAX: usize = 64;
 /// What is answered with.
 pub(crate) type Body = BoxBody<Bytes, Infallible>;
 
-/// How often it is looked whether the socket's name is still there.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is looked whether the socket's name is still there: soon enough for whoever has just logged in again, and
+/// seldom enough for an idle tambat to let the machine sleep. Nothing tells: a file system that is unmounted lazily, as
+/// logind does it, takes its names along without an event.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A control socket, open.
 #[derive(Debug)]
