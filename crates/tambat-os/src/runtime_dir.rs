@@ -14,25 +14,34 @@ pub fn uid() -> u32 {
 
 /// Makes sure that `path` is a directory that is ours alone: created 0700 when missing (its parent must exist),
 /// else verified to be a real directory (no symbolic link), owned by us, without any permission for group or
-/// others. Under a shared parent such as `/tmp` somebody else may have been there first; the error says what was
-/// found and how to mend it.
+/// others. Under a shared parent such as `/tmp` somebody else may have been there first; the error is a whole sentence,
+/// which says what was found and how to mend it.
 pub fn private_dir(path: &Path) -> io::Result<()> {
-    let shown = path.display();
     match DirBuilder::new().mode(0o700).create(path) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(cannot(format!("create the directory {shown}"), e));
+            Err(cannot(format!("create the directory {}", path.display()), e))
         }
-        Ok(()) | Err(_) => {}
+        Ok(()) | Err(_) => verify_private(path),
     }
+}
+
+/// Is this, links followed, a directory of ours? Others may enter it.
+pub fn is_own_dir(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == uid())
+}
+
+/// What [`private_dir`] makes sure of, without creating anything: `NotFound` where there is nothing.
+pub fn verify_private(path: &Path) -> io::Result<()> {
+    let shown = path.display();
     let found = fs::symlink_metadata(path).map_err(|e| cannot(format!("look at {shown}"), e))?;
     let mode = found.mode() & 0o7777;
     if found.is_symlink() {
-        Err(refused(format!("cannot use {shown}: it is a symbolic link; remove it, or set XDG_RUNTIME_DIR")))
+        Err(refused(format!("cannot use {shown}: it is a symbolic link; remove it")))
     } else if !found.is_dir() {
-        Err(refused(format!("cannot use {shown}: it is not a directory; remove it, or set XDG_RUNTIME_DIR")))
+        Err(refused(format!("cannot use {shown}: it is not a directory; remove it")))
     } else if found.uid() != uid() {
         Err(refused(format!(
-            "cannot use {shown}: it belongs to user {}, not to us ({}); set XDG_RUNTIME_DIR to a directory of yours",
+            "cannot use {shown}: it belongs to user {}, not to us ({}); have it removed, or set XDG_RUNTIME_DIR to another directory of yours",
             found.uid(),
             uid()
         )))
@@ -61,6 +70,17 @@ mod tests {
         private_dir(&path).unwrap();
         private_dir(&path).unwrap();
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o700);
+        assert!(is_own_dir(&path));
+    }
+
+    #[test]
+    fn verifying_creates_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        assert_eq!(verify_private(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(!path.exists() && !is_own_dir(&path));
+        private_dir(&path).unwrap();
+        verify_private(&path).unwrap();
     }
 
     #[test]
@@ -95,5 +115,6 @@ mod tests {
             "/proc/1".into()
         };
         assert!(private_dir(&theirs).unwrap_err().to_string().contains("belongs to user"));
+        assert!(!is_own_dir(&theirs));
     }
 }

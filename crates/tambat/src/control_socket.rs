@@ -1,8 +1,9 @@
 //! A control socket: HTTP/1.1 on a unix socket that only its user can open.
 
 use std::convert::Infallible;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::combinators::BoxBody;
@@ -14,8 +15,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::failure::Failure;
+use crate::sockets::Sockets;
 
 /// A client of ours sends its head at once.
 const HEAD_LIMIT: Duration = Duration::from_secs(5);
@@ -23,34 +26,68 @@ const HEAD_LIMIT: Duration = Duration::from_secs(5);
 /// What is answered with.
 pub(crate) type Body = BoxBody<Bytes, Infallible>;
 
-/// Binds the socket. What a killed tambat left there is removed: whoever calls this holds the lock, so nobody serves it.
-pub(crate) fn listen(path: &Path) -> Result<UnixListener, Failure> {
-    let bind = || {
-        if let Err(error) = std::fs::remove_file(path)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(error);
-        }
-        let listener = UnixListener::bind(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(listener)
-    };
-    bind().map_err(|error| Failure::new(format!("cannot open the control socket {}: {error}", path.display())))
+/// How often it is looked whether the socket's name is still there: soon enough for whoever has just logged in again, and
+/// seldom enough for an idle tambat to let the machine sleep. Nothing tells: a file system that is unmounted lazily, as
+/// logind does it, takes its names along without an event.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A control socket, open.
+#[derive(Debug)]
+pub(crate) struct ControlSocket {
+    sockets: Sockets,
+    path: PathBuf,
+    listener: UnixListener,
 }
 
-/// Serves until it is dropped.
-pub(crate) async fn serve<F, A>(listener: UnixListener, answer: F)
-where
-    F: Fn(Request<Incoming>) -> A + Clone + Send + 'static,
-    A: Future<Output = Response<Body>> + Send + 'static,
-{
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(connection(stream, answer.clone()))),
-            // Out of descriptors: those there are must end first.
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+impl ControlSocket {
+    /// Binds the socket. What a killed tambat left there is removed: whoever calls this holds the lock, so nobody serves
+    /// it.
+    pub(crate) fn open(sockets: &Sockets, path: PathBuf) -> Result<Self, Failure> {
+        match bind(&path) {
+            Ok(listener) => Ok(Self { sockets: sockets.clone(), path, listener }),
+            Err(error) => Err(Failure::new(format!("cannot open the control socket {}: {error}", path.display()))),
         }
     }
+
+    /// Serves until it is dropped. Its folder may go away under it, with the session that it was for: it comes back as
+    /// soon as it can.
+    pub(crate) async fn serve<F, A>(mut self, answer: F)
+    where
+        F: Fn(Request<Incoming>) -> A + Clone + Send + 'static,
+        A: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let mut look = interval(LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => drop(tokio::spawn(connection(stream, answer.clone()))),
+                    // Out of descriptors: those there are must end first.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                },
+                _ = look.tick() => self.return_if_gone(),
+            }
+        }
+    }
+
+    /// A folder that is not there yet is one to wait for.
+    fn return_if_gone(&mut self) {
+        let gone = std::fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if gone && let Ok(listener) = self.sockets.make().and_then(|()| bind(&self.path)) {
+            self.listener = listener;
+        }
+    }
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    if let Err(error) = std::fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
 }
 
 async fn connection<F, A>(stream: UnixStream, answer: F)

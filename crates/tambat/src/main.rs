@@ -13,6 +13,7 @@ mod output;
 mod route;
 mod router_setup;
 mod routes_view;
+mod run_lock;
 mod sockets;
 
 use std::ffi::OsString;

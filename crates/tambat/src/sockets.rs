@@ -5,29 +5,58 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Where the control sockets of this user are.
+/// Where the control sockets of this user are. The folder goes when its user logs out (`pam_systemd(8)`), or when nobody
+/// has touched it for long (`tmpfiles.d(5)`): what has to stay as it is has no place in it.
 #[derive(Debug, Clone)]
 pub(crate) struct Sockets {
+    /// The folders that have to be there, outermost first: those that are made here, if need be.
+    made: Vec<PathBuf>,
     dir: PathBuf,
 }
 
 /// Why there is no place for sockets.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot use {} for control sockets: {source}", dir.display())]
-pub(crate) struct SocketError {
-    dir: PathBuf,
-    source: io::Error,
-}
+#[error("there is no place for control sockets: {0}")]
+pub(crate) struct SocketError(#[from] io::Error);
 
 impl Sockets {
-    /// `$XDG_RUNTIME_DIR/tambat`, or `/tmp/tambat-UID/tambat` without that variable. Made if it is not there, readable
-    /// by its user alone; one that belongs to somebody else is refused.
+    /// `$XDG_RUNTIME_DIR/tambat`, or `/tmp/tambat-UID/tambat` where that variable is not set or leads to no folder of
+    /// ours, as after `su`. Creates nothing; what belongs to somebody else is refused.
+    pub(crate) fn find(runtime_dir: Option<&OsStr>) -> Result<Self, SocketError> {
+        let given = runtime_dir.map(PathBuf::from).filter(|dir| dir.is_absolute());
+        let sockets = match given.filter(|dir| tambat_os::runtime_dir::is_own_dir(dir)) {
+            Some(runtime) => Self::below(&runtime, Vec::new()),
+            // Anybody may write to `/tmp`, so it matters that this one is ours.
+            None => {
+                let home = PathBuf::from(format!("/tmp/tambat-{}", tambat_os::runtime_dir::uid()));
+                Self::below(&home, vec![home.clone()])
+            }
+        };
+        for dir in &sockets.made {
+            match tambat_os::runtime_dir::verify_private(dir) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                verified => verified?,
+            }
+        }
+        Ok(sockets)
+    }
+
+    /// The same, made if it is not there, readable by its user alone.
     pub(crate) fn open(runtime_dir: Option<&OsStr>) -> Result<Self, SocketError> {
-        let runtime = runtime_dir.map(PathBuf::from).filter(|dir| dir.is_absolute());
-        let home = runtime.map_or_else(private_home, Ok)?;
+        let sockets = Self::find(runtime_dir)?;
+        sockets.make()?;
+        Ok(sockets)
+    }
+
+    /// Makes the folder; again, where it has gone meanwhile.
+    pub(crate) fn make(&self) -> io::Result<()> {
+        self.made.iter().try_for_each(|dir| tambat_os::runtime_dir::private_dir(dir))
+    }
+
+    fn below(home: &Path, mut made: Vec<PathBuf>) -> Self {
         let dir = home.join("tambat");
-        private(&dir)?;
-        Ok(Self { dir })
+        made.push(dir.clone());
+        Self { made, dir }
     }
 
     /// The socket of the app in this canonical directory.
@@ -35,7 +64,7 @@ impl Sockets {
         self.dir.join(format!("{}.sock", hash(app_dir)))
     }
 
-    /// The lock that decides who runs the app in this canonical directory.
+    /// A lock beside that socket: it decides who runs where there is no state folder for it, and which router has a file.
     pub(crate) fn lock(&self, app_dir: &Path) -> PathBuf {
         self.dir.join(format!("{}.lock", hash(app_dir)))
     }
@@ -83,17 +112,6 @@ fn hash(dir: &Path) -> String {
     format!("{hash:016x}")
 }
 
-/// Where there is no runtime directory. Anybody may write to `/tmp`, so it matters that this one is ours.
-fn private_home() -> Result<PathBuf, SocketError> {
-    let home = PathBuf::from(format!("/tmp/tambat-{}", tambat_os::runtime_dir::uid()));
-    private(&home)?;
-    Ok(home)
-}
-
-fn private(dir: &Path) -> Result<(), SocketError> {
-    tambat_os::runtime_dir::private_dir(dir).map_err(|source| SocketError { dir: dir.to_owned(), source })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,8 +124,39 @@ mod tests {
     }
 
     #[test]
+    fn a_runtime_folder_that_is_not_ours_is_passed_over_and_finding_creates_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mine = Sockets::find(Some(dir.path().as_os_str())).unwrap();
+        assert_eq!(mine.dir, dir.path().join("tambat"));
+        assert!(!mine.dir.exists());
+        mine.make().unwrap();
+        std::fs::remove_dir(&mine.dir).unwrap();
+        mine.make().unwrap();
+        assert!(mine.dir.is_dir());
+        for other in ["/nowhere/at/all", "relative", "/proc/self/comm"] {
+            let found = Sockets::find(Some(OsStr::new(other))).unwrap();
+            assert!(found.dir.starts_with("/tmp"), "{other}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_others_may_enter_is_refused_in_one_sentence() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = dir.path().join("tambat");
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let error = Sockets::find(Some(dir.path().as_os_str())).unwrap_err().to_string();
+        let shown = open.display();
+        let expected = format!(
+            "there is no place for control sockets: cannot use {shown}: others may enter it (mode 0755); run `chmod 700 \
+             {shown}`"
+        );
+        assert_eq!(error, expected);
+    }
+
+    #[test]
     fn the_socket_of_a_shared_port_is_no_apps() {
-        let sockets = Sockets { dir: PathBuf::from("/run/tambat") };
+        let sockets = Sockets::below(Path::new("/run"), Vec::new());
         assert!(is_of_app(&sockets.socket(Path::new("/srv/shop"))));
         assert!(!is_of_app(&sockets.lock(Path::new("/srv/shop"))));
         assert!(!is_of_app(&sockets.http_socket(7080)));

@@ -25,14 +25,13 @@ const LETTING_GO_LIMIT: Duration = Duration::from_secs(10);
 /// Starts the app in the background and waits until it is ready.
 pub(crate) fn run(dir: &Path, plan: &Plan, limit: Duration) -> Result<ExitCode, Failure> {
     let sockets = sockets()?;
-    let socket = sockets.socket(plan.dir());
-    let client = Client::new(socket);
-    if block_on(async { Ok(client.status().await.is_ok()) })? {
+    if block_on(Running::of_dir(&sockets, plan.dir()))?.is_some() {
         return Err(Failure::new(format!(
             "{} already runs: `tambat ps` shows it, `tambat stop` stops it",
             plan.name()
         )));
     }
+    let client = Client::new(sockets.socket(plan.dir()));
     let state = StateDir::of(plan.dir()).map_err(|error| Failure::new(format!("cannot detach: {error}")))?;
     state.create().map_err(|error| Failure::new(format!("cannot detach: {}: {error}", state.path().display())))?;
     let mut words = words(state.path()).map_err(|error| Failure::new(format!("cannot detach: {error}")))?;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use tambat_api::{Client, ClientError, RoutesReport};
 
 use super::RoutesArgs;
-use super::running::{Running, block_on, sockets};
+use super::running::{Running, block_on, sockets_there};
 use crate::failure::Failure;
 use crate::{output, routes_view};
 
@@ -34,7 +34,7 @@ async fn of_file(dir: &Path, file: &Path) -> Result<RoutesReport, Failure> {
     let path = dir.join(file);
     let path =
         path.canonicalize().map_err(|error| Failure::usage(format!("cannot find {}: {error}", path.display())))?;
-    match Client::new(sockets()?.socket(&path)).get("/routes").await {
+    match Client::new(sockets_there()?.socket(&path)).get("/routes").await {
         Err(ClientError::NotRunning) => {
             Err(Failure::new(format!("no router runs with {0}: `tambat route --from {0}` runs one", path.display())))
         }

@@ -1,10 +1,11 @@
 //! The running app of a directory, asked over its socket.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tambat_api::{AppStatus, Client, ClientError};
 
 use crate::failure::Failure;
+use crate::run_lock::runner;
 use crate::sockets::Sockets;
 
 /// A running app.
@@ -19,17 +20,41 @@ impl Running {
     /// The app of this directory or the nearest one above it. Fails loudly when it does not run: where an app is
     /// written down, none further up is meant.
     pub(crate) async fn find(dir: &Path) -> Result<Self, Failure> {
-        let sockets = sockets()?;
+        let sockets = sockets_there()?;
         for ancestor in dir.ancestors() {
-            let client = Client::new(sockets.socket(ancestor));
-            match client.status().await {
-                Ok(status) => return Ok(Self { client, status }),
-                Err(ClientError::NotRunning) if is_app(ancestor) => return Err(not_running(ancestor)),
-                Err(ClientError::NotRunning) => {}
-                Err(other) => return Err(other.into()),
+            if let Some(running) = Self::of_dir(&sockets, ancestor).await? {
+                return Ok(running);
+            }
+            if is_app(ancestor) {
+                return Err(not_running(ancestor));
             }
         }
         Err(not_running(dir))
+    }
+
+    /// The app of this very directory; `None`: it does not run. One that was started from another kind of session has its
+    /// socket elsewhere: where, stands in its lock. One that runs and does not answer is an error that names it.
+    pub(crate) async fn of_dir(sockets: &Sockets, dir: &Path) -> Result<Option<Self>, Failure> {
+        let usual = sockets.socket(dir);
+        if let Some(running) = Self::at(usual.clone()).await? {
+            return Ok(Some(running));
+        }
+        let Some(noted) = runner(sockets, dir) else { return Ok(None) };
+        if let Some(socket) = noted.socket().filter(|socket| *socket != usual)
+            && let Some(running) = Self::at(socket).await?
+        {
+            return Ok(Some(running));
+        }
+        Err(noted.silent(dir))
+    }
+
+    async fn at(socket: PathBuf) -> Result<Option<Self>, Failure> {
+        let client = Client::new(socket);
+        match client.status().await {
+            Ok(status) => Ok(Some(Self { client, status })),
+            Err(ClientError::NotRunning) => Ok(None),
+            Err(other) => Err(other.into()),
+        }
     }
 
     /// The path of this app's own things.
@@ -65,9 +90,14 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
     runtime.block_on(work)
 }
 
-/// Where this user's control sockets are.
+/// Where this user's control sockets are, made if need be: for whoever opens one.
 pub(crate) fn sockets() -> Result<Sockets, Failure> {
     Sockets::open(std::env::var_os("XDG_RUNTIME_DIR").as_deref()).map_err(|error| Failure::new(error.to_string()))
+}
+
+/// The same for whoever asks, and creates nothing.
+pub(crate) fn sockets_there() -> Result<Sockets, Failure> {
+    Sockets::find(std::env::var_os("XDG_RUNTIME_DIR").as_deref()).map_err(|error| Failure::new(error.to_string()))
 }
 
 /// Is an app written down in this very directory?

@@ -6,15 +6,15 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tambat_api::Client;
 use tambat_manifest::Diagnostic;
 use tambat_model::{Formation, Plan, ProcessName};
-use tambat_os::{Lock, Spawner, WinSize};
+use tambat_os::{Pid, Spawner, WinSize};
 
-use super::running::{block_on, sockets};
+use super::running::{Running, block_on, sockets};
 use super::{LogFormat, StartArgs};
 use crate::daemon::{self, Look, Start, StateDir};
 use crate::failure::Failure;
+use crate::run_lock::RunLock;
 use crate::sockets::Sockets;
 use crate::{layers, output};
 
@@ -37,13 +37,15 @@ pub(crate) fn run(dir: &Path, args: &StartArgs, spawner: Option<Spawner>) -> Res
         tambat_os::terminal::leave().map_err(|error| Failure::new(format!("cannot leave the terminal: {error}")))?;
     }
     let sockets = sockets()?;
-    let lock = lock(&sockets, &plan)?;
-    await_last_run(&lock, &plan, &spawner)?;
     let state = state(&plan);
+    let socket = sockets.socket(plan.dir());
+    let lock = lock(state.as_ref(), &sockets, &plan)?;
+    await_last_run(&lock, &plan, &spawner)?;
+    lock.note(spawner.pid(), &socket);
     let bound = daemon::bind(&plan, &args.ports, layers.port.as_ref(), &args.host, state.as_ref())?;
     let look = look(args, &plan, &formation);
     let start = Start {
-        socket: sockets.socket(plan.dir()),
+        socket,
         terminal: terminal(&look),
         exit_on_end: args.exit_on_end,
         http_port: args.ports.http_port,
@@ -115,33 +117,36 @@ fn formation(args: &StartArgs, plan: &Plan) -> Result<BTreeMap<ProcessName, u16>
 }
 
 /// Whoever holds the lock runs the app.
-fn lock(sockets: &Sockets, plan: &Plan) -> Result<Lock, Failure> {
-    let path = sockets.lock(plan.dir());
-    let held =
-        Lock::try_exclusive(&path).map_err(|error| Failure::new(format!("cannot lock {}: {error}", path.display())))?;
-    held.ok_or_else(|| {
-        let client = Client::new(sockets.socket(plan.dir()));
-        let first = block_on(async { Ok(client.status().await?) });
-        let who = match first {
-            Ok(status) => {
-                let url =
-                    status.processes.iter().flat_map(|p| &p.ports).map(|p| p.url.as_str()).next().unwrap_or("no port");
-                format!("as pid {}, at {url}", status.pid)
-            }
-            Err(_) => {
-                return Failure::new(format!("{} is just starting or stopping: try again in a moment", plan.name()));
-            }
-        };
-        Failure::new(format!(
-            "{} already runs {who}: `tambat ps` shows it, `tambat stop` stops it, `tambat restart` restarts a process",
-            plan.name()
-        ))
+fn lock(state: Option<&StateDir>, sockets: &Sockets, plan: &Plan) -> Result<RunLock, Failure> {
+    block_on(async {
+        match RunLock::take(state, sockets, plan.dir()).await? {
+            Some(lock) => Ok(lock),
+            None => Err(already_runs(sockets, plan).await),
+        }
     })
 }
 
+async fn already_runs(sockets: &Sockets, plan: &Plan) -> Failure {
+    let status = match Running::of_dir(sockets, plan.dir()).await {
+        Ok(Some(running)) => running.status,
+        Ok(None) => {
+            return Failure::new(format!("{} is just starting or stopping: try again in a moment", plan.name()));
+        }
+        Err(silent) => return silent,
+    };
+    let url = status.processes.iter().flat_map(|p| &p.ports).map(|p| p.url.as_str()).next().unwrap_or("no port");
+    Failure::new(format!(
+        "{} already runs as pid {}, at {url}: `tambat ps` shows it, `tambat stop` stops it, `tambat restart` restarts a \
+         process",
+        plan.name(),
+        status.pid
+    ))
+}
+
 /// Two instances on one data directory destroy it: what a killed tambat has left is given the time to end.
-fn await_last_run(lock: &Lock, plan: &Plan, spawner: &Spawner) -> Result<(), Failure> {
-    if let Some(last) = lock.note().filter(|last| *last != spawner.pid() && tambat_os::spawner::is_spawner(*last)) {
+fn await_last_run(lock: &RunLock, plan: &Plan, spawner: &Spawner) -> Result<(), Failure> {
+    let still_there = |last: &Pid| *last != spawner.pid() && tambat_os::spawner::is_spawner(*last);
+    if let Some(last) = lock.last().spawner().filter(still_there) {
         output::say(&format!("tambat: the last run of {} is still stopping (pid {last}): waiting for it", plan.name()));
         if !tambat_os::signals::wait_for_end(last, LAST_RUN_LIMIT) {
             let limit = LAST_RUN_LIMIT.as_secs();
@@ -151,8 +156,6 @@ fn await_last_run(lock: &Lock, plan: &Plan, spawner: &Spawner) -> Result<(), Fai
             )));
         }
     }
-    // A note that cannot be left costs the next run this caution and nothing else.
-    let _ = lock.leave_note(spawner.pid());
     Ok(())
 }
 

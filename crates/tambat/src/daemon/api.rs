@@ -9,12 +9,11 @@ use hyper::{Method, Request, Response, StatusCode};
 use tambat_api::{Attach, Done, EnvironmentReport, ErrorBody, LogRecord, Scale, VariableReport};
 use tambat_model::{Gate, INSTANCES_MAX, ProcessName, redact};
 use tambat_supervisor::Command;
-use tokio::net::UnixListener;
 use tokio::sync::{broadcast, oneshot};
 
 use super::attach::{self, Refusal};
 use super::{App, logstore, seen, status};
-use crate::control_socket::{self, Body, json, line, text};
+use crate::control_socket::{Body, ControlSocket, json, line, text};
 use crate::metrics;
 
 /// A request is a name and a number; a URL is the longest thing in one.
@@ -50,12 +49,12 @@ impl From<Refusal> for Trouble {
 }
 
 /// Serves until it is aborted.
-pub(crate) async fn serve(listener: UnixListener, app: Arc<App>) {
-    control_socket::serve(listener, move |request| {
+pub(crate) async fn serve(socket: ControlSocket, app: Arc<App>) {
+    let answer = move |request| {
         let app = Arc::clone(&app);
         async move { answer(&app, request).await }
-    })
-    .await;
+    };
+    socket.serve(answer).await;
 }
 
 async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {

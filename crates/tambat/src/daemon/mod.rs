@@ -24,17 +24,18 @@ use std::time::Duration;
 
 use crate::sockets::Sockets;
 use tambat_model::{Ledger, Plan, ProcessName, RouteTable, Wiring, World};
-use tambat_os::{Lock, Signal, Spawner, WinSize};
+use tambat_os::{Signal, Spawner, WinSize};
 use tambat_router::{AccessLog, Checker, HealthView, Router, RouterSettings};
 use tambat_supervisor::{Command, Outcome, Outlets, Setup, Supervisor};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use crate::control_socket;
+use crate::control_socket::ControlSocket;
 use crate::failure::Failure;
 use crate::layers::Layers;
 use crate::metrics::MetricsListener;
 use crate::router_setup::{self, RouterArgs};
+use crate::run_lock::RunLock;
 
 use build::Wish;
 
@@ -65,7 +66,7 @@ pub(crate) struct Start {
     /// The service ports, held.
     pub(crate) bound: Bound,
     /// Proof that nobody else runs this app.
-    pub(crate) lock: Lock,
+    pub(crate) lock: RunLock,
     /// Where its control socket will be.
     pub(crate) socket: PathBuf,
     /// Where others' sockets are.
@@ -166,7 +167,7 @@ pub(crate) fn run(start: Start, spawner: Spawner) -> Result<ExitCode, Failure> {
 async fn serve(start: Start, spawner: Spawner) -> Result<ExitCode, Failure> {
     let signals = Signals::install().map_err(|error| Failure::new(format!("cannot watch signals: {error}")))?;
     let names = hostnames::claim(&start.plan, &start.sockets, start.http_port, start.strict_port).await?;
-    let control = control_socket::listen(&start.socket)?;
+    let control = ControlSocket::open(&start.sockets, start.socket.clone())?;
     let parts = assemble(start, spawner, &names)?;
     let app = Arc::clone(&parts.app);
     let (names, serving) = names.serve(&app);
@@ -188,7 +189,7 @@ async fn serve(start: Start, spawner: Spawner) -> Result<ExitCode, Failure> {
     background.iter().chain(&metrics).for_each(tokio::task::JoinHandle::abort);
     let _ = std::fs::remove_file(&parts.socket);
     parts.journal.finish().await;
-    drop(parts.lock);
+    parts.lock.end();
     outcome
 }
 
@@ -205,7 +206,7 @@ struct Parts {
     build: Option<build::Build>,
     metrics: Option<MetricsListener>,
     socket: PathBuf,
-    lock: Lock,
+    lock: RunLock,
 }
 
 fn assemble(start: Start, spawner: Spawner, names: &hostnames::Claimed) -> Result<Parts, Failure> {

@@ -34,10 +34,14 @@ pub(crate) struct RememberedBase {
 }
 
 impl StateDir {
-    /// `$XDG_STATE_HOME/tambat/HASH`, or `~/.local/state/tambat/HASH`.
+    /// `$XDG_STATE_HOME/tambat/HASH`, or `~/.local/state/tambat/HASH`, where a home that no variable names is the one that
+    /// the system knows.
     pub(crate) fn of(app_dir: &Path) -> io::Result<Self> {
         let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-        let home = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+        let home = absolute("XDG_STATE_HOME").or_else(|| {
+            let home = std::env::home_dir().filter(|home| home.is_absolute());
+            home.map(|home| home.join(".local/state"))
+        });
         let home =
             home.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "neither XDG_STATE_HOME nor HOME is set"))?;
         Ok(Self { dir: home.join("tambat").join(crate::sockets::Sockets::hash(app_dir)) })
@@ -51,6 +55,11 @@ impl StateDir {
     /// The folder.
     pub(crate) fn path(&self) -> &Path {
         &self.dir
+    }
+
+    /// The lock that decides who runs the app.
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.dir.join("lock")
     }
 
     /// The base that was taken last time in place of a busy one.

@@ -7,10 +7,9 @@ use hyper::{Method, Request, Response, StatusCode};
 use tambat_api::{ErrorBody, RoutesReport, TargetStatus};
 use tambat_os::Lock;
 use tambat_router::ListenerKind;
-use tokio::net::UnixListener;
 
 use super::Handle;
-use crate::control_socket::{self, Body, json, text};
+use crate::control_socket::{Body, ControlSocket, json, text};
 use crate::failure::Failure;
 use crate::metrics::{self, Figures, ProcessFigures};
 use crate::routes_view;
@@ -19,7 +18,7 @@ use crate::sockets::Sockets;
 /// Where a router alone answers, held.
 #[derive(Debug)]
 pub(crate) struct Control {
-    listener: UnixListener,
+    socket: ControlSocket,
     /// Nobody else has the socket of this file.
     _lock: Lock,
 }
@@ -31,16 +30,16 @@ impl Control {
         let lock = Lock::try_exclusive(&path)
             .map_err(|error| Failure::new(format!("cannot lock {}: {error}", path.display())))?;
         let Some(lock) = lock else { return Ok(None) };
-        Ok(Some(Self { listener: control_socket::listen(&sockets.socket(file))?, _lock: lock }))
+        Ok(Some(Self { socket: ControlSocket::open(sockets, sockets.socket(file))?, _lock: lock }))
     }
 
     /// Serves until it is dropped.
     pub(crate) async fn serve(self, handle: Handle) {
-        control_socket::serve(self.listener, move |request| {
+        let answer = move |request| {
             let response = answer(&handle, &request);
             async move { response }
-        })
-        .await;
+        };
+        self.socket.serve(answer).await;
     }
 }
 

@@ -1,10 +1,10 @@
 //! Names at one port that all apps of a user share: who serves them, who has them, and what happens when the one that
 //! accepts is gone.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -534,7 +534,8 @@ fn a_stranger_at_the_port_is_named() {
 
 /// Holds the lock of a port as a tambat does, and opens its door.
 fn hold(app: &AppDir, names: Names) -> (File, UnixListener) {
-    app.tambat(&["ps"]);
+    let folder = names.file(app, "lock").parent().unwrap().to_owned();
+    DirBuilder::new().mode(0o700).create(folder).unwrap();
     let lock = File::create(names.file(app, "lock")).unwrap();
     lock.try_lock().unwrap();
     (lock, UnixListener::bind(names.file(app, "sock")).unwrap())

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
-use crate::support::{AppDir, LIMIT, Running};
+use crate::support::{AppDir, LIMIT, Running, until};
 
 fn app() -> (AppDir, Running) {
     let app = AppDir::procfile("web: exec tambat-fixture serve\n");
@@ -143,4 +143,52 @@ fn a_body_that_is_too_long_or_wrong_is_refused_and_not_repeated() {
     assert_eq!((status, error(&answer).contains("cannot read the request")), (400, true), "{answer}");
     assert_eq!(app.process("web")["desired"], 1);
     assert_eq!(running.stop(), 0);
+}
+
+/// A shell of another kind of session has another runtime folder, or one that is not there: who runs is the same.
+#[test]
+fn who_runs_does_not_depend_on_the_session() {
+    let (app, mut running) = app();
+    let elsewhere = app.home_path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    for runtime_dir in [elsewhere.as_path(), std::path::Path::new("/nowhere/at/all")] {
+        let other = app.clone().env("XDG_RUNTIME_DIR", runtime_dir.to_str().unwrap());
+        assert_eq!(other.json(&["ps", "--json"])["pid"], running.pid(), "{}", runtime_dir.display());
+    }
+    assert!(fs::read_dir(&elsewhere).unwrap().next().is_none(), "who asks creates nothing");
+    let other = app.clone().env("XDG_RUNTIME_DIR", elsewhere.to_str().unwrap());
+    let second = other.tambat(&["start", "-p", "0"]).must_be(1);
+    let expected = format!("shop already runs as pid {}", running.pid());
+    assert!(second.stderr.contains(&expected), "{}", second.stderr);
+    let second = other.tambat(&["start", "-p", "0", "--detach"]).must_be(1);
+    assert!(second.stderr.contains("shop already runs"), "{}", second.stderr);
+    other.tambat(&["stop"]).must_be(0);
+    assert_eq!(running.exit_code(), 0);
+}
+
+/// A runtime folder goes when its user logs out, and is made anew when they log in again.
+#[test]
+fn a_socket_whose_folder_has_gone_comes_back() {
+    let (app, mut running) = app();
+    let (runtime, gone) = (app.home_path().join("run"), app.home_path().join("gone"));
+    fs::rename(&runtime, &gone).unwrap();
+    let pid = format!("runs as pid {}, which does not answer at {}", running.pid(), runtime.display());
+    let silent = app.tambat(&["ps"]).must_be(1);
+    assert!(silent.stderr.contains(&pid), "{}", silent.stderr);
+    let second = app.tambat(&["start", "-p", "0"]).must_be(1);
+    assert!(second.stderr.contains(&pid), "{}", second.stderr);
+    fs::create_dir(&runtime).unwrap();
+    until("the socket to come back", || (app.tambat(&["ps"]).code == 0).then_some(()));
+    assert_eq!(fs::metadata(app.socket()).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(app.json(&["ps", "--json"])["pid"], running.pid());
+    app.tambat(&["stop"]).must_be(0);
+    assert_eq!(running.exit_code(), 0);
+    app.tambat(&["ps"]).must_be(1);
+}
+
+#[test]
+fn asking_works_where_the_runtime_folder_is_missing() {
+    let app = AppDir::procfile("web: tambat-fixture serve\n").env("XDG_RUNTIME_DIR", "/nowhere/at/all");
+    let asked = app.tambat(&["ps"]).must_be(1);
+    assert!(asked.stderr.contains("no app runs in"), "{}", asked.stderr);
 }
