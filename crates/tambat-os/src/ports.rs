@@ -26,16 +26,23 @@ pub fn is_free(port: u16) -> bool {
     })
 }
 
+/// [`bind_service`] at the [`DEFAULT_HOSTS`], the second of which is left out on a machine without IPv6.
+pub fn bind_localhost(port: u16) -> io::Result<Vec<TcpListener>> {
+    let (v4, v6) = DEFAULT_HOSTS.split_at(1);
+    bind_service(port, v4, v6)
+}
+
 /// Binds a service port at every one of `hosts` and listens, with room for [`BACKLOG_CONNECTIONS`]. All listeners are
 /// nonblocking and close-on-exec, and those of IPv6 are for IPv6 alone. Port 0: the kernel chooses one number that is
-/// free at all of them. Where `hosts` are the [`DEFAULT_HOSTS`], `::1` is left out on a machine without IPv6.
+/// free at all of them. Those of `if_there` are left out where the machine has no such address, as it may have no IPv6.
 ///
-/// All or nothing; an error keeps its kind (`AddrInUse`) and names the address.
-pub fn bind_service(port: u16, hosts: &[IpAddr]) -> io::Result<Vec<TcpListener>> {
-    let mut wanted: Vec<IpAddr> = Vec::new();
-    for host in hosts {
-        if !wanted.contains(host) {
-            wanted.push(*host);
+/// Otherwise all or nothing; an error keeps its kind (`AddrInUse`) and names the address.
+pub fn bind_service(port: u16, hosts: &[IpAddr], if_there: &[IpAddr]) -> io::Result<Vec<TcpListener>> {
+    let mut wanted: Vec<Wanted> = Vec::new();
+    let all = hosts.iter().map(|host| (*host, false)).chain(if_there.iter().map(|host| (*host, true)));
+    for (host, if_there) in all {
+        if !wanted.iter().any(|wanted| wanted.host == host) {
+            wanted.push(Wanted { host, if_there });
         }
     }
     if wanted.is_empty() {
@@ -54,18 +61,24 @@ pub fn bind_service(port: u16, hosts: &[IpAddr]) -> io::Result<Vec<TcpListener>>
     Err(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
 }
 
+/// An address to listen at.
+struct Wanted {
+    host: IpAddr,
+    /// Where there is no such address, it is done without it.
+    if_there: bool,
+}
+
 /// With port 0, the first host's choice is tried at the others.
-fn bind_all(mut port: u16, hosts: &[IpAddr]) -> io::Result<Vec<TcpListener>> {
-    let optional_v6 = hosts.len() == DEFAULT_HOSTS.len() && DEFAULT_HOSTS.iter().all(|host| hosts.contains(host));
+fn bind_all(mut port: u16, hosts: &[Wanted]) -> io::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
-    for host in hosts {
+    for Wanted { host, if_there } in hosts {
         let addr = SocketAddr::new(*host, port);
         match listen(addr) {
             Ok(listener) => {
                 port = listener.local_addr()?.port();
                 listeners.push(listener);
             }
-            Err(e) if optional_v6 && host.is_ipv6() && lacks_address(&e) => {}
+            Err(e) if *if_there && lacks_address(&e) => {}
             Err(e) => return Err(io::Error::new(e.kind(), format!("cannot listen at {addr}: {e}"))),
         }
     }
@@ -110,7 +123,7 @@ mod tests {
 
     #[test]
     fn one_number_at_both_hosts_nonblocking_and_not_inherited() {
-        let listeners = bind_service(0, &DEFAULT_HOSTS).unwrap();
+        let listeners = bind_localhost(0).unwrap();
         let port = listeners[0].local_addr().unwrap().port();
         let hosts: Vec<IpAddr> = listeners.iter().map(|l| l.local_addr().unwrap().ip()).collect();
         assert_eq!(hosts, DEFAULT_HOSTS);
@@ -128,26 +141,31 @@ mod tests {
     fn a_taken_port_is_named_and_nothing_is_kept() {
         let taken = TcpListener::bind("[::1]:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        let error = bind_service(port, &DEFAULT_HOSTS).unwrap_err();
+        let error = bind_localhost(port).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&format!("[::1]:{port}")), "{error}");
         drop(taken);
-        assert_eq!(bind_service(port, &DEFAULT_HOSTS).unwrap().len(), 2);
+        assert_eq!(bind_localhost(port).unwrap().len(), 2);
     }
 
     #[test]
     fn addresses_are_taken_once_and_must_exist() {
         let localhost = IpAddr::from([127, 0, 0, 1]);
-        assert_eq!(bind_service(0, &[localhost, localhost]).unwrap().len(), 1);
-        assert!(bind_service(0, &[]).is_err());
+        assert_eq!(bind_service(0, &[localhost, localhost], &[localhost]).unwrap().len(), 1);
+        assert!(bind_service(0, &[], &[]).is_err());
         // TEST-NET-1 (RFC 5737 §3) is nobody's address.
-        let error = bind_service(0, &["192.0.2.1".parse().unwrap()]).unwrap_err();
+        let nobodys = ["192.0.2.1".parse().unwrap()];
+        let error = bind_service(0, &nobodys, &[]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+        let unspecified = [Ipv4Addr::UNSPECIFIED.into()];
+        assert_eq!(bind_service(0, &unspecified, &nobodys).unwrap().len(), 1, "left out where it is not there");
+        let twice = [nobodys[0], localhost];
+        assert!(bind_service(0, &nobodys, &twice).is_err(), "what is asked for by name must be there");
     }
 
     #[test]
     fn a_port_is_bound_again_while_its_connections_linger() {
-        let listeners = bind_service(0, &DEFAULT_HOSTS[..1]).unwrap();
+        let listeners = bind_service(0, &DEFAULT_HOSTS[..1], &[]).unwrap();
         let addr = listeners[0].local_addr().unwrap();
         let client = TcpStream::connect(addr).unwrap();
         let server = listeners[0].accept().unwrap().0;
@@ -155,7 +173,7 @@ mod tests {
         drop(server);
         drop(client);
         drop(listeners);
-        bind_service(addr.port(), &DEFAULT_HOSTS[..1]).unwrap();
+        bind_service(addr.port(), &DEFAULT_HOSTS[..1], &[]).unwrap();
     }
 
     #[test]

@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_port_goes_on_with_who_has_its_duplicates() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let listeners = bind_service(0, &DEFAULT_HOSTS[..1]).unwrap();
+        let listeners = bind_service(0, &DEFAULT_HOSTS[..1], &[]).unwrap();
         let addr = listeners[0].local_addr().unwrap();
         assert_eq!(send_listeners(&ours, b"here\n", &listeners).unwrap(), 5);
         let waiting = TcpStream::connect(addr).unwrap();
@@ -149,7 +149,7 @@ mod tests {
         send(ours.as_fd(), b"x", &[null.as_raw_fd()]).unwrap();
         assert_eq!(receive_listeners(&theirs, &mut buffer).unwrap_err().kind(), io::ErrorKind::InvalidData);
 
-        let listener = bind_service(0, &DEFAULT_HOSTS[..1]).unwrap().remove(0);
+        let listener = bind_service(0, &DEFAULT_HOSTS[..1], &[]).unwrap().remove(0);
         let connected = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         send(ours.as_fd(), b"x", &[connected.as_raw_fd()]).unwrap();
         assert_eq!(receive_listeners(&theirs, &mut buffer).unwrap_err().kind(), io::ErrorKind::InvalidData);

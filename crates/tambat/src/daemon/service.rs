@@ -135,7 +135,7 @@ fn bind_at(plan: &Plan, base: Base, hosts: &[IpAddr]) -> Result<Bound, Unbound> 
         bound.bind_one(plan, (key, port), hosts)?;
     }
     for provider in foreign_providers(plan) {
-        let sockets = listen(0, &[IpAddr::V4(Ipv4Addr::LOCALHOST)])
+        let sockets = tambat_os::ports::bind_service(0, &[IpAddr::V4(Ipv4Addr::LOCALHOST)], &[])
             .map_err(|error| Unbound::Failed(Failure::new(format!("cannot hold a port for {provider}: {error}"))))?;
         let port = port_of(&sockets).map_err(|error| Unbound::Failed(Failure::new(error.to_string())))?;
         bound.foreign.push((provider, port));
@@ -150,9 +150,9 @@ impl Bound {
         let protocol = process.and_then(|p| p.ports.iter().find(|p| p.name == key.port)).map(|p| p.protocol);
         let may =
             process.is_some_and(|p| p.expose) || protocol.is_some_and(tambat_model::Protocol::carries_client_address);
-        let mut hosts = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        let mut hosts = Hosts::default();
         if may {
-            extra.iter().for_each(|host| widen(&mut hosts, *host));
+            extra.iter().for_each(|host| hosts.widen(*host));
         } else if extra.iter().any(|host| !host.is_loopback()) {
             self.notes.push(format!(
                 "{key} stays on loopback: behind the router it would take every client for a local one; if it guards itself \
@@ -162,7 +162,10 @@ impl Bound {
         }
         let number = port.map_or(0, ServicePort::get);
         let explicit = process.is_some_and(|p| p.ports.iter().any(|p| p.name == key.port && p.service.is_some()));
-        let sockets = listen(number, &hosts).map_err(|error| match (error.kind(), port) {
+        let sockets = tambat_os::ports::bind_service(number, &hosts.asked, &hosts.if_there).map_err(|error| match (
+            error.kind(),
+            port,
+        ) {
             (ErrorKind::AddrInUse, Some(port)) if explicit => Unbound::Failed(busy_explicit(&key, port)),
             (ErrorKind::AddrInUse, Some(port)) => Unbound::Busy { key: key.clone(), port },
             (ErrorKind::PermissionDenied, Some(port)) => Unbound::Failed(Failure::new(format!(
@@ -177,19 +180,32 @@ impl Bound {
     }
 }
 
-/// An address of all interfaces takes in the loopback address of its family.
-fn widen(hosts: &mut Vec<IpAddr>, host: IpAddr) {
-    if host.is_unspecified() {
-        hosts.retain(|h| h.is_ipv4() != host.is_ipv4());
-    }
-    let covered = hosts.iter().any(|h| *h == host || (h.is_unspecified() && h.is_ipv4() == host.is_ipv4()));
-    if !covered {
-        hosts.push(host);
+/// Where a service port is held.
+#[derive(Debug, PartialEq, Eq)]
+struct Hosts {
+    /// There, or it is an error.
+    asked: Vec<IpAddr>,
+    /// There as well, unless the machine has no such address: nobody has asked for it.
+    if_there: Vec<IpAddr>,
+}
+
+impl Default for Hosts {
+    fn default() -> Self {
+        Self { asked: vec![Ipv4Addr::LOCALHOST.into()], if_there: vec![Ipv6Addr::LOCALHOST.into()] }
     }
 }
 
-fn listen(port: u16, hosts: &[IpAddr]) -> io::Result<Vec<TcpListener>> {
-    tambat_os::ports::bind_service(port, hosts)
+impl Hosts {
+    /// An address of all interfaces takes in all others of its family.
+    fn widen(&mut self, host: IpAddr) {
+        let is_covered = |by: &IpAddr, h: &IpAddr| by == h || (by.is_unspecified() && by.is_ipv4() == h.is_ipv4());
+        if self.asked.iter().any(|asked| is_covered(asked, &host)) {
+            return;
+        }
+        self.asked.retain(|h| !is_covered(&host, h));
+        self.if_there.retain(|h| !is_covered(&host, h));
+        self.asked.push(host);
+    }
 }
 
 pub(super) fn port_of(sockets: &[TcpListener]) -> io::Result<ServicePort> {
@@ -226,4 +242,27 @@ pub(crate) fn foreign_providers(plan: &Plan) -> Vec<Provider> {
 /// How the handles to another app are written until it has been seen.
 pub(crate) fn unseen_template() -> UrlTemplate {
     UrlTemplate::of(super::foreign::PROTOCOL_UNSEEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn widened(extra: &[&str]) -> String {
+        let mut hosts = Hosts::default();
+        extra.iter().for_each(|host| hosts.widen(host.parse().unwrap()));
+        format!("{:?} {:?}", hosts.asked, hosts.if_there)
+    }
+
+    /// On a machine without IPv6 only who asks for an address of IPv6 is told that there is none.
+    #[test]
+    fn what_nobody_has_asked_for_may_be_missing() {
+        assert_eq!(widened(&[]), "[127.0.0.1] [::1]");
+        assert_eq!(widened(&["0.0.0.0"]), "[0.0.0.0] [::1]");
+        assert_eq!(widened(&["0.0.0.0", "192.0.2.1"]), "[0.0.0.0] [::1]");
+        assert_eq!(widened(&["192.0.2.1", "0.0.0.0"]), "[0.0.0.0] [::1]");
+        assert_eq!(widened(&["::1"]), "[127.0.0.1, ::1] []");
+        assert_eq!(widened(&["::"]), "[127.0.0.1, ::] []");
+        assert_eq!(widened(&["0.0.0.0", "::"]), "[0.0.0.0, ::] []");
+    }
 }

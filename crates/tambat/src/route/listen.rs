@@ -22,7 +22,7 @@ pub(crate) fn bind(addrs: &[SocketAddr]) -> Result<Vec<Bound>, Failure> {
     let mut all = Vec::new();
     for addr in addrs {
         let cannot = |error: &io::Error| cannot_listen(*addr, error);
-        for socket in tambat_os::ports::bind_service(addr.port(), &[addr.ip()]).map_err(|error| cannot(&error))? {
+        for socket in tambat_os::ports::bind_service(addr.port(), &[addr.ip()], &[]).map_err(|error| cannot(&error))? {
             let addr = socket.local_addr().map_err(|error| cannot(&error))?;
             all.push(Bound { addr, socket });
         }

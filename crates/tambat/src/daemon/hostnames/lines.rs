@@ -148,7 +148,7 @@ mod tests {
     fn listeners_come_with_the_first_line_of_a_long_one_too() {
         run(async {
             let (one, mut two) = pair();
-            let listeners = tambat_os::ports::bind_service(0, &tambat_os::ports::DEFAULT_HOSTS[..1]).unwrap();
+            let listeners = tambat_os::ports::bind_service(0, &tambat_os::ports::DEFAULT_HOSTS[..1], &[]).unwrap();
             let long = format!("{}\n", "x".repeat(300_000));
             let received = two.next_with_listeners();
             let (sent, received) = tokio::join!(one.send(long.as_bytes(), &listeners), received);

@@ -131,7 +131,7 @@ pub(crate) async fn claim(plan: &Plan, sockets: &Sockets, port: u16, strict: boo
 
 async fn role(place: &Place, port: u16, me: &Member) -> Result<(u16, Role), String> {
     let Ok(wanted) = ServicePort::try_from(port) else {
-        let sockets = tambat_os::ports::bind_service(0, &DEFAULT_HOSTS).map_err(|e| format!("cannot be had: {e}"))?;
+        let sockets = tambat_os::ports::bind_localhost(0).map_err(|e| format!("cannot be had: {e}"))?;
         let port = service::port_of(&sockets).map_err(|error| error.to_string())?.get();
         return Ok((port, Role::Holding(Holding { sockets, door: None, seat: None, awaited: [].into() })));
     };
@@ -184,7 +184,7 @@ async fn attempt(place: &Place, port: ServicePort, me: &Member) -> Result<Role, 
             }
         });
     };
-    let sockets = tambat_os::ports::bind_service(port.get(), &DEFAULT_HOSTS).map_err(|error| match error.kind() {
+    let sockets = tambat_os::ports::bind_localhost(port.get()).map_err(|error| match error.kind() {
         // Also where the last holder has died and none of those who have duplicates has got the lock: it is let go here.
         ErrorKind::AddrInUse => Missed::Taken,
         ErrorKind::PermissionDenied => Missed::Final("is below 1024 and needs a privilege".to_owned()),
