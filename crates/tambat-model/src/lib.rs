@@ -63,4 +63,6 @@ pub use site::{PortSite, local_label};
 pub use text::{colours_only, plain};
 pub use traffic::{LATENCY_BOUNDS_US, Shard, Traffic, TrafficSnapshot};
 pub use url::{ResourceUrl, TemplateError, UrlError, UrlTemplate, redact, redact_all};
-pub use world::{Admitted, Cause, Denied, Endpoint, Gate, InstanceView, Load, Phase, ProcessView, World};
+pub use world::{
+    Admitted, Cause, Denied, Endpoint, Gate, InstanceView, LAST_LINE, Load, Phase, ProcessView, World, discreet,
+};

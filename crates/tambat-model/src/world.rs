@@ -10,7 +10,17 @@ use std::time::Duration;
 use crate::{InstanceName, PortName, ProcessName};
 
 /// Why something is not there, in words for its user: "web.1 exited with code 1 …".
+///
+/// What an instance wrote itself stands at its end, after [`LAST_LINE`], if anywhere.
 pub type Cause = Arc<str>;
+
+/// What stands before an instance's own last line in a [`Cause`].
+pub const LAST_LINE: &str = "; its last line: ";
+
+/// A cause as others than its user may read it: without what an instance wrote, which may be anything.
+pub fn discreet(cause: &str) -> &str {
+    cause.split_once(LAST_LINE).map_or(cause, |(told, _)| told)
+}
 
 /// The processes of an app and their instances, at one moment.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +41,20 @@ pub struct ProcessView {
 }
 
 impl ProcessView {
+    /// As others than its user may see it: every cause is [`discreet`].
+    #[must_use]
+    pub fn discreet(mut self) -> Self {
+        for instance in &mut self.instances {
+            if let Phase::Backoff { cause } | Phase::Failed { cause } | Phase::Ended { cause } = &mut instance.phase
+                && let told = discreet(cause)
+                && told.len() < cause.len()
+            {
+                *cause = told.into();
+            }
+        }
+        self
+    }
+
     /// Does its user want it to run? Also if it failed; not if it was stopped, or has come to its end.
     pub fn is_wanted(&self) -> bool {
         self.instances.iter().any(|i| !matches!(i.phase, Phase::Stopped | Phase::Ended { .. }))

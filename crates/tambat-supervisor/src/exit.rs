@@ -1,6 +1,6 @@
 //! How an instance ended.
 
-use tambat_model::InstanceName;
+use tambat_model::{InstanceName, LAST_LINE};
 
 /// How many of the last lines of an instance are told when it ends by itself.
 pub(crate) const LAST_LINES: usize = 5;
@@ -67,7 +67,8 @@ impl Exit {
         if let Some(last) =
             self.last_lines.iter().rev().find(|line| !line.trim().is_empty()).filter(|_| self.code() != 0)
         {
-            text.push_str(&format!("; its last line: {}", last.trim()));
+            text.push_str(LAST_LINE);
+            text.push_str(last.trim());
         }
         text
     }
@@ -87,6 +88,8 @@ impl Exit {
 
 #[cfg(test)]
 mod tests {
+    use tambat_model::discreet;
+
     use super::*;
 
     fn exit(how: How) -> Exit {
@@ -124,6 +127,7 @@ mod tests {
         ];
         let name = InstanceName { process: "web".parse().unwrap(), number: 1.try_into().unwrap() };
         let both = |exit: &Exit| format!("{}\n{}\n", exit.explain(&name, true), exit.explain(&name, false));
+        assert!(all.iter().map(|exit| exit.explain(&name, true)).all(|text| !discreet(&text).contains("KeyError")));
         insta::assert_snapshot!(all.iter().map(both).collect::<String>(), @"
         web.1 exited with code 0
         web.1 exited with code 0 before it was ready; a port-bound process stays in the foreground and serves

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tambat_model::{InstanceName, InstancePort, plain};
+use tambat_model::{InstanceName, InstancePort, plain, redact_all};
 use tambat_os::{ChildOutput, ExitReport, ExitStatus, Keeper, Order, Pid, Report, ReportReader, WinSize};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
@@ -28,6 +28,9 @@ const OUTPUT_REST_MAX_BYTES: usize = 1024 * 1024;
 
 /// A last line is quoted in a sentence: more of it would hide the sentence.
 const LAST_LINE_CHARS_MAX: usize = 400;
+
+/// So much of it is looked at: what hides a password has to see where it ends, which is past the end of what is quoted.
+const LAST_LINE_BYTES_MAX: usize = 4096;
 
 /// Which stream a line came from. On a pty the two are one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,11 +148,17 @@ impl Line {
             if last.len() == LAST_LINES {
                 last.pop_front();
             }
-            last.push_back(text.chars().take(LAST_LINE_CHARS_MAX).collect());
+            last.push_back(quoted(&text));
         }
         let line = OutputLine { instance: self.instance.clone(), stream: self.stream, text, port: self.port };
         let _ = self.lines.send(line).await;
     }
+}
+
+/// A line as it may be quoted in a sentence that anybody may come to read: no URL in it tells its password.
+fn quoted(text: &str) -> String {
+    let seen = &text[..text.floor_char_boundary(LAST_LINE_BYTES_MAX)];
+    redact_all(seen).chars().take(LAST_LINE_CHARS_MAX).collect()
 }
 
 /// Until the end of the output; or, once nothing of the instance is left, until there is nothing more in it.
@@ -218,8 +227,10 @@ async fn read_reports(
     let _ = timeout_at(now + NEWS_DELAY_MAX, finish).await;
     // They become part of sentences that are shown in many places: colours have no business there, nor has what clears
     // a screen.
-    let last_lines =
-        last.lock().map(|mut lines| lines.drain(..).map(|line| plain(&line)).collect()).unwrap_or_default();
+    let last_lines = last
+        .lock()
+        .map(|mut lines| lines.drain(..).map(|line| redact_all(&plain(&line))).collect())
+        .unwrap_or_default();
     tell(RunEvent::Ended(describe(exit, last_lines)));
 }
 

@@ -125,6 +125,21 @@ async fn the_last_lines_are_told_without_what_a_terminal_obeys() {
 }
 
 #[tokio::test]
+async fn the_last_lines_are_told_without_passwords() {
+    let mut scene = Scene::begin(64);
+    let name = "x".repeat(LAST_LINE_CHARS_MAX);
+    writeln!(scene.stdout, "connecting to redis://:geheim@h:1").unwrap();
+    writeln!(scene.stdout, "to postgres://{name}:geheim@h").unwrap();
+    // The colon is among what is quoted, the end of the password is not.
+    writeln!(scene.stdout, "amqp://u:geheim{name}@h").unwrap();
+    scene.closes_its_outputs();
+    scene.ends();
+    let told = scene.exit().await.last_lines;
+    assert_eq!(told[0], "connecting to redis://:***@h:1");
+    assert!(told.len() == 3 && told.iter().all(|line| !line.contains("geheim")), "{told:?}");
+}
+
+#[tokio::test]
 async fn an_output_that_a_stranger_holds_open_ends_with_what_is_in_it() {
     let mut scene = Scene::begin(64);
     scene.stdout.write_all(b"one\nhalf").unwrap();

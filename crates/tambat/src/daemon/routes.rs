@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tambat_model::{ForeignService, RouteTable, ServicePort, World, foreign_route, route_table};
+use tambat_model::{ForeignService, RouteTable, ServicePort, Wiring, World, foreign_route, route_table};
 use tambat_router::{Checker, RouterReport};
 use tambat_supervisor::Command;
 use tokio::sync::{mpsc, watch};
@@ -35,7 +35,7 @@ pub(crate) async fn publish(
         let known = foreign.borrow_and_update().clone();
         rewired.mark_unchanged();
         let wiring = app.wiring();
-        let mut table = route_table(&app.plan, &wiring, &now, &app.ledger);
+        let mut table = route_table(&app.plan, &wiring, &tellable(&app, &wiring, &now), &app.ledger);
         for (provider, held) in &wiring.foreign {
             let seen = known.get(provider);
             let protocol = seen.map_or(foreign::PROTOCOL_UNSEEN, |seen| seen.protocol);
@@ -59,6 +59,21 @@ pub(crate) async fn publish(
             () = checker.changed() => {}
         }
     }
+}
+
+/// The world as clients may be told of it: of a process that other machines reach, nothing that it wrote itself. Its user
+/// has that from `tambat ps` and `tambat logs`.
+fn tellable(app: &App, wiring: &Wiring, world: &Arc<World>) -> Arc<World> {
+    let is_reached = |port: ServicePort| {
+        app.addresses.get(&port.get()).is_some_and(|all| all.iter().any(|address| !address.ip().is_loopback()))
+    };
+    let mut told = Arc::clone(world);
+    for (key, _) in wiring.service_ports.iter().filter(|(_, port)| is_reached(*port)) {
+        if let Some(view) = Arc::make_mut(&mut told).processes.get_mut(&key.process) {
+            *view = std::mem::take(view).discreet();
+        }
+    }
+    told
 }
 
 /// Waits until those who waited have been told why nobody serves them any more, but not for one that does not listen.

@@ -153,3 +153,24 @@ fn a_restart_whose_new_one_fails_leaves_the_old_one_serving() {
     assert_eq!(running.get("web", "/pid").body, before);
     assert_eq!(running.stop(), 0);
 }
+
+/// A last line may be anything, and everybody who asks is told the cause.
+#[test]
+fn a_last_line_tells_no_password_and_other_machines_are_not_told_it_at_all() {
+    let app = AppDir::manifest(
+        "[processes.web]\ncommand = \"echo 'no answer from redis://:hunter4@h:1'; exit 3\"\nrestart = \"never\"\n\
+         [processes.admin]\ncommand = \"tambat-fixture park\"\n",
+    );
+    for (args, is_told) in [(&[][..], true), (&["--host", "0.0.0.0"][..], false)] {
+        let mut running = app.start(args);
+        running.up();
+        let web = app.until_state("web", "ended");
+        let cause = web["cause"].as_str().unwrap();
+        assert!(cause.ends_with("its last line: no answer from redis://:***@h:1"), "{cause}");
+        let answer = running.get("web", "/");
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(answer.body.contains("exited with code 3") && !answer.body.contains("hunter4"), "{answer:?}");
+        assert_eq!(answer.body.contains("no answer from"), is_told, "{answer:?}");
+        assert_eq!(running.stop(), 0);
+    }
+}
