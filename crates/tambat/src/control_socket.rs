@@ -4,17 +4,20 @@ use std::convert::Infallible;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::Response;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::failure::Failure;
@@ -22,6 +25,9 @@ use crate::sockets::Sockets;
 
 /// A client of ours sends its head at once.
 const HEAD_LIMIT: Duration = Duration::from_secs(5);
+
+/// So many pieces of an answer may wait for a slow client.
+const PIECES_MAX: usize = 64;
 
 /// What is answered with.
 pub(crate) type Body = BoxBody<Bytes, Infallible>;
@@ -126,9 +132,84 @@ pub(crate) fn text(media_type: &'static str, text: String) -> Response<Body> {
     response
 }
 
+/// An answer that comes in pieces. Whoever makes them goes when its reader does, also while there is nothing to send.
+pub(crate) fn streamed<W>(work: impl FnOnce(mpsc::Sender<Bytes>) -> W) -> Response<Body>
+where
+    W: Future<Output = ()> + Send + 'static,
+{
+    let (pieces, received) = mpsc::channel(PIECES_MAX);
+    let reader = pieces.clone();
+    let work = work(pieces);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = work => {}
+            () = reader.closed() => {}
+        }
+    });
+    Response::new(Pieces(received).boxed())
+}
+
+/// The pieces of an answer as a body.
+struct Pieces(mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
+
 /// One line of JSON.
 pub(crate) fn line(value: &impl Serialize) -> Bytes {
     let mut bytes = serde_json::to_vec(value).unwrap_or_default();
     bytes.push(b'\n');
     bytes.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever it waited for, which may never come, is let go.
+    #[test]
+    fn who_makes_pieces_goes_with_their_reader() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let held = std::sync::Arc::new(());
+            let given = std::sync::Arc::clone(&held);
+            let response = streamed(|pieces| async move {
+                let _ = pieces.send(line(&1)).await;
+                std::future::pending::<()>().await;
+                drop(given);
+            });
+            let mut body = response.into_body();
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "1\n");
+            assert_eq!(std::sync::Arc::strong_count(&held), 2);
+            drop(body);
+            let gone = async {
+                while std::sync::Arc::strong_count(&held) > 1 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
+        });
+    }
+
+    #[test]
+    fn an_answer_ends_when_its_maker_does() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let all = runtime.block_on(async {
+            let response = streamed(|pieces| async move {
+                let _ = pieces.send(line(&1)).await;
+                let _ = pieces.send(line(&2)).await;
+            });
+            response.into_body().collect().await.unwrap().to_bytes()
+        });
+        assert_eq!(all, "1\n2\n");
+    }
 }

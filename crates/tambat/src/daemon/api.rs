@@ -1,10 +1,9 @@
 //! The control API: JSON over HTTP/1.1 on a unix socket that only its user can open.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
-use http_body_util::{BodyExt, Channel, Limited};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use tambat_api::{Attach, Done, EnvironmentReport, ErrorBody, LogRecord, Scale, VariableReport};
 use tambat_model::{Gate, INSTANCES_MAX, ProcessName, redact};
@@ -13,7 +12,7 @@ use tokio::sync::{broadcast, oneshot};
 
 use super::attach::{self, Refusal};
 use super::{App, logstore, seen, status};
-use crate::control_socket::{Body, ControlSocket, json, line, text};
+use crate::control_socket::{Body, ControlSocket, json, line, streamed, text};
 use crate::metrics;
 
 /// A request is a name and a number; a URL is the longest thing in one.
@@ -21,9 +20,6 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// More lines of log than this are not sent at once.
 const LOG_LINES_MAX: usize = 1_000_000;
-
-/// So many pieces of an answer may wait for a slow client.
-const PIECES_MAX: usize = 64;
 
 type Answer = Result<Response<Body>, Trouble>;
 
@@ -164,15 +160,14 @@ async fn environment(app: &App, name: ProcessName, query: &Query) -> Answer {
 
 /// The status now and after every change, until the client or the app ends.
 fn watch(app: &Arc<App>) -> Response<Body> {
-    let (mut pieces, body) = Channel::<Bytes, Infallible>::new(PIECES_MAX);
     let app = Arc::clone(app);
-    tokio::spawn(async move {
+    streamed(|pieces| async move {
         let mut world = app.world.clone();
         let mut rewired = app.rewired.subscribe();
         loop {
             world.mark_unchanged();
             rewired.mark_unchanged();
-            if pieces.send_data(line(&status::of(&app, false))).await.is_err() {
+            if pieces.send(line(&status::of(&app, false))).await.is_err() {
                 return;
             }
             tokio::select! {
@@ -180,13 +175,11 @@ fn watch(app: &Arc<App>) -> Response<Body> {
                 changed = rewired.changed() => if changed.is_err() { return },
             }
         }
-    });
-    Response::new(body.boxed())
+    })
 }
 
 /// The last lines, and with `follow` those that come.
 fn logs(app: &Arc<App>, query: &Query) -> Response<Body> {
-    let (mut pieces, body) = Channel::<Bytes, Infallible>::new(PIECES_MAX);
     let of = query.get("process").map(str::to_owned);
     let lines = query.get("lines").and_then(|n| n.parse().ok()).unwrap_or(200).min(LOG_LINES_MAX);
     let mut followed = (query.get("follow") == Some("true")).then(|| app.sayer.follow());
@@ -198,9 +191,9 @@ fn logs(app: &Arc<App>, query: &Query) -> Response<Body> {
         let read = move || drop(hand_over.send(logstore::tail(state.path(), lines, &wanted)));
         let _ = std::thread::Builder::new().name("log reader".to_owned()).spawn(read);
     }
-    tokio::spawn(async move {
+    streamed(|pieces| async move {
         for record in past.await.unwrap_or_default() {
-            if pieces.send_data(line(&record)).await.is_err() {
+            if pieces.send(line(&record)).await.is_err() {
                 return;
             }
         }
@@ -210,12 +203,11 @@ fn logs(app: &Arc<App>, query: &Query) -> Response<Body> {
                 Err(broadcast::error::RecvError::Lagged(missed)) => Arc::new(missed_lines(missed)),
                 Err(broadcast::error::RecvError::Closed) => return,
             };
-            if wanted(&record) && pieces.send_data(line(&*record)).await.is_err() {
+            if wanted(&record) && pieces.send(line(&*record)).await.is_err() {
                 return;
             }
         }
-    });
-    Response::new(body.boxed())
+    })
 }
 
 /// `web` means all its instances, `web.1` one of them.
