@@ -8,7 +8,7 @@ use tambat_api::LogRecord;
 
 use super::running::{Running, block_on, encode};
 use super::{LogFormat, LogsArgs};
-use crate::daemon::{Look, StateDir, tail};
+use crate::daemon::{Look, Past, StateDir};
 use crate::failure::Failure;
 use crate::output;
 
@@ -60,11 +60,12 @@ async fn reader_gone() {
 fn last_run(dir: &Path, args: &LogsArgs, failure: Failure) -> Result<ExitCode, Failure> {
     let wanted = |record: &LogRecord| args.process.as_deref().is_none_or(|of| crate::daemon::is_of(record, of));
     let folders = dir.ancestors().filter_map(|dir| StateDir::of(dir).ok());
-    let Some(records) = folders.map(|state| tail(state.path(), args.lines, wanted)).find(|records| !records.is_empty())
+    let Some(records) =
+        folders.map(|state| Past::open(state.path()).tail(args.lines, wanted)).find(|records| !records.is_empty())
     else {
         return Err(failure);
     };
-    output::say("tambat: it does not run; these are the lines of its last run");
+    output::say("tambat: it does not run; these are the last lines that it wrote");
     let look = look(args, Vec::new());
     let _ = records.iter().all(|record| show(&look, record));
     Ok(ExitCode::SUCCESS)

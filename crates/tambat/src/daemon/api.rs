@@ -182,17 +182,20 @@ fn watch(app: &Arc<App>) -> Response<Body> {
 fn logs(app: &Arc<App>, query: &Query) -> Response<Body> {
     let of = query.get("process").map(str::to_owned);
     let lines = query.get("lines").and_then(|n| n.parse().ok()).unwrap_or(200).min(LOG_LINES_MAX);
+    // The journal writes a line and tells it to those who follow in one turn of this thread: what has been written by now
+    // is in the past, and nothing else is.
     let mut followed = (query.get("follow") == Some("true")).then(|| app.sayer.follow());
+    let past = app.state.as_ref().map(|state| logstore::Past::open(state.path()));
     let wanted = move |record: &LogRecord| of.as_deref().is_none_or(|of| is_of(record, of));
-    let (hand_over, past) = oneshot::channel();
-    if let Some(state) = app.state.clone() {
+    let (hand_over, past_lines) = oneshot::channel();
+    if let Some(past) = past {
         let wanted = wanted.clone();
         // Ten mebibytes take their time: a thread for this one answer, so that the daemon goes on meanwhile.
-        let read = move || drop(hand_over.send(logstore::tail(state.path(), lines, &wanted)));
+        let read = move || drop(hand_over.send(past.tail(lines, &wanted)));
         let _ = std::thread::Builder::new().name("log reader".to_owned()).spawn(read);
     }
     streamed(|pieces| async move {
-        for record in past.await.unwrap_or_default() {
+        for record in past_lines.await.unwrap_or_default() {
             if pieces.send(line(&record)).await.is_err() {
                 return;
             }

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use tambat_api::LogRecord;
@@ -17,17 +17,15 @@ pub(crate) struct LogStore {
     dir: PathBuf,
     file: Option<File>,
     written: u64,
+    /// The last line has no end: the next one begins with it.
+    torn: bool,
 }
 
 impl LogStore {
-    /// Opens the ring in this folder; what an earlier run wrote becomes the old segment.
+    /// Opens the ring in this folder, and goes on where an earlier run has ended.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        let mut store = Self { dir: dir.to_owned(), file: None, written: 0 };
-        if current(dir).exists() {
-            store.turn()?;
-        } else {
-            store.file = Some(create(&current(dir))?);
-        }
+        let mut store = Self { dir: dir.to_owned(), file: None, written: 0, torn: false };
+        store.file()?;
         Ok(store)
     }
 
@@ -38,42 +36,89 @@ impl LogStore {
         if self.written + line.len() as u64 > SEGMENT_BYTES_MAX {
             self.turn()?;
         }
-        let file = match &mut self.file {
-            Some(file) => file,
-            empty => empty.insert(create(&current(&self.dir))?),
-        };
+        self.file()?;
+        if self.torn {
+            line.insert(0, b'\n');
+        }
+        let Some(file) = &mut self.file else { return Ok(()) };
+        // Of a line that could not be written whole a part may be there.
+        self.torn = true;
         file.write_all(&line)?;
+        self.torn = false;
         self.written += line.len() as u64;
         Ok(())
     }
 
+    /// The current segment becomes the old one. Somebody may have removed it: then there is none, and the next is begun.
     fn turn(&mut self) -> io::Result<()> {
-        self.file = None;
-        fs::rename(current(&self.dir), previous(&self.dir))?;
-        self.file = Some(create(&current(&self.dir))?);
-        self.written = 0;
+        (self.file, self.written, self.torn) = (None, 0, false);
+        match fs::rename(current(&self.dir), previous(&self.dir)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens the current segment, where it is not open.
+    fn file(&mut self) -> io::Result<()> {
+        if self.file.is_none() {
+            let path = current(&self.dir);
+            let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+            self.written = file.metadata()?.len();
+            self.torn = self.written > 0 && last_byte(&mut file)? != b'\n';
+            self.file = Some(file);
+        }
         Ok(())
     }
 }
 
-/// The last lines of the ring in this folder that `wanted` takes, oldest first. A line torn by a full disk or a kill is
-/// passed over.
-pub(crate) fn tail(dir: &Path, lines: usize, wanted: impl Fn(&LogRecord) -> bool) -> Vec<LogRecord> {
-    let mut last = VecDeque::with_capacity(lines.min(1024));
-    for file in [previous(dir), current(dir)].iter().filter_map(|path| File::open(path).ok()) {
-        for line in BufReader::new(file).split(b'\n').map_while(Result::ok) {
-            let Ok(record) = serde_json::from_slice::<LogRecord>(&line) else { continue };
-            if wanted(&record) {
-                if last.len() == lines {
-                    last.pop_front();
-                }
-                if lines > 0 {
-                    last.push_back(record);
+fn last_byte(file: &mut File) -> io::Result<u8> {
+    let mut byte = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut byte)?;
+    Ok(byte[0])
+}
+
+/// What had been written at one moment. What is written afterwards is not in it, nor is anything lost by the ring's
+/// turning meanwhile.
+#[derive(Debug)]
+pub(crate) struct Past {
+    /// The segments and how much of them counts, oldest first.
+    segments: Vec<io::Take<File>>,
+}
+
+impl Past {
+    /// This moment. A segment that cannot be read is as none.
+    pub(crate) fn open(dir: &Path) -> Self {
+        // The newer one first: where the ring turns between the two, it is found twice.
+        let mut segments: Vec<(File, fs::Metadata)> = Vec::new();
+        for path in [current(dir), previous(dir)] {
+            let opened = File::open(path).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
+            let Ok((file, metadata)) = opened else { continue };
+            if segments.iter().all(|(_, known)| known.ino() != metadata.ino()) {
+                segments.insert(0, (file, metadata));
+            }
+        }
+        Self { segments: segments.into_iter().map(|(file, metadata)| file.take(metadata.len())).collect() }
+    }
+
+    /// The last lines that `wanted` takes, oldest first. A line torn by a full disk or a kill is passed over.
+    pub(crate) fn tail(self, lines: usize, wanted: impl Fn(&LogRecord) -> bool) -> Vec<LogRecord> {
+        let mut last = VecDeque::with_capacity(lines.min(1024));
+        for segment in self.segments {
+            for line in BufReader::new(segment).split(b'\n').map_while(Result::ok) {
+                let Ok(record) = serde_json::from_slice::<LogRecord>(&line) else { continue };
+                if wanted(&record) {
+                    if last.len() == lines {
+                        last.pop_front();
+                    }
+                    if lines > 0 {
+                        last.push_back(record);
+                    }
                 }
             }
         }
+        last.into()
     }
-    last.into()
 }
 
 fn current(dir: &Path) -> PathBuf {
@@ -84,16 +129,60 @@ fn previous(dir: &Path) -> PathBuf {
     dir.join("log.old.jsonl")
 }
 
-fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn record(text: &str) -> LogRecord {
         LogRecord { at_ms: 1, source: "web.1".into(), stream: "out".into(), text: text.into() }
+    }
+
+    fn texts(dir: &Path) -> Vec<String> {
+        Past::open(dir).tail(9, |_| true).into_iter().map(|record| record.text).collect()
+    }
+
+    #[test]
+    fn a_start_goes_on_where_the_last_run_ended_however_that_ended() {
+        let temp = tempfile::tempdir().unwrap();
+        for text in ["a", "b", "c"] {
+            LogStore::open(temp.path()).unwrap().append(&record(text)).unwrap();
+        }
+        assert_eq!(texts(temp.path()), ["a", "b", "c"]);
+        let mut file = OpenOptions::new().append(true).open(current(temp.path())).unwrap();
+        file.write_all(b"{\"at_ms\":1,\"sou").unwrap();
+        LogStore::open(temp.path()).unwrap().append(&record("d")).unwrap();
+        assert_eq!(texts(temp.path()), ["a", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn a_segment_that_somebody_removed_is_begun_anew() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut store = LogStore::open(temp.path()).unwrap();
+        let long = "x".repeat(1024 * 1024);
+        store.append(&record(&long)).unwrap();
+        fs::remove_file(current(temp.path())).unwrap();
+        for _ in 0..4 {
+            store.append(&record(&long)).unwrap();
+        }
+        store.append(&record("after it")).unwrap();
+        assert_eq!(texts(temp.path()).last().unwrap(), "after it");
+        fs::remove_file(current(temp.path())).unwrap();
+        assert_eq!(LogStore::open(temp.path()).unwrap().written, 0);
+    }
+
+    #[test]
+    fn the_past_is_one_moment() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut store = LogStore::open(temp.path()).unwrap();
+        store.append(&record("a")).unwrap();
+        store.turn().unwrap();
+        store.append(&record("b")).unwrap();
+        let past = Past::open(temp.path());
+        store.append(&record("too late")).unwrap();
+        store.turn().unwrap();
+        store.append(&record("too late, too")).unwrap();
+        let texts: Vec<String> = past.tail(9, |_| true).into_iter().map(|record| record.text).collect();
+        assert_eq!(texts, ["a", "b"]);
     }
 
     #[test]
@@ -106,7 +195,7 @@ mod tests {
         }
         let size: u64 = fs::read_dir(temp.path()).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
         assert!(size <= 2 * SEGMENT_BYTES_MAX, "{size}");
-        let last = tail(temp.path(), 2, |_| true);
+        let last = Past::open(temp.path()).tail(2, |_| true);
         assert!(last[0].text.starts_with("398 ") && last[1].text.starts_with("399 "));
     }
 
@@ -117,8 +206,7 @@ mod tests {
         store.append(&record("a")).unwrap();
         store.file.as_mut().unwrap().write_all(b"{\"at_ms\":\n").unwrap();
         store.append(&record("b")).unwrap();
-        let texts: Vec<String> = tail(temp.path(), 9, |_| true).into_iter().map(|r| r.text).collect();
-        assert_eq!(texts, ["a", "b"]);
-        assert_eq!(tail(temp.path(), 0, |_| true).len(), 0);
+        assert_eq!(texts(temp.path()), ["a", "b"]);
+        assert_eq!(Past::open(temp.path()).tail(0, |_| true).len(), 0);
     }
 }

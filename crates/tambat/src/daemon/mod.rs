@@ -43,7 +43,7 @@ pub(crate) use api::is_of;
 pub(crate) use hostnames::HTTP_PORT_DEFAULT;
 pub(crate) use journal::Sayer;
 pub(crate) use limits::router_settings;
-pub(crate) use logstore::tail;
+pub(crate) use logstore::Past;
 pub(crate) use service::{Bound, bind, holder, unseen_template, wanted_base};
 pub(crate) use state::StateDir;
 pub(crate) use terminal::Look;

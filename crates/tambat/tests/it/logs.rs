@@ -73,7 +73,7 @@ fn of_the_last_run_when_it_does_not_run_any_more() {
     let (app, mut running) = talkers(&[]);
     assert_eq!(running.stop(), 0);
     let said = app.tambat(&["logs"]).must_be(0);
-    assert!(said.stderr.contains("it does not run; these are the lines of its last run"), "{}", said.stderr);
+    assert!(said.stderr.contains("it does not run; these are the last lines that it wrote"), "{}", said.stderr);
     assert!(said.stdout.contains("| oops") && said.stdout.contains("SIGINT: stopping"), "{}", said.stdout);
     let web = app.tambat(&["logs", "web", "-n", "100"]).must_be(0).stdout;
     assert!(web.contains("| one") && !web.contains("oops"), "{web}");
