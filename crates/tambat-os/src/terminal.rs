@@ -1,5 +1,7 @@
 //! What a terminal knows of itself. Whether something is one: [`std::io::IsTerminal`].
 
+use std::fs::OpenOptions;
+use std::io;
 use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -29,8 +31,20 @@ pub fn reader_has_gone(fd: impl AsFd) -> bool {
 
 /// Leaves the terminal: begins a session of its own, so that no hang-up and no Ctrl-C reaches this process. Fails for a
 /// process that leads its group.
-pub fn leave() -> std::io::Result<()> {
-    nix::unistd::setsid().map(drop).map_err(std::io::Error::from)
+pub fn leave() -> io::Result<()> {
+    nix::unistd::setsid().map(drop).map_err(io::Error::from)
+}
+
+/// No program that is started from now on gets any file of ours but standard input, output and error, not even one that
+/// this process has inherited itself: a lock, or a pipe whose reader waits for its end.
+pub fn keep_other_files() {
+    sys::close_on_exec_from(3);
+}
+
+/// What is written to standard error from now on goes nowhere, and what it went to is let go.
+pub fn silence_stderr() -> io::Result<()> {
+    let null = OpenOptions::new().write(true).open("/dev/null")?;
+    nix::unistd::dup2_stderr(null).map_err(io::Error::from)
 }
 
 #[cfg(test)]

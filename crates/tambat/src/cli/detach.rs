@@ -16,6 +16,9 @@ use crate::daemon::StateDir;
 use crate::failure::Failure;
 use crate::output;
 
+/// All that this thread does is wait.
+const STACK_BYTES: usize = 64 * 1024;
+
 /// How often the new tambat is looked at until its socket is there.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -75,8 +78,27 @@ fn spawn(dir: &Path, words: &File) -> Result<Child, Failure> {
     });
     let mut command = Command::new(program);
     command.args(args).current_dir(std::env::current_dir().unwrap_or_else(|_| dir.to_owned()));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    // Standard input ends when this process does, however that comes: see `until_nobody_waits`.
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
+    tambat_os::terminal::keep_other_files();
     command.spawn().map_err(failed)
+}
+
+/// For the tambat that stays: leaves the terminal, and lets go of the file of its first words once whoever waits for them
+/// has gone. It has no name any more and would grow for ever.
+pub(crate) fn stay() -> Result<(), Failure> {
+    tambat_os::terminal::leave().map_err(|error| Failure::new(format!("cannot leave the terminal: {error}")))?;
+    // Without this thread the words go on being kept: a waste, and no harm.
+    let _ = std::thread::Builder::new().name("first words".to_owned()).stack_size(STACK_BYTES).spawn(|| {
+        until_nobody_waits();
+        let _ = tambat_os::terminal::silence_stderr();
+    });
+    Ok(())
+}
+
+fn until_nobody_waits() {
+    // Nothing is ever sent: it is the end, or an error, which is as good.
+    let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
 }
 
 async fn follow(client: &Client, child: &mut Child, words: &mut File, limit: Duration) -> Result<(), Failure> {

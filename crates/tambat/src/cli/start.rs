@@ -34,7 +34,7 @@ pub(crate) fn run(dir: &Path, args: &StartArgs, spawner: Option<Spawner>) -> Res
         return super::detach::run(dir, &plan, args.timeout);
     }
     if args.detached {
-        tambat_os::terminal::leave().map_err(|error| Failure::new(format!("cannot leave the terminal: {error}")))?;
+        super::detach::stay()?;
     }
     let sockets = sockets()?;
     let state = state(&plan);

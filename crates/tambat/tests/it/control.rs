@@ -209,6 +209,21 @@ fn detach_returns_when_everything_is_ready_and_leaves_the_terminal() {
     drop(guard);
 }
 
+/// A lock, or a pipe whose reader waits for its end: what the shell has open is not the detached tambat's to keep.
+#[test]
+fn a_detached_tambat_keeps_no_file_of_whoever_started_it() {
+    let app = AppDir::procfile("web: exec tambat-fixture serve\n");
+    let guard = Detached(app.clone());
+    let start = "( flock -n 9 || exit 9; exec tambat start --http-port 0 -p 0 --detach ) 9>my.lock";
+    app.shell(&format!("{start} && flock -n my.lock true")).must_be(0);
+    let pid = app.json(&["ps", "--json"])["pid"].as_i64().unwrap();
+    let file = |number: i32| std::fs::read_link(format!("/proc/{pid}/fd/{number}")).unwrap();
+    // Its first words were for whoever waited: they are not kept for ever in a file without a name.
+    until("standard error to be let go", || (file(2) == std::path::Path::new("/dev/null")).then_some(()));
+    app.tambat(&["stop"]).must_be(0);
+    drop(guard);
+}
+
 #[test]
 fn detach_of_an_app_that_fails_says_why() {
     let app = AppDir::manifest(
