@@ -19,7 +19,7 @@ mod terminal;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::sockets::Sockets;
@@ -115,14 +115,26 @@ pub(crate) struct App {
     pub(crate) addresses: BTreeMap<u16, Vec<std::net::SocketAddr>>,
     /// Others' sockets.
     pub(crate) sockets: Sockets,
-    /// Where the app's names are served, by this tambat or by another of this user; none: nowhere.
-    pub(crate) http_port: Option<u16>,
+    /// Where the app's names are served, by this tambat or by another of this user.
+    http_port: OnceLock<u16>,
     /// Changes whenever handles do.
     pub(crate) rewired: watch::Sender<u64>,
     wiring: Mutex<Wiring>,
 }
 
 impl App {
+    /// Where the app's names are served, by this tambat or by another of this user; none: nowhere, so far.
+    pub(crate) fn http_port(&self) -> Option<u16> {
+        self.http_port.get().copied()
+    }
+
+    /// From now on the app's names are served at this port.
+    pub(crate) fn names_are_at(&self, port: u16) {
+        // They are tried for at one port only, whenever that comes to something.
+        let _ = self.http_port.set(port);
+        self.rewired.send_modify(|count| *count += 1);
+    }
+
     /// Where handles point now.
     pub(crate) fn wiring(&self) -> Wiring {
         self.wiring.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -255,7 +267,7 @@ fn assemble(start: Start, spawner: Spawner, names: &hostnames::Claimed) -> Resul
         state: start.state,
         addresses,
         sockets: start.sockets,
-        http_port: names.port,
+        http_port: names.port.map_or_else(OnceLock::new, OnceLock::from),
         rewired,
         wiring: Mutex::new(wiring),
     });

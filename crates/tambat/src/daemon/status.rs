@@ -42,7 +42,7 @@ pub(crate) fn headlines(app: &App) -> Vec<String> {
             let key = PortKey { process: process.name.clone(), port: port.name.clone() };
             let url = url_at(port.protocol, "localhost", wiring.service_ports.get(&key)?);
             // The first is the one that people visit; `ps` has them all.
-            let name = port.site.as_ref().and_then(|site| site.urls(app.http_port).into_iter().next());
+            let name = port.site.as_ref().and_then(|site| site.urls(app.http_port()).into_iter().next());
             Some((key.to_string(), name.map_or_else(|| url.clone(), |name| format!("{url}  {name}"))))
         })
         .collect();
@@ -142,7 +142,7 @@ fn port_status(app: &App, wiring: &Wiring, process: &ProcessPlan, port: &PortPla
         port: number.get(),
         addresses: addresses.map(ToString::to_string).collect(),
         url: port.template.fill("localhost", number).map(|url| url.to_string()).unwrap_or_default(),
-        names: port.site.as_ref().map(|site| site.urls(app.http_port)).unwrap_or_default(),
+        names: port.site.as_ref().map(|site| site.urls(app.http_port())).unwrap_or_default(),
         hosts: port.site.iter().flat_map(|site| &site.hosts).map(ToString::to_string).collect(),
         template: if reveal { port.template.as_str().to_owned() } else { redact(port.template.as_str()) },
         connections: counters.connections,

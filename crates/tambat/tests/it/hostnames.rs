@@ -603,3 +603,19 @@ fn a_holder_that_does_not_answer_keeps_nobody_from_starting() {
     assert_eq!(running.get("web", "/").body, "web.1");
     assert_eq!(running.stop(), 0);
 }
+
+/// Whoever had the port may let it go, and a holder that was stopped may go on.
+#[test]
+fn names_that_could_not_be_served_at_first_are_served_later() {
+    let app = AppDir::procfile(WEB);
+    let names = Names::find();
+    let stranger = TcpListener::bind(names.v4()).unwrap();
+    let mut running = names.start(&app);
+    running.err_line("names are not served for now");
+    assert!(app.process("web")["ports"][0]["names"].as_array().unwrap().is_empty());
+    drop(stranger);
+    running.err_line(&format!("names are served at port {} now", names.0));
+    names.until_body("shop.localhost", "web.1");
+    assert!(!app.process("web")["ports"][0]["names"].as_array().unwrap().is_empty());
+    assert_eq!(running.stop(), 0);
+}

@@ -59,6 +59,9 @@ const STRANGER_LIMIT: Duration = Duration::from_millis(500);
 /// How often it is looked at meanwhile.
 const CLAIM_PAUSE: Duration = Duration::from_millis(10);
 
+/// How often the port is tried for when the app runs without it already.
+const LATE_PAUSE: Duration = Duration::from_secs(1);
+
 /// What a full house takes of the limit on open files, with door and lock.
 const FILES_SHARED: usize = registry::MEMBERS_MAX + 2;
 
@@ -74,6 +77,8 @@ pub(crate) struct Claimed {
     me: Member,
     place: Place,
     role: Option<Role>,
+    /// Where it is tried again, as long as there is no role.
+    wanted: Option<ServicePort>,
 }
 
 /// Who accepts.
@@ -108,7 +113,7 @@ pub(crate) async fn claim(plan: &Plan, sockets: &Sockets, port: u16, strict: boo
     let me = Member { app, dir, token: token.clone(), claims: Vec::new() };
     let place = Place { lock: sockets.http_lock(port), socket: sockets.http_socket(port) };
     let speaks_http = plan.processes().iter().flat_map(|p| &p.ports).any(|port| port.protocol == Protocol::Http);
-    let mut claimed = Claimed { port: None, note: None, token, me, place, role: None };
+    let mut claimed = Claimed { port: None, note: None, token, me, place, role: None, wanted: None };
     if !speaks_http {
         return Ok(claimed);
     }
@@ -117,31 +122,42 @@ pub(crate) async fn claim(plan: &Plan, sockets: &Sockets, port: u16, strict: boo
             (claimed.port, claimed.role) = (Some(port), Some(role));
             Ok(claimed)
         }
-        Err(why) if strict => Err(Failure::new(format!(
+        Err(NoRole { why, .. }) if strict => Err(Failure::new(format!(
             "cannot serve names: port {port} {why}; choose another with --http-port, or leave out --strict-port"
         ))),
-        Err(why) => {
+        Err(NoRole { why, again }) => {
+            claimed.wanted = again;
+            let so_far = if again.is_some() { " for now" } else { "" };
             claimed.note = Some(format!(
-                "names are not served: port {port} {why}; service ports are; `--http-port` chooses another port for names"
+                "names are not served{so_far}: port {port} {why}; service ports are; `--http-port` chooses another port for \
+                 names"
             ));
             Ok(claimed)
         }
     }
 }
 
-async fn role(place: &Place, port: u16, me: &Member) -> Result<(u16, Role), String> {
+/// Why names are not served.
+struct NoRole {
+    why: String,
+    /// The port at which they may be later; none: it would not be otherwise then.
+    again: Option<ServicePort>,
+}
+
+async fn role(place: &Place, port: u16, me: &Member) -> Result<(u16, Role), NoRole> {
     let Ok(wanted) = ServicePort::try_from(port) else {
-        let sockets = tambat_os::ports::bind_localhost(0).map_err(|e| format!("cannot be had: {e}"))?;
-        let port = service::port_of(&sockets).map_err(|error| error.to_string())?.get();
+        let no = |error: std::io::Error| NoRole { why: format!("cannot be had: {error}"), again: None };
+        let sockets = tambat_os::ports::bind_localhost(0).map_err(no)?;
+        let port = service::port_of(&sockets).map_err(no)?.get();
         return Ok((port, Role::Holding(Holding { sockets, door: None, seat: None, awaited: [].into() })));
     };
     let began = Instant::now();
     loop {
         let why = match attempt(place, wanted, me).await {
             Ok(role) => return Ok((port, role)),
-            Err(Missed::Final(why)) => return Err(why),
+            Err(Missed::Final(why)) => return Err(NoRole { why, again: None }),
             Err(Missed::Taken) if began.elapsed() > STRANGER_LIMIT || !may_be_tambat(port) => {
-                return Err(format!("is taken by {}", service::holder(wanted)));
+                return Err(NoRole { why: format!("is taken by {}", service::holder(wanted)), again: Some(wanted) });
             }
             Err(Missed::Taken) => None,
             Err(Missed::NotNow(why)) => Some(why),
@@ -149,9 +165,28 @@ async fn role(place: &Place, port: u16, me: &Member) -> Result<(u16, Role), Stri
         if let Some(why) = why
             && began.elapsed() > CLAIM_LIMIT
         {
-            return Err(why);
+            return Err(NoRole { why, again: Some(wanted) });
         }
         tokio::time::sleep(CLAIM_PAUSE).await;
+    }
+}
+
+/// A holder that was stopped may go on, and who has the port may let it go: it is tried for as long as the app runs.
+async fn late_role(post: &Post, wanted: ServicePort) -> Option<Role> {
+    loop {
+        tokio::time::sleep(LATE_PAUSE).await;
+        match attempt(&post.place, wanted, &post.me).await {
+            Ok(role) => {
+                post.app.names_are_at(wanted.get());
+                post.app.sayer.say(format!("names are served at port {wanted} now"));
+                return Some(role);
+            }
+            Err(Missed::Final(why)) => {
+                post.app.sayer.say(format!("names are not served: port {wanted} {why}"));
+                return None;
+            }
+            Err(Missed::Taken | Missed::NotNow(_)) => {}
+        }
     }
 }
 
@@ -199,19 +234,24 @@ impl Claimed {
     pub(crate) fn files(&self) -> usize {
         let listeners = 2 * DEFAULT_HOSTS.len();
         match &self.role {
-            None => 0,
+            None if self.wanted.is_none() => 0,
             Some(Role::Holding(Holding { door: None, .. })) => listeners,
-            Some(_) => listeners + FILES_SHARED,
+            _ => listeners + FILES_SHARED,
         }
     }
 
     /// Serves names from now on: here or elsewhere, as it comes.
     pub(crate) fn serve(self, app: &Arc<App>) -> (NamesInTables, Serving) {
         let (in_tables, names, published) = names::channel();
-        let Self { port, me, place, role, .. } = self;
-        let post = Post { app: Arc::clone(app), port: port.unwrap_or(0), place, me: me.into(), names, published };
+        let Self { port, me, place, role, wanted, .. } = self;
+        let port = port.or(wanted.map(ServicePort::get)).unwrap_or(0);
+        let post = Post { app: Arc::clone(app), port, place, me: me.into(), names, published };
         let names = post.names.clone();
         let task = tokio::spawn(async move {
+            let role = match (role, wanted) {
+                (None, Some(wanted)) => late_role(&post, wanted).await,
+                (role, _) => role,
+            };
             let Some(mut role) = role else { return };
             let mut taken = TakenNames::default();
             loop {
