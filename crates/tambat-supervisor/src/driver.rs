@@ -196,7 +196,8 @@ impl Driver {
     }
 
     fn end_all(&mut self, outcome: Outcome, how: impl Fn(&mut Group, Moment) -> Vec<Todo>) {
-        self.end = Some(outcome);
+        // The first end is the one that counts, however what is left of it is hurried.
+        self.end.get_or_insert(outcome);
         self.with_all(how);
     }
 

@@ -154,6 +154,24 @@ fn a_restart_whose_new_one_fails_leaves_the_old_one_serving() {
     assert_eq!(running.stop(), 0);
 }
 
+/// Ctrl-C hurries what is left; the end that everything ends with has come already.
+#[test]
+fn the_code_of_the_first_end_outlives_a_ctrl_c() {
+    let app = AppDir::manifest(
+        "[processes.web]\ncommand = \"tambat-fixture serve\"\nrestart = \"never\"\n\
+         [processes.deaf]\nprotocol = \"http\"\nstop = { grace = \"30s\" }\n\
+         command = \"trap '' TERM; exec tambat-fixture serve\"\n",
+    );
+    let mut running = app.start(&["--exit-on-end"]);
+    running.ready(&["web", "deaf"]);
+    running.get("web", "/exit?3");
+    running.err_line("exited with code 3");
+    running.signal(nix::sys::signal::Signal::SIGINT);
+    running.line("SIGINT: stopping");
+    running.signal(nix::sys::signal::Signal::SIGINT);
+    assert_eq!(running.ended(), 3);
+}
+
 /// A last line may be anything, and everybody who asks is told the cause.
 #[test]
 fn a_last_line_tells_no_password_and_other_machines_are_not_told_it_at_all() {
