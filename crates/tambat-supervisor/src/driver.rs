@@ -391,9 +391,15 @@ impl Driver {
         if self.setup.building {
             return None;
         }
-        let there_are = self.groups.iter().filter(|g| g.slots().next().is_some());
+        let there_are = self.groups.iter().filter(|g| g.slots().next().is_some() && !self.was_replaced(g));
         let codes: Vec<u8> = there_are.map(Group::ended).collect::<Option<_>>()?;
         let code = codes.iter().copied().find(|code| *code != 0).or(codes.first().copied())?;
         Some(Outcome::Ended { code })
+    }
+
+    /// Has it stopped because something else was attached in its place? Then nothing waits for it.
+    fn was_replaced(&self, group: &Group) -> bool {
+        let mut replaced = self.setup.wiring.replaced(&self.setup.plan);
+        group.ended().is_none() && !group.is_alive() && replaced.any(|name| *name == group.plan().name)
     }
 }

@@ -324,3 +324,21 @@ fn env_reveals_when_it_is_asked_to() {
     assert!(app.tambat(&["env"]).must_be(0).stdout.contains(&line(&hidden)));
     assert_eq!(running.stop(), 0);
 }
+
+/// Nobody needs the provider, and nothing would ever start it again: it keeps nobody waiting.
+#[test]
+fn tambat_ends_when_all_but_what_was_replaced_have() {
+    let app = AppDir::manifest(
+        "[processes.web]\ncommand = \"exec tambat-fixture serve\"\nuses = [\"cache\"]\nrestart = \"never\"\n\
+         [processes.cache]\ncommand = \"exec tambat-fixture serve\"\nprotocol = \"http\"\n",
+    );
+    let mut running = app.start(&[]);
+    running.ready(&["web", "cache"]);
+    let web = app.pid_of("web");
+    let remote = Remote::new();
+    app.tambat(&["attach", "cache", &remote.url()]).must_be(0);
+    app.pid_after("web", web);
+    app.until_state("cache", "stopped");
+    running.get("web", "/exit?3");
+    assert_eq!(running.ended(), 3);
+}
