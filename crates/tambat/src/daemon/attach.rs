@@ -96,14 +96,21 @@ pub(crate) fn detach(app: &App, name: &str) -> Result<String, Refusal> {
     let still: Vec<&ProcessName> = wiring.replaced(&app.plan).collect();
     let back: Vec<&ProcessName> = replaced.iter().filter(|p| !still.contains(p)).collect();
     for process in &back {
-        let count = app.plan.process(process).map_or(1, |p| p.instances.max(1));
-        app.command(Command::Scale((*process).clone(), count));
+        app.command(Command::Scale((*process).clone(), instances_of(app, process)));
     }
     let restarted = restart_consumers(app, &name);
     let starts = if back.is_empty() { String::new() } else { format!("; {} starts again", list(back.iter().copied())) };
     let done = format!("{name} is back{starts}; restarted: {restarted}{kept}");
     app.sayer.say(done.clone());
     Ok(done)
+}
+
+/// How many there were before something was attached in its place, or were asked for meanwhile; where tambat has been
+/// started since, how many it was told to start.
+fn instances_of(app: &App, process: &ProcessName) -> u16 {
+    let desired = app.world.borrow().processes.get(process).map_or(0, |view| view.desired);
+    let asked = app.formation.get(process).copied().unwrap_or(0);
+    if desired > 0 { desired } else { asked.max(1) }
 }
 
 /// The provider that is meant, as handles name it: `chat` for its first port `chat:c2s`.
@@ -160,8 +167,10 @@ async fn reach(name: &str, url: &ResourceUrl) -> Result<(), String> {
 }
 
 fn remember(app: &App) -> String {
+    let providers = app.plan.providers();
+    let known = |name: &str| providers.iter().any(|provider| provider == name);
     let written = match &app.state {
-        Some(state) => state.set_attachments(&app.wiring().attached).map_err(|error| error.to_string()),
+        Some(state) => state.set_attachments(&app.wiring().attached, known).map_err(|error| error.to_string()),
         None => Err("there is no state folder".to_owned()),
     };
     written

@@ -91,6 +91,8 @@ pub(crate) struct Start {
 pub(crate) struct App {
     /// The app.
     pub(crate) plan: Arc<Plan>,
+    /// How many of each process were asked for at the start.
+    pub(crate) formation: BTreeMap<ProcessName, u16>,
     /// What runs.
     pub(crate) world: watch::Receiver<Arc<World>>,
     /// To the supervisor.
@@ -255,6 +257,7 @@ fn assemble(start: Start, spawner: Spawner, names: &hostnames::Claimed) -> Resul
     let checker = Checker::new();
     let app = Arc::new(App {
         plan,
+        formation: start.formation,
         world,
         commands: supervisor.commands(),
         router,

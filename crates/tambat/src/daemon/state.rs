@@ -82,10 +82,17 @@ impl StateDir {
         self.read().attachments.into_iter().filter_map(|(name, url)| Some((name, url.parse().ok()?))).collect()
     }
 
-    /// Remembers the attachments.
-    pub(crate) fn set_attachments(&self, attached: &BTreeMap<String, ResourceUrl>) -> io::Result<()> {
-        let attachments = attached.iter().map(|(name, url)| (name.clone(), url.reveal().to_owned())).collect();
-        self.write(&Remembered { attachments, ..self.read() })
+    /// Remembers the attachments. Those of a name that is not `known` stay: the app's next version may know it again, and
+    /// nobody has detached it.
+    pub(crate) fn set_attachments(
+        &self,
+        attached: &BTreeMap<String, ResourceUrl>,
+        known: impl Fn(&str) -> bool,
+    ) -> io::Result<()> {
+        let mut remembered = self.read();
+        remembered.attachments.retain(|name, _| !known(name));
+        remembered.attachments.extend(attached.iter().map(|(name, url)| (name.clone(), url.reveal().to_owned())));
+        self.write(&remembered)
     }
 
     /// What cannot be read is as if it were not there: a start must not fail for it.
@@ -121,13 +128,30 @@ mod tests {
         let state = StateDir { dir: temp.path().join("a/b") };
         state.create().unwrap();
         let url: ResourceUrl = "redis://:secret@h".parse().unwrap();
-        state.set_attachments(&[("cache".to_owned(), url.clone())].into()).unwrap();
+        state.set_attachments(&[("cache".to_owned(), url.clone())].into(), |_| true).unwrap();
         state.set_base(Some(RememberedBase { wanted: 5000, taken: 5100 })).unwrap();
         assert_eq!(state.attachments()["cache"].reveal(), url.reveal());
         assert_eq!(state.base().unwrap().taken, 5100);
         assert_eq!(fs::metadata(state.file()).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(&state.dir).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::read_dir(&state.dir).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_nobody_detached_is_kept() {
+        let temp = tempfile::tempdir().unwrap();
+        let state = StateDir { dir: temp.path().to_owned() };
+        let url: ResourceUrl = "redis://h".parse().unwrap();
+        let attached = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), url.clone())).collect();
+        let kept = || state.attachments().into_keys().collect::<Vec<_>>();
+        state.set_attachments(&attached(&["cache", "db"]), |_| true).unwrap();
+        // This version of the app does not use `db`.
+        state.set_attachments(&attached(&["api", "cache"]), |name| name != "db").unwrap();
+        assert_eq!(kept(), ["api", "cache", "db"]);
+        state.set_attachments(&attached(&["api"]), |name| name != "db").unwrap();
+        assert_eq!(kept(), ["api", "db"]);
+        state.set_attachments(&attached(&["api"]), |_| true).unwrap();
+        assert_eq!(kept(), ["api"]);
     }
 
     #[test]

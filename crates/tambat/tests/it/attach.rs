@@ -342,3 +342,27 @@ fn tambat_ends_when_all_but_what_was_replaced_have() {
     running.get("web", "/exit?3");
     assert_eq!(running.ended(), 3);
 }
+
+#[test]
+fn as_many_come_back_as_there_were() {
+    let app = AppDir::manifest(SHOP);
+    let remote = Remote::new();
+    let mut running = app.start(&["web", "cache=2"]);
+    running.ready(&["web", "cache"]);
+    app.tambat(&["scale", "cache=3"]).must_be(0);
+    running.ready(&["cache"]);
+    app.tambat(&["attach", "cache", &remote.url()]).must_be(0);
+    app.until_state("cache", "stopped");
+    app.tambat(&["detach", "cache"]).must_be(0);
+    app.until_state("cache", "ready");
+    assert_eq!(app.process("cache")["desired"], 3);
+    app.tambat(&["attach", "cache", &remote.url()]).must_be(0);
+    assert_eq!(running.stop(), 0);
+
+    let mut again = app.start(&["web", "cache=2"]);
+    again.ready(&["web"]);
+    app.tambat(&["detach", "cache"]).must_be(0);
+    app.until_state("cache", "ready");
+    assert_eq!(app.process("cache")["desired"], 2);
+    assert_eq!(again.stop(), 0);
+}
