@@ -74,10 +74,16 @@ pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], files: &[RawFd]) -> nix
     }
 }
 
+/// As many files as Linux lets travel with one message (`SCM_MAX_FD`, unix(7)).
+const FILES_SENT_MAX: usize = 253;
+
 /// Reads bytes with the files that came along, which nobody inherits. EBADMSG: more than [`FILES_MAX`] of them; all are
 /// closed then.
+///
+/// There is room for whatever may come: the kernel has opened those that fit, and of a message that was cut short nix
+/// tells no numbers, so that nobody could close them.
 pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<(usize, Vec<OwnedFd>)> {
-    let mut space = cmsg_space!([RawFd; FILES_MAX]);
+    let mut space = cmsg_space!([RawFd; FILES_SENT_MAX]);
     let mut slices = [IoSliceMut::new(buffer)];
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
     let mut files = Vec::new();
@@ -86,7 +92,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<
             files.extend(sys::adopt(&received));
         }
     }
-    if message.flags.contains(MsgFlags::MSG_CTRUNC) {
+    if message.flags.contains(MsgFlags::MSG_CTRUNC) || files.len() > FILES_MAX {
         return Err(Errno::EBADMSG);
     }
     Ok((message.bytes, files))
@@ -153,9 +159,21 @@ mod tests {
         let connected = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         send(ours.as_fd(), b"x", &[connected.as_raw_fd()]).unwrap();
         assert_eq!(receive_listeners(&theirs, &mut buffer).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
 
-        let many = [listener.as_raw_fd(); FILES_MAX + 1];
-        send(ours.as_fd(), b"x", &many).unwrap();
-        assert_eq!(receive_listeners(&theirs, &mut buffer).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    /// A pipe tells when its last writer has gone.
+    #[test]
+    fn all_are_closed_where_there_are_too_many() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        for count in [FILES_MAX + 1, FILES_SENT_MAX] {
+            let (mut reader, writer) = std::io::pipe().unwrap();
+            send(ours.as_fd(), b"x", &vec![writer.as_raw_fd(); count]).unwrap();
+            drop(writer);
+            let error = receive_listeners(&theirs, &mut [0; 16]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{count}");
+            let waiting = crate::sys::poll_readable([Some(reader.as_fd())], Some(std::time::Duration::ZERO)).unwrap();
+            assert_eq!(waiting, [true], "{count}: one of them is still open");
+            assert_eq!(std::io::Read::read(&mut reader, &mut [0]).unwrap(), 0);
+        }
     }
 }
