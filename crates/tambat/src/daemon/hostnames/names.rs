@@ -1,6 +1,6 @@
 //! The names at a shared port as the route table has them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -147,25 +147,27 @@ impl NamesInTables {
     fn merge(&mut self, ours: &[(Claim, Site)], own: Seat, registry: &Registry) -> (HostTable, Vec<ListedApp>) {
         let mut merged = HostTable::default();
         let mut listed = Vec::new();
+        let mut names = BTreeSet::new();
         for (seat, member) in registry.members() {
+            let app = unique_name(&mut names, member);
             let mut ports: BTreeMap<&str, ListedPort> = BTreeMap::new();
             let mut enter = |claim, site| enter(&mut merged, &mut ports, claim, site);
             if seat == own {
                 ours.iter().for_each(|(claim, site)| enter(claim, site.clone()));
             } else {
-                member.claims.iter().for_each(|claim| enter(claim, self.site(seat, member, claim)));
+                member.claims.iter().for_each(|claim| enter(claim, self.site(seat, member, &app, claim)));
             }
             if !ports.is_empty() {
-                listed.push(ListedApp { name: member.app.clone(), ports: ports.into_values().collect() });
+                listed.push(ListedApp { name: app, ports: ports.into_values().collect() });
             }
         }
         listed.sort_by(|a, b| a.name.cmp(&b.name));
         (merged, listed)
     }
 
-    fn site(&mut self, seat: Seat, member: &Member, claim: &Claim) -> Site {
+    fn site(&mut self, seat: Seat, member: &Member, app: &str, claim: &Claim) -> Site {
         let (traffic, load) = self.known.entry((seat, claim.route.clone())).or_default();
-        let name = format!("{}/{}", member.app, claim.route);
+        let name = format!("{app}/{}", claim.route);
         let target = Target { name: name.clone(), generation: 1, addr: claim.addr, load: Arc::clone(load) };
         let admission = Admission::Serve(vec![Arc::new(target)]);
         // Limits, waiting and choice are the business of that app's own router; where it refuses, it has just ended.
@@ -174,6 +176,15 @@ impl NamesInTables {
         let route = Route { http: Arc::new(http), traffic, ..Route::new(&name, claim.protocol, admission) };
         Site { path: claim.path.clone(), strip: claim.strip, route: Arc::new(route) }
     }
+}
+
+/// What stands for this app in the names of routes, by which they are counted and shown: its own name, with its directory
+/// where another app came first with the same.
+fn unique_name(names: &mut BTreeSet<String>, member: &Member) -> String {
+    let name =
+        if names.contains(&member.app) { format!("{} in {}", member.app, member.dir) } else { member.app.clone() };
+    names.insert(name.clone());
+    name
 }
 
 /// Unless who came before has it.
@@ -296,6 +307,24 @@ mod tests {
         tables.enter(&mut last);
         assert_eq!(shown(&last), all[1..]);
         assert_eq!(tables.known.len(), 1);
+    }
+
+    #[test]
+    fn two_apps_of_one_name_are_counted_each_for_itself() {
+        let (mut tables, names, _) = channel();
+        let mut registry = Registry::new([]);
+        let own = registry.join(member("other", "/other", vec![]), None).unwrap();
+        registry.join(member("shop", "/a", vec![claim("a.localhost", "/", 6_000)]), None).unwrap();
+        registry.join(member("shop", "/b", vec![claim("b.localhost", "/", 7_000)]), None).unwrap();
+        names.send_modify(|names| names.open(registry, own));
+        let mut table = own_table(&[]);
+        tables.enter(&mut table);
+        assert_eq!(
+            shown(&table),
+            ["a.localhost/ shop/web 127.0.0.1:6000", "b.localhost/ shop in /b/web 127.0.0.1:7000"]
+        );
+        let listed: Vec<&str> = table.listed().iter().map(|app| app.name.as_str()).collect();
+        assert_eq!(listed, ["shop", "shop in /b"]);
     }
 
     #[test]
