@@ -55,9 +55,13 @@ impl ResourceUrl {
         written.or_else(|| default_port(&self.scheme()))
     }
 
-    /// Does it carry a password?
+    /// Does it carry a secret, as [`redact`] knows them?
     pub fn has_password(&self) -> bool {
-        self.password_range().is_some()
+        let text = self.0.as_str();
+        let query = &text[text.find('?').unwrap_or(text.len())..];
+        let mut shown = String::new();
+        push_query(&mut shown, query);
+        self.password_range().is_some() || shown != query
     }
 
     fn password_range(&self) -> Option<std::ops::Range<usize>> {
@@ -288,15 +292,21 @@ mod tests {
 
     #[test]
     fn a_password_is_never_shown() {
-        for text in
-            ["redis://:secret@h:1/0", "postgres://app:secret@db.example.com/shop?x=y", "amqp://u:secret@[::1]:5672"]
-        {
+        for text in [
+            "redis://:secret@h:1/0",
+            "postgres://app:secret@db.example.com/shop?x=y",
+            "amqp://u:secret@[::1]:5672",
+            "postgres://db/shop?user=app&password=secret",
+        ] {
             let url: ResourceUrl = text.parse().unwrap();
             assert!(url.has_password());
             assert!(!url.to_string().contains("secret"), "{url}");
             assert!(!format!("{url:?}").contains("secret"));
             assert!(!redact(text).contains("secret"));
             assert_eq!(url.reveal(), text);
+        }
+        for text in ["redis://h:1/0", "postgres://app@db/shop?sslmode=require", "amqp://u:@h"] {
+            assert!(!text.parse::<ResourceUrl>().unwrap().has_password(), "{text}");
         }
         assert_eq!(redact("postgres://u:se cret@h"), "postgres://u:***@h");
         assert_eq!(redact("postgres://u:p@ss@h"), "postgres://u:***@h");

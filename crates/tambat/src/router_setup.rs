@@ -29,6 +29,14 @@ pub(crate) struct RouterArgs {
     pub(crate) metrics: Option<SocketAddr>,
 }
 
+impl RouterArgs {
+    /// With the paths as they are from this directory, where `-d` has it.
+    pub(crate) fn seen_from(mut self, dir: &Path) -> Self {
+        self.access_log = self.access_log.map(|path| if path.as_os_str() == "-" { path } else { dir.join(path) });
+        self
+    }
+}
+
 /// How requests are noted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum FormatArg {
@@ -38,8 +46,8 @@ pub(crate) enum FormatArg {
     Text,
 }
 
-/// The router's settings. Paths of the files are seen from `dir`, those of the command
-/// line from the current directory. `say` is told when the log cannot be written, and when it goes on.
+/// The router's settings. Paths of the files are seen from `dir`; see [`RouterArgs::seen_from`] for those of the command
+/// line. `say` is told when the log cannot be written, and when it goes on.
 pub(crate) fn settings(
     base: RouterSettings,
     plan: &RouterPlan,
@@ -145,6 +153,14 @@ mod tests {
         assert_eq!(of(&none()).head_timeout, RouterSettings::default().head_timeout);
         let settings = of(&none());
         assert!(settings.trusted.contains([10, 1, 2, 3].into()) && !settings.trusted.contains([11, 1, 2, 3].into()));
+    }
+
+    #[test]
+    fn the_command_lines_paths_are_seen_from_where_d_says() {
+        let seen = |path: &str| RouterArgs { access_log: Some(path.into()), ..none() }.seen_from(Path::new("/srv"));
+        assert_eq!(seen("a.log").access_log.unwrap(), Path::new("/srv/a.log"));
+        assert_eq!(seen("/var/a.log").access_log.unwrap(), Path::new("/var/a.log"));
+        assert_eq!(seen("-").access_log.unwrap(), Path::new("-"));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(crate) fn run(dir: &Path, args: &StartArgs, spawner: Option<Spawner>) -> Res
         exit_on_end: args.exit_on_end,
         http_port: args.ports.http_port,
         strict_port: args.ports.strict_port,
-        router: args.router.clone(),
+        router: args.router.clone().seen_from(dir),
         plan,
         formation,
         layers,

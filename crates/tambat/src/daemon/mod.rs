@@ -175,7 +175,10 @@ pub(crate) fn run(start: Start, spawner: Spawner) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(serve(start, spawner))
+    let outcome = runtime.block_on(serve(start, spawner));
+    // Nobody waits for a name that is still being looked up (tokio does so in threads), nor for a log that is being read.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn serve(start: Start, spawner: Spawner) -> Result<ExitCode, Failure> {

@@ -192,9 +192,11 @@ fn a_password_is_refused_on_the_command_line() {
     let mut running = app.start(&[]);
     running.ready(&ALL);
     let before = app.pid_of("web");
-    let said = app.tambat(&["attach", "cache", "redis://me:offen@127.0.0.1:1"]).must_be(2);
-    assert!(said.stderr.contains("`tambat attach cache -` reads the URL from standard input"), "{}", said.stderr);
-    assert!(!said.stderr.contains("offen"), "{}", said.stderr);
+    for url in ["redis://me:offen@127.0.0.1:1", "redis://127.0.0.1:1?password=offen"] {
+        let said = app.tambat(&["attach", "cache", url]).must_be(2);
+        assert!(said.stderr.contains("`tambat attach cache -` reads the URL from standard input"), "{}", said.stderr);
+        assert!(!said.stderr.contains("offen"), "{}", said.stderr);
+    }
     assert_eq!(app.pid_of("web"), before);
     assert_eq!(app.process("web")["uses"][0]["attached"], false);
     assert_eq!(running.stop(), 0);
