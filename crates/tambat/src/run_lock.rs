@@ -3,6 +3,7 @@
 //! The folder of sockets is another one in every kind of session, and goes away with the last of them. The lock must
 //! not: two tambats with one app are two databases on one set of data.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -83,6 +84,13 @@ pub(crate) fn runner(sockets: &Sockets, app_dir: &Path) -> Option<RunNote> {
     let places = state.into_iter().chain([sockets.lock(app_dir)]);
     let mut noted = places.filter_map(|path| Lock::note_of_holder(&path).ok().flatten());
     noted.next().map(|note| RunNote::read(&note))
+}
+
+/// The control sockets of all apps of this user that run, whatever session they were started from; and what dead ones have
+/// left in the folder of this one.
+pub(crate) fn all_sockets(sockets: &Sockets) -> BTreeSet<PathBuf> {
+    let notes = StateDir::all().into_iter().filter_map(|state| Lock::note_of_holder(&state.lock()).ok().flatten());
+    notes.filter_map(|note| RunNote::read(&note).socket()).chain(sockets.all()).collect()
 }
 
 impl RunNote {

@@ -79,7 +79,7 @@ impl Sockets {
         self.dir.join(format!("{HTTP}{port}.lock"))
     }
 
-    /// Every app's socket there is, of running apps and left behind by dead ones.
+    /// Every app's socket there is here, of running apps and left behind by dead ones.
     pub(crate) fn all(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let mut sockets: Vec<PathBuf> = entries.map(|e| e.path()).filter(|path| is_of_app(path)).collect();

@@ -13,6 +13,7 @@ use tambat_model::{ForeignService, ForeignUrl, Plan, Protocol, Provider, Service
 use tokio::sync::{mpsc, watch};
 
 use super::App;
+use crate::run_lock::all_sockets;
 
 /// How often an app that is not running is looked for.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -156,7 +157,7 @@ enum Found {
 async fn find(app: &App, provider: &Provider) -> Found {
     let Provider::Foreign { app: name, .. } = provider else { return Found::NotRunning };
     let mut found = Found::NotRunning;
-    for socket in app.sockets.all() {
+    for socket in all_sockets(&app.sockets) {
         let client = Client::new(socket);
         let asked = tokio::time::timeout(ASK_LIMIT, client.get::<AppStatus>("/apps?reveal=true")).await;
         let Ok(Ok(status)) = asked else { continue };

@@ -37,6 +37,16 @@ impl StateDir {
     /// `$XDG_STATE_HOME/tambat/HASH`, or `~/.local/state/tambat/HASH`, where a home that no variable names is the one that
     /// the system knows.
     pub(crate) fn of(app_dir: &Path) -> io::Result<Self> {
+        Ok(Self { dir: Self::home()?.join(crate::sockets::Sockets::hash(app_dir)) })
+    }
+
+    /// The folder of every app that has run here.
+    pub(crate) fn all() -> Vec<Self> {
+        let entries = Self::home().and_then(fs::read_dir).into_iter().flatten().flatten();
+        entries.map(|entry| Self { dir: entry.path() }).collect()
+    }
+
+    fn home() -> io::Result<PathBuf> {
         let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
         let home = absolute("XDG_STATE_HOME").or_else(|| {
             let home = std::env::home_dir().filter(|home| home.is_absolute());
@@ -44,7 +54,7 @@ impl StateDir {
         });
         let home =
             home.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "neither XDG_STATE_HOME nor HOME is set"))?;
-        Ok(Self { dir: home.join("tambat").join(crate::sockets::Sockets::hash(app_dir)) })
+        Ok(home.join("tambat"))
     }
 
     /// Makes the folder, readable by its user alone.

@@ -52,6 +52,21 @@ fn the_provider_first() {
     stop_both(billing_runs, shop_runs);
 }
 
+/// A session of another kind has another folder of sockets.
+#[test]
+fn a_provider_that_was_started_from_another_session() {
+    let (shop, billing) = apps();
+    let elsewhere = shop.home_path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let billing = billing.env("XDG_RUNTIME_DIR", elsewhere.to_str().unwrap());
+    let shop_runs = shop.start(&[]);
+    shop_runs.ready(&["web"]);
+    let billing_runs = billing.start(&[]);
+    shop_runs.err_line("billing/api runs: connections go to port");
+    assert_eq!(shop_runs.get("web", "/dial?BILLING_API_URL").body, "api.1");
+    stop_both(billing_runs, shop_runs);
+}
+
 #[test]
 fn the_consumer_first_and_its_connections_wait() {
     let (shop, billing) = apps();
