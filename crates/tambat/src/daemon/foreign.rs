@@ -13,11 +13,8 @@ use tambat_model::{ForeignService, ForeignUrl, Plan, Protocol, Provider, Service
 use tokio::sync::{mpsc, watch};
 
 use super::App;
-<<<<<<< ours
-use crate::sockets::Sockets;
-=======
 use crate::run_lock::all_sockets;
->>>>>>> theirs
+use crate::sockets::Sockets;
 
 /// How often an app that is not running is looked for.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -181,11 +178,7 @@ async fn find(app: &App, provider: &Provider) -> Found {
 async fn find_among(sockets: &Sockets, provider: &Provider) -> Found {
     let Provider::Foreign { app: name, .. } = provider else { return Found::NotRunning };
     let mut found = Found::NotRunning;
-<<<<<<< ours
-    for socket in sockets.all() {
-=======
-    for socket in all_sockets(&app.sockets) {
->>>>>>> theirs
+    for socket in all_sockets(sockets) {
         let client = Client::new(socket);
         let asked = tokio::time::timeout(ASK_LIMIT, client.get::<AppStatus>("/apps?reveal=true")).await;
         let Ok(Ok(status)) = asked else { continue };
