@@ -194,11 +194,15 @@ mod tests {
     #[test]
     fn free_means_free_everywhere() {
         for host in ["0.0.0.0:0", "127.0.0.1:0", "127.0.0.9:0", "[::1]:0", "[::]:0"] {
-            let taken = TcpListener::bind(host).unwrap();
-            let port = taken.local_addr().unwrap().port();
-            assert!(!is_free(port), "{host}");
-            drop(taken);
-            assert!(is_free(port), "{host}");
+            let is_free_after = || {
+                let taken = TcpListener::bind(host).unwrap();
+                let port = taken.local_addr().unwrap().port();
+                assert!(!is_free(port), "{host}");
+                drop(taken);
+                is_free(port)
+            };
+            // The kernel may give the number to somebody else at once, but not every time.
+            assert!((0..10).any(|_| is_free_after()), "{host}");
         }
     }
 }
