@@ -1,15 +1,11 @@
 //! `tambat check` of the systems that boot fast: no clause is broken, and what is not kept is known.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::example;
 use crate::support::{AppDir, programs};
-
-/// The promise for a well-behaved app.
-const TORNADO_LIMIT: Duration = Duration::from_secs(15);
 
 /// What is not judged of an app without a backing service.
 const ALONE: [&str; 2] = ["PB-15 not_judged", "PB-18 not_judged"];
@@ -33,12 +29,9 @@ fn not_kept(app: &AppDir) -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn tornado_keeps_the_contract_and_is_judged_in_time() {
+fn tornado_keeps_the_contract() {
     programs::tornado();
-    let app = example("tornado");
-    let began = Instant::now();
-    assert_eq!(not_kept(&app)["web"], ALONE);
-    assert!(began.elapsed() < TORNADO_LIMIT, "{:?}", began.elapsed());
+    assert_eq!(not_kept(&example("tornado"))["web"], ALONE);
 }
 
 #[test]
