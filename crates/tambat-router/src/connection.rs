@@ -28,9 +28,8 @@ use crate::worker::Worker;
 pub(crate) const RETRY_EVERY_MS: u64 = 1_000;
 
 /// Serves one accepted connection to its end, in a task of its own.
-pub(crate) fn spawn(client: TcpStream, peer: SocketAddr, open: Open, worker: &Rc<Worker>) {
+pub(crate) fn spawn(client: Transport, peer: SocketAddr, open: Open, worker: &Rc<Worker>) {
     let worker = Rc::clone(worker);
-    let client = Transport::Tcp(client);
     match open.listener().kind {
         kind if is_http(kind, &worker) => drop(spawn_local(http::serve(client, peer.ip(), open, worker, None))),
         ListenerKind::Service(port) => drop(spawn_local(serve_at(port, client, peer, open, worker))),
