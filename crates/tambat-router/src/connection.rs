@@ -18,7 +18,8 @@ use crate::choice::{Choice, Chosen, Hold, Patience, Told, Tried, choose};
 use crate::http;
 use crate::listener::{ListenerKind, ListenerState, Open};
 use crate::report::RouterReport;
-use crate::socket::{gone, prepare, reset_on_close};
+use crate::socket::prepare;
+use crate::transport::Transport;
 use crate::turn_away::turn_away;
 use crate::worker::Worker;
 
@@ -29,6 +30,7 @@ pub(crate) const RETRY_EVERY_MS: u64 = 1_000;
 /// Serves one accepted connection to its end, in a task of its own.
 pub(crate) fn spawn(client: TcpStream, peer: SocketAddr, open: Open, worker: &Rc<Worker>) {
     let worker = Rc::clone(worker);
+    let client = Transport::Tcp(client);
     match open.listener().kind {
         kind if is_http(kind, &worker) => drop(spawn_local(http::serve(client, peer.ip(), open, worker, None))),
         ListenerKind::Service(port) => drop(spawn_local(serve_at(port, client, peer, open, worker))),
@@ -47,14 +49,14 @@ pub(crate) fn is_http(kind: ListenerKind, worker: &Worker) -> bool {
 }
 
 /// Serves a connection at a service port: a stream, or one that waits to learn what it is.
-async fn serve_at(port: ServicePort, client: TcpStream, peer: SocketAddr, open: Open, worker: Rc<Worker>) {
+async fn serve_at(port: ServicePort, client: Transport, peer: SocketAddr, open: Open, worker: Rc<Worker>) {
     let listener = open.listener();
     match (Seeker { client: &client, port, listener, worker: &worker }).seek().await {
         Found::Target { stream, idle, admitted } => {
             let carried = carry(&client, &stream, idle, Leftovers::default(), listener, &worker.tools).await;
             if carried.end == End::Broken {
-                reset_on_close(&client);
-                reset_on_close(&stream);
+                client.reset_on_close();
+                stream.reset_on_close();
             }
             drop(admitted);
         }
@@ -73,7 +75,7 @@ async fn serve_at(port: ServicePort, client: TcpStream, peer: SocketAddr, open: 
 enum Found {
     /// A connection to it, and the proof that it counts this one.
     Target {
-        stream: TcpStream,
+        stream: Transport,
         idle: Option<Duration>,
         admitted: Admitted,
     },
@@ -85,7 +87,7 @@ enum Found {
 
 /// A connection in search of its target.
 struct Seeker<'a> {
-    client: &'a TcpStream,
+    client: &'a Transport,
     port: ServicePort,
     listener: &'a Arc<ListenerState>,
     worker: &'a Worker,
@@ -117,7 +119,9 @@ impl Seeker<'_> {
     async fn dial(&self, chosen: Chosen, tried: &mut Tried) -> Option<Found> {
         let addr = chosen.target.addr;
         match dial(addr, self.worker.shared.settings.connect_timeout).await {
-            Ok(stream) => Some(Found::Target { stream, idle: chosen.idle, admitted: chosen.admitted }),
+            Ok(stream) => {
+                Some(Found::Target { stream: Transport::Tcp(stream), idle: chosen.idle, admitted: chosen.admitted })
+            }
             Err(error) => {
                 tried.push(addr, self.worker.unreached(&chosen.target, &error));
                 None
@@ -137,7 +141,7 @@ impl Seeker<'_> {
         let mut wait = Wait {
             tables: self.worker.tables.subscribe(),
             patience: Patience::default(),
-            gone: Box::pin(gone(self.client)),
+            gone: Box::pin(self.client.gone()),
         };
         loop {
             wait.tables.mark_unchanged();

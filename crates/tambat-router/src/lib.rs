@@ -41,6 +41,7 @@ mod settings;
 mod socket;
 mod splice;
 mod tables;
+mod transport;
 mod turn_away;
 mod worker;
 

@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use tambat_model::{ErrorCode, Target};
 use tambat_wire::http1::{After, BodyRules, Exchange, Fault, Over, Side};
-use tokio::net::TcpStream;
 
 use super::active::{Active, Upstream};
+use super::end::Linger;
 use super::flow::Unsent;
 use super::inbox::Inbox;
 use super::pump::{Halt, Now, Pump};
@@ -20,14 +20,14 @@ use crate::access::EndedBy;
 use crate::choice::Told;
 use crate::deadlines::Deadline;
 use crate::listener::Open;
-use crate::socket::reset_on_close;
+use crate::transport::Transport;
 use crate::worker::Worker;
 
 /// A client's connection. While it is idle, this and what the runtime has is all there is of it.
 #[derive(Debug)]
 pub(super) struct Connection {
     /// Shared with what waits for its end.
-    pub(super) client: Rc<TcpStream>,
+    pub(super) client: Rc<Transport>,
     pub(super) worker: Rc<Worker>,
     pub(super) open: Open,
     pub(super) peer: IpAddr,
@@ -92,7 +92,7 @@ enum Turn {
 
 /// Serves a client's connection to its end. `told`: what each request is told in place of being served.
 pub(crate) fn serve(
-    client: TcpStream,
+    client: Transport,
     peer: IpAddr,
     open: Open,
     worker: Rc<Worker>,
@@ -121,14 +121,14 @@ pub(crate) fn serve(
         }
         if connection.needs_patience() {
             connection.begin_to_linger();
-            let mut drained = 0;
-            poll_fn(|cx| connection.poll_linger(cx, &mut drained)).await;
+            let mut linger = Linger::default();
+            poll_fn(|cx| connection.poll_linger(cx, &mut linger)).await;
         }
     }
 }
 
 impl Connection {
-    pub(super) fn new(client: TcpStream, peer: IpAddr, open: Open, worker: Rc<Worker>, told: Option<Told>) -> Self {
+    pub(super) fn new(client: Transport, peer: IpAddr, open: Open, worker: Rc<Worker>, told: Option<Told>) -> Self {
         let peer = peer.to_canonical();
         let deadline = worker.deadlines.deadline();
         deadline.set(Instant::now(), Some(worker.shared.settings.head_timeout));
@@ -211,8 +211,10 @@ impl Connection {
             _ => Phase::ClosingPatiently,
         };
         self.end(Some(&upstream.target), status, None, EndedBy::Target);
-        if over.target == After::Keep {
-            self.worker.pool.put(&upstream.target, upstream.stream, now);
+        if over.target == After::Keep
+            && let Transport::Tcp(stream) = upstream.stream
+        {
+            self.worker.pool.put(&upstream.target, stream, now);
         }
         if self.phase == Phase::Idle {
             self.await_request(now);
@@ -230,7 +232,7 @@ impl Connection {
             return;
         }
         // Nobody may take what was sent for a whole answer.
-        reset_on_close(&self.client);
+        self.client.reset_on_close();
         self.phase = Phase::Closed;
         let status = active.exchange.final_status().unwrap_or(fault.code.status());
         let ended_by = match fault.code {
@@ -262,7 +264,7 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::time::Duration;
 
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::{mpsc, watch};
 
     use super::*;
@@ -281,7 +283,7 @@ mod tests {
         let shared = Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new()));
         let open = Arc::new(ListenerState::new(ListenerKind::Shared, Arc::default())).opened(80, None);
         let worker = Worker::new(0, shared);
-        let task = serve(client, Ipv4Addr::LOCALHOST.into(), open, Rc::clone(&worker), None);
+        let task = serve(Transport::Tcp(client), Ipv4Addr::LOCALHOST.into(), open, Rc::clone(&worker), None);
         let bytes = size_of_val(&task);
         println!("task {bytes} B, active {} B, connection {}", size_of::<Active>(), size_of::<Connection>());
         assert!(bytes <= 600, "{bytes}");

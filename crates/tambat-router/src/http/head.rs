@@ -22,7 +22,8 @@ use super::reply::{Reply, is_for_catalogue};
 use crate::choice::Tried;
 use crate::listener::ListenerKind;
 use crate::settings::RouterSettings;
-use crate::socket::{is_transient, receive};
+use crate::socket::is_transient;
+use crate::transport::Transport;
 use crate::worker::Worker;
 
 /// What a connection that has not sent a request yet is given when the router drains: its request may be on its way.
@@ -126,7 +127,7 @@ impl Connection {
         }
         let mut tools = worker.tools.borrow_mut();
         let buffer = &mut tools.ready().buffer;
-        match receive(&self.client, &mut buffer[..WINDOW_BYTES]) {
+        match self.client.receive(&mut buffer[..WINDOW_BYTES]) {
             Ok(0) => {
                 self.inbox.end();
                 Poll::Ready(None)
@@ -376,7 +377,7 @@ impl Active {
         let counted = Counted::new(admitted, self.queue.as_ref());
         match worker.pool.take(&target) {
             Some(stream) => {
-                self.goes_to(Upstream { stream, target, counted, is_reused: true });
+                self.goes_to(Upstream { stream: Transport::Tcp(stream), target, counted, is_reused: true });
                 Step::Exchange
             }
             None => Step::Seek(Some((target, counted))),
@@ -417,6 +418,7 @@ mod tests {
     use super::*;
     use crate::listener::ListenerState;
     use crate::router::Shared;
+    use crate::transport::Transport;
 
     const ASK: &str = "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -433,7 +435,7 @@ mod tests {
         let shared = Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new()));
         let open = Arc::new(ListenerState::new(ListenerKind::Shared, Arc::default())).opened(80, None);
         let worker = Worker::new(0, shared);
-        (Connection::new(accepted, peer, open, worker, None), client)
+        (Connection::new(Transport::Tcp(accepted), peer, open, worker, None), client)
     }
 
     /// What a client at this address is answered that asks for this host.
@@ -480,8 +482,8 @@ mod tests {
         let requests = turns * ANSWERS_MAX as usize + last;
         client.write_all(ASK.repeat(requests).as_bytes()).await.unwrap();
         // All of it has come, so that nothing but the limit ends a turn.
-        while connection.client.try_io(tokio::io::Interest::READABLE, || Ok(())).is_err() {
-            connection.client.readable().await.unwrap();
+        while !connection.client.has_unread() {
+            poll_fn(|cx| connection.client.poll_read_ready(cx)).await.unwrap();
         }
         let mut answers_before = Vec::new();
         for _ in 0..turns {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tambat_model::{Admission, ErrorCode, Route, RouteTable};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -22,7 +21,7 @@ use crate::choice::{Patience, Tried, UNTAKEN_LIMIT_S};
 use crate::connection::{RETRY_EVERY_MS, change, dial, until};
 use crate::listener::{ListenerKind, ListenerState, Waits};
 use crate::report::RouterReport;
-use crate::socket::broken;
+use crate::transport::{Transport, broken};
 use crate::worker::{Worker, is_of_this_side};
 
 /// How long a request waits for one of its targets to have less in flight, where nothing else is said.
@@ -71,7 +70,7 @@ impl Connection {
 }
 
 struct Seeker<'a> {
-    client: &'a Rc<TcpStream>,
+    client: &'a Rc<Transport>,
     kind: ListenerKind,
     listener: &'a Arc<ListenerState>,
     worker: &'a Worker,
@@ -186,7 +185,7 @@ impl Seeker<'_> {
         if self.active.retries == 0
             && let Some(stream) = self.worker.pool.take(&target)
         {
-            return Some(Upstream { stream, target, counted, is_reused: true });
+            return Some(Upstream { stream: Transport::Tcp(stream), target, counted, is_reused: true });
         }
         let limit = self.worker.shared.settings.connect_timeout;
         let mut dialled = dial(target.addr, limit).await;
@@ -195,7 +194,7 @@ impl Seeker<'_> {
             dialled = dial(target.addr, limit).await;
         }
         match dialled {
-            Ok(stream) => Some(Upstream { stream, target, counted, is_reused: false }),
+            Ok(stream) => Some(Upstream { stream: Transport::Tcp(stream), target, counted, is_reused: false }),
             Err(error) => {
                 self.timed_out = error.kind() == io::ErrorKind::TimedOut;
                 self.tried.push(target.addr, self.worker.unreached(&target, &error));
