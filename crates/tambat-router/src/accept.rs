@@ -5,7 +5,7 @@
 //! most of them; and there would be as many pauses to keep when descriptors run out.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,6 +19,7 @@ use crate::connection::is_http;
 use crate::http::too_many_connections;
 use crate::listener::ListenerState;
 use crate::report::RouterReport;
+use crate::router::Shared;
 use crate::socket::prepare_listener;
 use crate::worker::Worker;
 
@@ -85,27 +86,14 @@ impl Acceptor<'_> {
     }
 
     fn take(&self, client: TcpStream, peer: SocketAddr) {
-        match self.count(peer) {
-            Ok(count) => self.worker.deal(client, peer, self.state.opened(self.addr.port(), count)),
-            Err(TooMany) => {
-                self.state.refused.fetch_add(1, Ordering::Relaxed);
-                if is_http(self.state.kind, self.worker) {
-                    // As much as the socket takes at once: a flood is not to keep anybody busy.
-                    let socket = SockRef::from(&client);
-                    let _ = socket.send(&too_many_connections()).and_then(|_| socket.shutdown(Shutdown::Write));
-                }
-            }
+        let (shared, port) = (&self.worker.shared, self.addr.port());
+        // Whose connection it is, and whom it counts for, the header says.
+        if shared.settings.introduces(peer.ip(), self.state.kind) {
+            return self.worker.deal(client, peer, self.state.opened_by_proxy(port));
         }
-    }
-
-    /// Hostile case F6: one client's connections do not keep others out.
-    fn count(&self, peer: SocketAddr) -> Result<Option<AddressCount>, TooMany> {
-        let (settings, client) = (&self.worker.shared.settings, peer.ip().to_canonical());
-        match settings.connections_per_address_max {
-            Some(max) if !settings.trusted.contains(client) => {
-                self.worker.shared.addresses.count(client, max).map(Some).ok_or(TooMany)
-            }
-            _ => Ok(None),
+        match count(shared, peer.ip()) {
+            Ok(count) => self.worker.deal(client, peer, self.state.opened(port, count)),
+            Err(TooMany) => turn_one_too_many_away(&client, self.state, self.worker),
         }
     }
 
@@ -121,7 +109,28 @@ impl Acceptor<'_> {
 }
 
 /// The client has as many connections as it may.
-struct TooMany;
+pub(crate) struct TooMany;
+
+/// Counts a connection at its client's address, where that is limited.
+///
+/// Hostile case F6: one client's connections do not keep others out.
+pub(crate) fn count(shared: &Shared, client: IpAddr) -> Result<Option<AddressCount>, TooMany> {
+    let (settings, client) = (&shared.settings, client.to_canonical());
+    match settings.connections_per_address_max {
+        Some(max) if !settings.trusted.contains(client) => shared.addresses.count(client, max).map(Some).ok_or(TooMany),
+        _ => Ok(None),
+    }
+}
+
+/// Tells a client that has as many connections as it may, where it would understand that.
+pub(crate) fn turn_one_too_many_away(client: &TcpStream, state: &ListenerState, worker: &Worker) {
+    state.refused.fetch_add(1, Ordering::Relaxed);
+    if is_http(state.kind, worker) {
+        // As much as the socket takes at once: a flood is not to keep anybody busy.
+        let socket = SockRef::from(client);
+        let _ = socket.send(&too_many_connections()).and_then(|_| socket.shutdown(Shutdown::Write));
+    }
+}
 
 /// What is not known (`EMFILE` and its kin have no kind of their own, nor have most errors of the network that accept(2)
 /// passes on) is met with a pause: whatever it is, it cannot make the loop spin.

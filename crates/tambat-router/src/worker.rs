@@ -7,8 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use tambat_model::Target;
+use tambat_model::{ProxyProtocol, Target};
 use tambat_wire::http1::Limits;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
@@ -21,7 +22,7 @@ use crate::connection;
 use crate::deadlines::Deadlines;
 use crate::http::{Clock, KnownQueues, Pseudonyms, Spare};
 use crate::listener::{ListenerState, Open};
-use crate::pool::Pool;
+use crate::pool::{Own, Pool};
 use crate::report::RouterReport;
 use crate::router::Shared;
 use crate::splice::Pipes;
@@ -58,8 +59,25 @@ pub(crate) struct Worker {
     /// Of heads.
     pub(crate) limits: Limits,
     pub(crate) access: Option<Rc<AccessBuffer>>,
+    /// When a connection without its PROXY header was reported last.
+    pub(crate) unintroduced: Seldom,
     /// Do connections end as soon as they are idle?
     pub(crate) is_draining: Cell<bool>,
+}
+
+/// When something was done last that is not done each time.
+#[derive(Debug, Default)]
+pub(crate) struct Seldom(Cell<Option<Instant>>);
+
+impl Seldom {
+    /// Has it been done for so long not any more? If so, it counts as done now.
+    pub(crate) fn is_due(&self, now: Instant, every: Duration) -> bool {
+        let is_due = self.0.get().is_none_or(|last| now.saturating_duration_since(last) >= every);
+        if is_due {
+            self.0.set(Some(now));
+        }
+        is_due
+    }
 }
 
 /// What bytes pass through.
@@ -99,6 +117,7 @@ impl Worker {
             pseudonyms: Pseudonyms::new(shared.number),
             limits: Limits::default(),
             access: shared.settings.access.clone().map(|log| Rc::new(AccessBuffer::new(log))),
+            unintroduced: Seldom::default(),
             is_draining: Cell::new(false),
             shared,
         })
@@ -116,6 +135,20 @@ impl Worker {
 
     fn serve(self: &Rc<Self>, client: TcpStream, peer: SocketAddr, open: Open) {
         connection::spawn(client, peer, open, self);
+    }
+
+    /// A kept connection to this target: one that anybody may use, or, where the target is told whom a connection is for,
+    /// that of this client.
+    pub(crate) fn kept(
+        &self,
+        target: &Target,
+        proxy_protocol: Option<ProxyProtocol>,
+        own: Option<&Own>,
+    ) -> Option<TcpStream> {
+        match proxy_protocol {
+            None => self.pool.take(target),
+            Some(_) => own?.take(target),
+        }
     }
 
     /// Reports a target that could not be connected to, and says what it did.
