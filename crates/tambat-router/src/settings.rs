@@ -8,6 +8,7 @@ use std::time::Duration;
 use tambat_wire::http1::Trusted;
 
 use crate::access::AccessLog;
+use crate::challenges::Challenges;
 
 /// How long connecting to a target may take: on one machine it takes microseconds, unless the target's backlog is full.
 const CONNECT_TIMEOUT_S: u64 = 5;
@@ -70,6 +71,8 @@ pub struct RouterSettings {
     pub trusted: Trusted,
     /// A request that carries this in `Tambat-Hop` comes from a router of this user: its forwarding fields are believed.
     pub hop_token: Option<Arc<str>>,
+    /// Who answers ACME CAs, and knows which names are public; none: nobody does.
+    pub challenges: Option<Arc<dyn Challenges>>,
     /// Where each request is noted when it is over; none: nowhere.
     pub access: Option<AccessLog>,
 }
@@ -90,6 +93,7 @@ impl Default for RouterSettings {
             connections_per_address_max: None,
             trusted: Trusted::default(),
             hop_token: None,
+            challenges: None,
             access: None,
         }
     }
