@@ -26,6 +26,7 @@
 mod accept;
 mod access;
 mod addresses;
+mod arrival;
 mod calendar;
 mod carry;
 mod challenges;
@@ -34,6 +35,7 @@ mod connection;
 mod deadlines;
 mod health;
 mod http;
+mod introduction;
 mod listener;
 mod pool;
 mod report;

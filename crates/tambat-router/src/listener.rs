@@ -133,10 +133,20 @@ impl ListenerState {
 
     /// A connection was accepted; it is open until the guard is dropped.
     pub(crate) fn opened(self: &Arc<Self>, port: u16, address: Option<AddressCount>) -> Open {
+        self.open(port, First::Anything, address)
+    }
+
+    /// The same, of one that has to begin with a PROXY header: whose it is stands there.
+    /// Behind it comes TLS, where there are settings for that.
+    pub(crate) fn opened_by_proxy(self: &Arc<Self>, port: u16, tls: Option<Arc<TlsSettings>>) -> Open {
+        self.open(port, First::ProxyHeader(tls), None)
+    }
+
+    fn open(self: &Arc<Self>, port: u16, first: First, address: Option<AddressCount>) -> Open {
         self.connections.fetch_add(1, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
         self.all_open.fetch_add(1, Ordering::Relaxed);
-        Open { listener: Arc::clone(self), port, _address: address }
+        Open { listener: Arc::clone(self), port, first, address }
     }
 
     /// A connection waits until the guard is dropped; none: `max` of them wait already.
@@ -159,7 +169,17 @@ impl ListenerState {
 pub(crate) struct Open {
     listener: Arc<ListenerState>,
     port: u16,
-    _address: Option<AddressCount>,
+    first: First,
+    address: Option<AddressCount>,
+}
+
+/// What a connection has to begin with. Decided before its first byte: nothing is guessed.
+#[derive(Debug)]
+pub(crate) enum First {
+    /// What its client says.
+    Anything,
+    /// A PROXY header, from whoever has connected for the client, and then perhaps TLS.
+    ProxyHeader(Option<Arc<TlsSettings>>),
 }
 
 impl Open {
@@ -170,6 +190,16 @@ impl Open {
     /// The number it was accepted at.
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What it has to begin with.
+    pub(crate) fn first(&self) -> &First {
+        &self.first
+    }
+
+    /// Its client is known now, and counted at its address where that is limited.
+    pub(crate) fn is_by(&mut self, address: Option<AddressCount>) {
+        self.address = address;
     }
 }
 

@@ -16,7 +16,7 @@ use crate::http::{Queues, router_number};
 use crate::listener::{CountersSnapshot, Listener, ListenerKind, ListenerState};
 use crate::report::{Reports, RouterReport};
 use crate::settings::RouterSettings;
-use crate::tls::{self, Arrival, HANDSHAKES_MAX, Task};
+use crate::tls::{self, HANDSHAKES_MAX, Task, Unshaken};
 use crate::worker::{self, Order};
 
 /// How often a draining router looks whether all is done: connections do not tell when they end.
@@ -236,10 +236,10 @@ impl Shared {
     }
 
     /// Has a thread shake hands. What comes when there is none any more is closed.
-    pub(crate) fn shake(&self, arrival: Arrival) {
+    pub(crate) fn shake(&self, unshaken: Unshaken) {
         if let Some(handshakers) = self.handshakers.get() {
             let turn = self.handshaker_turn.fetch_add(1, Ordering::Relaxed) % handshakers.len();
-            let _ = handshakers[turn].send(Task::Shake(arrival));
+            let _ = handshakers[turn].send(Task::Shake(unshaken));
         }
     }
 

@@ -50,6 +50,14 @@ impl TlsVersion {
         if tls.protocol_version() == Some(ProtocolVersion::TLSv1_3) { Self::Tls13 } else { Self::Tls12 }
     }
 
+    /// As OpenSSL writes it, and the PROXY protocol with it.
+    pub(crate) fn openssl_name(self) -> &'static str {
+        match self {
+            Self::Tls12 => "TLSv1.2",
+            Self::Tls13 => "TLSv1.3",
+        }
+    }
+
     /// As the access log calls it.
     pub(crate) fn name(self) -> &'static str {
         match self {
