@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::{
-    AppName, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, PathPrefix, PortName, ProcessName,
-    Protocol, ProxyProtocol, ResourcePlan, Restart, RouterPlan, ServicePort, UrlTemplate, VarName,
+    AppName, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, Hsts, PathPrefix, PortName,
+    ProcessName, Protocol, ProxyProtocol, ResourcePlan, Restart, RouterPlan, ServicePort, UrlTemplate, VarName,
 };
 
 /// An app as it was written in its manifest and its Procfile.
@@ -133,6 +133,10 @@ pub struct HttpDraft {
     pub body_bytes_max: Option<u64>,
     /// `headers`, in the file's order.
     pub headers: Vec<(FieldName, FieldValue)>,
+    /// `https_redirect`.
+    pub https_redirect: Option<bool>,
+    /// `hsts`.
+    pub hsts: Option<Hsts>,
     /// `sticky`: the cookie.
     pub sticky: Option<CookieName>,
     /// `balance`.

@@ -18,6 +18,7 @@ mod framework;
 mod handle;
 mod health;
 mod host;
+mod https;
 mod launch;
 mod listed;
 mod mend;
@@ -53,6 +54,7 @@ pub use framework::Framework;
 pub use handle::{ForeignUrl, Handle, HandleState, Provider, Wiring};
 pub use health::{HEALTH_DOWN_DEFAULT, HEALTH_EVERY_DEFAULT, HEALTH_UP_DEFAULT, HEALTH_WITHIN_DEFAULT, HealthRules};
 pub use host::{HOSTNAME_BYTES_MAX, HostError, HostPattern, HostTable, PathPrefix, Site, Stripped};
+pub use https::{Hsts, HstsError, HttpsRedirect};
 pub use launch::{InstancePorts, instance_environment, public_url, url_at};
 pub use listed::{ListedApp, ListedPort};
 pub use name::{AppName, InstanceName, NameError, PortName, ProcessName, VarName};
@@ -67,7 +69,7 @@ pub use route::{
     Admission, Balance, ForeignService, HttpRules, Ledger, Route, RouteTable, Sticky, Target, foreign_route,
     route_table,
 };
-pub use router_plan::{AccessLogFormat, RouterPlan, RouterTimeouts};
+pub use router_plan::{AccessLogFormat, CertificateFiles, ClientAuthPlan, RouterPlan, RouterTimeouts, TlsPlan};
 pub use shell::shell_command;
 pub use site::{PortSite, local_label};
 pub use text::{colours_only, plain};
