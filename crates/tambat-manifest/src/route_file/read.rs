@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tambat_model::{HealthRules, HostPattern, HttpDraft, HttpRules, PathPrefix, Sticky};
+use tambat_model::{HealthRules, HostPattern, HttpDraft, HttpRules, PathPrefix, ProxyProtocol, Sticky};
 use toml_edit::{Document, TableLike};
 
 use super::{CHECKS_MAX, FileRoute, RouteFile, RouterKeys, TARGETS_MAX};
@@ -74,7 +74,7 @@ fn read_router(reader: &mut Reader, at: &At<'_>) -> RouterKeys {
 struct Claims<'a> {
     listen: &'a [(SocketAddr, Range<usize>)],
     sites: HashMap<(HostPattern, PathPrefix), Claim>,
-    checks: HashSet<(SocketAddr, HealthRules, Option<String>)>,
+    checks: HashSet<(SocketAddr, HealthRules, Option<String>, Option<ProxyProtocol>)>,
 }
 
 struct Claim {
@@ -126,10 +126,12 @@ fn read_route(reader: &mut Reader, at: &At<'_>, claims: &mut Claims<'_>) -> Opti
         idle: idle.unwrap_or(TUNNEL_IDLE),
         wait: draft.wait.unwrap_or(WAIT),
         http: Arc::new(rules(draft)),
+        proxy_protocol: http_keys::proxy_protocol(reader, &fields),
         health: health.unwrap_or_default(),
     };
     let host = route.health_host();
-    let checks = route.targets.iter().map(|addr| (*addr, route.health.clone(), host.map(str::to_owned)));
+    let checks =
+        route.targets.iter().map(|addr| (*addr, route.health.clone(), host.map(str::to_owned), route.proxy_protocol));
     claims.checks.extend(checks);
     Some(route)
 }
