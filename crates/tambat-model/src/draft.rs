@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::{
-    AppName, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, PathPrefix, PortName, ProcessName,
-    Protocol, ResourcePlan, Restart, RouterPlan, ServicePort, UrlTemplate, VarName,
+    AppName, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, Manner, PathPrefix, PortName,
+    ProcessName, Protocol, ResourcePlan, Restart, RouterPlan, ServicePort, UrlTemplate, VarName,
 };
 
 /// An app as it was written in its manifest and its Procfile.
@@ -24,6 +24,8 @@ pub struct Draft {
     pub resources: Vec<ResourcePlan>,
     /// `[router]`.
     pub router: RouterPlan,
+    /// Who runs it.
+    pub manner: Manner,
 }
 
 /// A process as it was written.
@@ -74,7 +76,8 @@ pub struct ProcessDraft {
 impl Draft {
     /// An app of which nothing but its name and its directory is written.
     pub fn new(name: AppName, dir: PathBuf) -> Self {
-        Self { name, dir, build: None, processes: Vec::new(), resources: Vec::new(), router: RouterPlan::default() }
+        let (processes, resources) = (Vec::new(), Vec::new());
+        Self { name, dir, build: None, processes, resources, router: RouterPlan::default(), manner: Manner::default() }
     }
 }
 

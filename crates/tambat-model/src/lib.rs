@@ -4,6 +4,7 @@
 //! [`Draft`] (what was written) comes a [`Plan`] (what is meant); a plan and a base number give the
 //! [`ServicePorts`]; a plan, its [`Wiring`] and the [`World`] (what runs) give the [`RouteTable`].
 
+mod apps;
 mod assign;
 mod check;
 mod check_http;
@@ -20,6 +21,7 @@ mod health;
 mod host;
 mod launch;
 mod listed;
+mod manner;
 mod mend;
 mod name;
 mod network;
@@ -40,6 +42,7 @@ mod url;
 mod uses;
 mod world;
 
+pub use apps::{clashes, joined, of_app};
 pub use assign::{BASE_DEFAULT, BASE_STEP, Base, PortKey, ServicePorts, Wanted, next_base};
 pub use clause::{ClauseId, UnknownClause};
 pub use dependency_file::DependencyFile;
@@ -54,6 +57,7 @@ pub use health::{HEALTH_DOWN_DEFAULT, HEALTH_EVERY_DEFAULT, HEALTH_UP_DEFAULT, H
 pub use host::{HOSTNAME_BYTES_MAX, HostError, HostPattern, HostTable, PathPrefix, Site, Stripped};
 pub use launch::{InstancePorts, instance_environment, public_url, url_at};
 pub use listed::{ListedApp, ListedPort};
+pub use manner::{FIRST_BYTE_SERVED, Manner, RESPONSE_IDLE_SERVED, STREAM_IDLE_SERVED, WAIT_SERVED};
 pub use name::{AppName, InstanceName, NameError, PortName, ProcessName, VarName};
 pub use network::{Network, NetworkError, Trusted};
 pub use plan::{Plan, PortPlan, ProcessPlan, Readiness, ResourcePlan, Restart, Role, Stop, Use};

@@ -14,6 +14,7 @@ mod route;
 mod routes;
 mod run;
 mod running;
+mod serve;
 mod start;
 mod wait;
 
@@ -26,7 +27,8 @@ use tambat_os::Spawner;
 use crate::failure::Failure;
 use crate::router_setup::RouterArgs;
 
-pub(crate) use running::sockets;
+pub(crate) use running::{block_on, sockets};
+pub(crate) use start::{await_last_run, lock, state, warn};
 
 /// Runs apps by the port they bind.
 #[derive(Debug, Parser)]
@@ -55,6 +57,8 @@ enum Verb {
     Routes(RoutesArgs),
     /// Run the router alone, its routes from a file
     Route(RouteArgs),
+    /// Serve every app of a directory, at its public names
+    Serve(ServeArgs),
     /// Show what the processes wrote
     Logs(LogsArgs),
     /// Print the URL to visit or dial
@@ -157,6 +161,32 @@ pub(crate) struct StartArgs {
     /// Wait at most so long with --detach
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     pub(crate) timeout: std::time::Duration,
+}
+
+/// `tambat serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Where the apps are, each a folder or a link to one [default: /srv/tambat/apps for root, else
+    /// ~/.local/share/tambat/apps]
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) apps: Option<PathBuf>,
+    /// Where names are served by HTTP; 0: the kernel chooses
+    #[arg(long, value_name = "PORT", default_value_t = crate::serve::HTTP_PORT_PUBLIC)]
+    pub(crate) http_port: u16,
+    /// Listen at this address only [default: at all of this machine]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) address: Vec<std::net::IpAddr>,
+    /// Where service ports begin; 0: the kernel chooses each [default: 5000, each app after the other]
+    #[arg(short, long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    #[command(flatten)]
+    pub(crate) router: RouterArgs,
+    /// How lines are written: text or json
+    #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    /// Leave out the time of day
+    #[arg(long)]
+    pub(crate) no_timestamp: bool,
 }
 
 /// How lines are written.
@@ -402,6 +432,7 @@ pub(crate) fn run(spawner: Option<Spawner>) -> Result<ExitCode, Failure> {
         Verb::Ps(args) => ps::run(&dir, args.json),
         Verb::Route(args) => route::run(&dir, &args),
         Verb::Routes(args) => routes::run(&dir, &args),
+        Verb::Serve(args) => serve::run(&dir, &args, spawner),
         Verb::Logs(args) => logs::run(&dir, &args),
         Verb::Url(args) => open::url(&dir, &args),
         Verb::Open(args) => open::open(&dir, args.process.as_deref()),

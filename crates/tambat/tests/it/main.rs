@@ -38,6 +38,7 @@ mod route;
 mod route_health;
 mod route_reload;
 mod seen;
+mod serve;
 mod signals;
 mod socket;
 mod start;
