@@ -33,7 +33,7 @@ mod types;
 
 pub use client::{Client, ClientError, Lines};
 pub use routes::{RouteStatus, RoutesReport, TargetStatus};
-pub use serve::{ServeStatus, ServedApp};
+pub use serve::{CertificateStatus, ServeStatus, ServedApp};
 pub use types::{
     AppStatus, Attach, Done, EnvironmentReport, ErrorBody, HandleStatus, InstanceStatus, LogRecord, PortStatus,
     ProcessStatus, ResourceStatus, Scale, VariableReport,

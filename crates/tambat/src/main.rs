@@ -8,6 +8,7 @@ mod cli;
 mod control_socket;
 mod daemon;
 mod dependency_files;
+mod doctor;
 mod failure;
 mod layers;
 mod metrics;

@@ -5,6 +5,7 @@ mod check;
 mod control;
 mod detach;
 mod docs;
+mod doctor;
 mod env;
 mod logs;
 mod open;
@@ -27,7 +28,7 @@ use tambat_os::Spawner;
 use crate::failure::Failure;
 use crate::router_setup::RouterArgs;
 
-pub(crate) use running::{block_on, sockets};
+pub(crate) use running::{block_on, sockets, sockets_there};
 pub(crate) use start::{await_last_run, lock, state, warn};
 
 /// Runs apps by the port they bind.
@@ -85,6 +86,8 @@ enum Verb {
     Resume(ProcessArgs),
     /// Wait until processes are ready
     Wait(WaitArgs),
+    /// Say what on this machine would get in the way, and the fix
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page
@@ -408,6 +411,17 @@ pub(crate) struct WaitArgs {
     pub(crate) timeout: std::time::Duration,
 }
 
+/// `tambat doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Where a server's apps are, as `tambat serve` has it
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) apps: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `tambat completions`.
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
@@ -446,6 +460,7 @@ pub(crate) fn run(spawner: Option<Spawner>) -> Result<ExitCode, Failure> {
         Verb::Pause(args) => control::gate(&dir, args.process.as_deref(), "pause"),
         Verb::Resume(args) => control::gate(&dir, args.process.as_deref(), "resume"),
         Verb::Wait(args) => wait::run(&dir, &args),
+        Verb::Doctor(args) => doctor::run(&dir, &args),
         Verb::Completions(args) => Ok(docs::completions(&mut Cli::command(), args.shell)),
         Verb::Man => docs::man(Cli::command()),
     }

@@ -42,7 +42,8 @@ pub(crate) fn run(dir: &Path, args: &ServeArgs, spawner: Option<Spawner>) -> Res
     serve::run(&serve, spawner)
 }
 
-fn default_apps() -> Result<PathBuf, Failure> {
+/// Where the apps are that nobody has said a directory for.
+pub(super) fn default_apps() -> Result<PathBuf, Failure> {
     if tambat_os::runtime_dir::uid() == 0 {
         return Ok(APPS_OF_ROOT.into());
     }

@@ -59,6 +59,8 @@ impl View {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             listens: self.listens.clone(),
             apps: served.chain(lost).collect(),
+            certificates: Vec::new(),
+            ca_away: None,
         }
     }
 

@@ -385,6 +385,7 @@ fn the_help() {
       pause        Hold a process's connections
       resume       Let them through again
       wait         Wait until processes are ready
+      doctor       Say what on this machine would get in the way, and the fix
       completions  Print a completion script for a shell
       man          Print the manual page
       help         Print this message or the help of the given subcommand(s)
