@@ -162,8 +162,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use tambat_model::{
-        AccessLogFormat, Balance, HealthRules, HttpRules, Network, Protocol, Readiness, Restart, Role, RouterPlan,
-        RouterTimeouts, Sticky,
+        AccessLogFormat, Balance, HealthRules, HttpRules, Network, Protocol, ProxyProtocol, Readiness, Restart, Role,
+        RouterPlan, RouterTimeouts, Sticky,
     };
 
     use super::*;
@@ -222,6 +222,7 @@ mod tests {
             stateful = false
             owner = "any"
             expose = true
+            proxy_protocol = "v1"
             hosts = ["shop.example.com", "*.shop.example.com"]
             path = "/shop"
             strip_path = true
@@ -238,7 +239,7 @@ mod tests {
             protocol = "redis"
             [processes.chat]
             command = "chat"
-            ports = { c2s = { protocol = "tcp", port = 5222 }, admin = { protocol = "http", hosts = "admin.example.com", path = "/a", strip_path = true } }
+            ports = { c2s = { protocol = "tcp", port = 5222 }, admin = { protocol = "http", hosts = "admin.example.com", path = "/a", strip_path = true, proxy_protocol = "v2" } }
             [processes.clock]
             command = "clock"
             uses = { MAILER = "mail" }
@@ -247,6 +248,7 @@ mod tests {
             [router]
             workers = 2
             trusted = ["10.0.0.0/8", "::1"]
+            proxy_protocol = "192.0.2.0/24"
             max_connections = 256
             access_log = "access.log"
             access_log_format = "text"
@@ -296,6 +298,11 @@ mod tests {
             (admin.hosts[0].to_string().as_str(), admin.path.as_str(), admin.strip),
             ("admin.example.com", "/a", true)
         );
+        let told = |process: &tambat_model::ProcessPlan| {
+            process.ports.iter().map(|port| port.proxy_protocol).collect::<Vec<_>>()
+        };
+        assert_eq!((told(web), told(cache)), (vec![Some(ProxyProtocol::V1)], vec![None]));
+        assert_eq!(told(chat), [None, Some(ProxyProtocol::V2)]);
         assert!(cache.stateful);
         assert_eq!(chat.ports[0].service.unwrap().get(), 5222);
         assert_eq!((chat.ports[1].name.as_ref().unwrap().as_str(), chat.ports[1].protocol), ("admin", Protocol::Http));
@@ -305,6 +312,7 @@ mod tests {
         let router = RouterPlan {
             workers: NonZeroU16::new(2),
             trusted: ["10.0.0.0/8", "::1"].iter().map(|n| n.parse::<Network>().unwrap()).collect(),
+            proxy_peers: ["192.0.2.0/24".parse::<Network>().unwrap()].into_iter().collect(),
             connections_max: NonZeroU32::new(256),
             access_log: Some("access.log".to_owned()),
             access_log_format: AccessLogFormat::Text,

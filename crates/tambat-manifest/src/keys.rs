@@ -115,7 +115,7 @@ pub const KEYS: &[Key] = &[
         KeyTable::Process,
         "ports",
         "a table",
-        "named ports: name = protocol, or name = { protocol, port, hosts, path, strip_path }",
+        "named ports: name = protocol, or name = { protocol, port, hosts, path, strip_path, proxy_protocol }",
     ),
     key(KeyTable::Process, "instances", "a number from 0 to 1000", "how many are run; 1 unless said"),
     key(KeyTable::Process, "uses", "a list of strings or a table", "its backing services, or VARIABLE = service"),
@@ -132,6 +132,12 @@ pub const KEYS: &[Key] = &[
     ),
     key(KeyTable::Process, "owner", "a string", "who may listen on its port: \"tree\" (unless said) or \"any\""),
     key(KeyTable::Process, "expose", "true or false", "may be reached from other machines without seeing who calls"),
+    key(
+        KeyTable::Process,
+        "proxy_protocol",
+        "a string",
+        "each connection tells it in a PROXY header whom it is for: \"v1\", \"v2\"; none does unless said",
+    ),
     key(
         KeyTable::Process,
         "hosts",
@@ -188,6 +194,7 @@ pub const KEYS: &[Key] = &[
     key(KeyTable::Port, "hosts", "a string or a list of strings", "as of a process, beside PORT.PROCESS.APP.localhost"),
     key(KeyTable::Port, "path", "a string", "as of a process"),
     key(KeyTable::Port, "strip_path", "true or false", "as of a process"),
+    key(KeyTable::Port, "proxy_protocol", "a string", "as of a process"),
     key(KeyTable::Ready, "path", "a string", "an http path that must answer 2xx"),
     key(KeyTable::Ready, "within", "a duration such as \"60s\"", "the limit for becoming ready; 60s unless said"),
     key(KeyTable::Stop, "signal", "a string", "what asks it to stop; TERM unless said"),
@@ -243,6 +250,12 @@ pub const KEYS: &[Key] = &[
         "trusted",
         "a string or a list of strings",
         "peers whose forwarding fields are believed: \"10.0.0.0/8\", \"::1\"; nobody's unless said",
+    ),
+    key(
+        KeyTable::Router,
+        "proxy_protocol",
+        "a string or a list of strings",
+        "peers whose connections must begin with a PROXY header: \"10.0.0.0/8\"; nobody's unless said",
     ),
     key(
         KeyTable::Router,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{io, mem};
 
-use tambat_model::{HealthRules, HostPattern, HttpRules, PathPrefix, RouterPlan};
+use tambat_model::{HealthRules, HostPattern, HttpRules, PathPrefix, ProxyProtocol, RouterPlan};
 
 use crate::{Diagnostic, LoadError, Text};
 
@@ -64,6 +64,8 @@ pub struct FileRoute {
     pub wait: Duration,
     /// What holds for its requests.
     pub http: Arc<HttpRules>,
+    /// How its targets are told where each connection comes from.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// How its targets are asked.
     pub health: HealthRules,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{
     AppName, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, Manner, PathPrefix, PortName,
-    ProcessName, Protocol, ResourcePlan, Restart, RouterPlan, ServicePort, UrlTemplate, VarName,
+    ProcessName, Protocol, ProxyProtocol, ResourcePlan, Restart, RouterPlan, ServicePort, UrlTemplate, VarName,
 };
 
 /// An app as it was written in its manifest and its Procfile.
@@ -63,6 +63,8 @@ pub struct ProcessDraft {
     pub any_owner: bool,
     /// May it be reached from other machines although it cannot see who calls?
     pub expose: bool,
+    /// `proxy_protocol`: how its first port is told where each connection comes from.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// `timeouts.idle`: a stream on which nothing moves for so long is closed.
     pub idle: Option<Duration>,
     /// By which names its first port is reached.
@@ -101,6 +103,7 @@ impl ProcessDraft {
             stateful: None,
             any_owner: false,
             expose: false,
+            proxy_protocol: None,
             idle: None,
             site: SiteDraft::default(),
             http: HttpDraft::default(),
@@ -152,6 +155,8 @@ pub struct PortDraft {
     pub protocol: Protocol,
     /// Its service port.
     pub port: Option<ServicePort>,
+    /// How it is told where each connection comes from.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// By which names it is reached.
     pub site: SiteDraft,
 }

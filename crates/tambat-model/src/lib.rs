@@ -29,6 +29,7 @@ mod plan;
 mod port;
 mod problem;
 mod protocol;
+mod proxy_protocol;
 mod recognised;
 mod route;
 mod router_plan;
@@ -64,6 +65,7 @@ pub use plan::{Plan, PortPlan, ProcessPlan, Readiness, ResourcePlan, Restart, Ro
 pub use port::{INSTANCE_PORT_FIRST, INSTANCE_PORT_LAST, InstancePort, PortError, ServicePort};
 pub use problem::{Place, Problem, Severity, closest};
 pub use protocol::{Protocol, UnknownProtocol};
+pub use proxy_protocol::ProxyProtocol;
 pub use recognised::{Declared, Recognised};
 pub use route::{
     Admission, Balance, ForeignService, HttpRules, Ledger, Route, RouteTable, Sticky, Target, foreign_route,

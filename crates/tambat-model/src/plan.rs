@@ -13,8 +13,8 @@ use crate::problem::{Problem, Severity};
 use crate::site::{PortSite, resolve_sites};
 use crate::uses::resolve_uses;
 use crate::{
-    AppName, DependencyFile, HealthRules, HttpRules, Manner, PortKey, PortName, ProcessName, Protocol, Recognised,
-    ResourceUrl, RouterPlan, ServicePort, Sticky, UrlTemplate, VarName, shell_command,
+    AppName, DependencyFile, HealthRules, HttpRules, Manner, PortKey, PortName, ProcessName, Protocol, ProxyProtocol,
+    Recognised, ResourceUrl, RouterPlan, ServicePort, Sticky, UrlTemplate, VarName, shell_command,
 };
 
 /// How long an instance may take until it is ready, unless `ready.within` says otherwise: what the platforms allow.
@@ -88,6 +88,8 @@ pub struct PortPlan {
     pub service: Option<ServicePort>,
     /// How its handle is written.
     pub template: UrlTemplate,
+    /// How it is told where each connection comes from; none: it is not.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// By which names it is reached, where it speaks HTTP.
     pub site: Option<PortSite>,
 }
@@ -415,20 +417,26 @@ fn role(draft: &Draft, process: &ProcessDraft) -> Role {
 }
 
 fn plan_ports(process: &ProcessDraft) -> Vec<PortPlan> {
-    let plan = |name: Option<PortName>, protocol, service| PortPlan {
+    let plan = |name: Option<PortName>, protocol, service, proxy_protocol| PortPlan {
         name,
         protocol,
         service,
         template: process.url.clone().unwrap_or_else(|| UrlTemplate::of(protocol)),
+        proxy_protocol,
         site: None,
     };
     if process.ports.is_empty() {
         let protocol = first_protocol(process);
-        return if protocol == Protocol::None { Vec::new() } else { vec![plan(None, protocol, process.port)] };
+        return if protocol == Protocol::None {
+            Vec::new()
+        } else {
+            vec![plan(None, protocol, process.port, process.proxy_protocol)]
+        };
     }
-    let mut ports: Vec<PortPlan> =
-        process.ports.iter().map(|p: &PortDraft| plan(Some(p.name.clone()), p.protocol, p.port)).collect();
+    let named = |port: &PortDraft| plan(Some(port.name.clone()), port.protocol, port.port, port.proxy_protocol);
+    let mut ports: Vec<PortPlan> = process.ports.iter().map(named).collect();
     ports[0].service = ports[0].service.or(process.port);
+    ports[0].proxy_protocol = ports[0].proxy_protocol.or(process.proxy_protocol);
     for port in ports.iter_mut().skip(1) {
         port.template = UrlTemplate::of(port.protocol);
     }

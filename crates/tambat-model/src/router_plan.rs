@@ -12,6 +12,8 @@ pub struct RouterPlan {
     pub workers: Option<NonZeroU16>,
     /// The peers whose forwarding fields are believed.
     pub trusted: Trusted,
+    /// The peers whose connections begin with a PROXY header.
+    pub proxy_peers: Trusted,
     /// How many connections one client address may have open.
     pub connections_max: Option<NonZeroU32>,
     /// Where requests are written down, seen from the app's directory; `-`: to standard output.

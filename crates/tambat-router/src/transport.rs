@@ -6,7 +6,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -16,21 +16,32 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::socket::{self, is_transient};
+use crate::tls::{Secured, TlsStream};
 
 /// What carries a connection's bytes.
 #[derive(Debug)]
 pub(crate) enum Transport {
     /// A socket, and nothing between.
     Tcp(TcpStream),
+    /// A socket with TLS on it.
+    Tls(Box<TlsStream>),
 }
 
 impl Transport {
     /// The socket, where nothing is between: its bytes may go through a pipe.
     #[inline]
-    #[expect(clippy::unnecessary_wraps, reason = "not every transport is a bare socket")]
     pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(stream) => Some(stream),
+            Self::Tls(_) => None,
+        }
+    }
+
+    /// This end of the connection; none: it has no address of its own.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Tls(stream) => stream.local_addr().ok(),
         }
     }
 
@@ -39,6 +50,7 @@ impl Transport {
     pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Tls(stream) => stream.poll_read_ready(cx),
         }
     }
 
@@ -47,6 +59,7 @@ impl Transport {
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_write_ready(cx),
+            Self::Tls(stream) => stream.poll_write_ready(cx),
         }
     }
 
@@ -59,6 +72,7 @@ impl Transport {
     pub(crate) fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => socket::receive(stream, into),
+            Self::Tls(stream) => stream.receive(into),
         }
     }
 
@@ -72,6 +86,7 @@ impl Transport {
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => socket::send(stream, bytes),
+            Self::Tls(stream) => stream.send(bytes),
         }
     }
 
@@ -80,6 +95,7 @@ impl Transport {
     pub(crate) fn send_both(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => socket::send_both(stream, first, second),
+            Self::Tls(stream) => stream.send_both(first, second),
         }
     }
 
@@ -115,9 +131,36 @@ impl Transport {
     }
 
     /// Ready when the peer was told that nothing more comes. Everything before must have been taken. It may still send.
-    pub(crate) fn poll_end(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => Poll::Ready(SockRef::from(stream).shutdown(Shutdown::Write)),
+            Self::Tls(stream) => stream.poll_end(cx),
+        }
+    }
+
+    /// Tells the peer that this is the end, where that takes more than closing, if it can be told at once. To be dropped
+    /// then: everything before must have been taken.
+    pub(crate) fn farewell(&self) {
+        match self {
+            Self::Tcp(_) => {}
+            Self::Tls(stream) => stream.farewell(),
+        }
+    }
+
+    /// Has the peer's direction been cut off, although nothing has broken? Then what came last need not be all that it
+    /// has sent: where the end of a message is the connection's end, it is none.
+    pub(crate) fn is_truncated(&self) -> bool {
+        match self {
+            Self::Tcp(_) => false,
+            Self::Tls(stream) => stream.is_truncated(),
+        }
+    }
+
+    /// What is known of a connection with TLS.
+    pub(crate) fn secured(&self) -> Option<&Secured> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Tls(stream) => Some(stream.secured()),
         }
     }
 
@@ -125,6 +168,7 @@ impl Transport {
     pub(crate) fn has_unread(&self) -> bool {
         match self {
             Self::Tcp(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Self::Tls(stream) => stream.has_unread(),
         }
     }
 
@@ -132,6 +176,7 @@ impl Transport {
     pub(crate) fn reset_on_close(&self) {
         match self {
             Self::Tcp(stream) => socket::reset_on_close(stream),
+            Self::Tls(stream) => stream.reset_on_close(),
         }
     }
 
@@ -139,6 +184,7 @@ impl Transport {
     pub(crate) fn unacknowledged(&self) -> Option<usize> {
         match self {
             Self::Tcp(stream) => queued::unacknowledged(stream).ok(),
+            Self::Tls(stream) => stream.unacknowledged(),
         }
     }
 
@@ -148,6 +194,7 @@ impl Transport {
             Self::Tcp(stream) => {
                 let _ = stream.ready(Interest::ERROR).await;
             }
+            Self::Tls(stream) => stream.broken().await,
         }
     }
 
@@ -159,6 +206,7 @@ impl Transport {
     pub(crate) async fn gone(&self) {
         match self {
             Self::Tcp(stream) => socket::gone(stream).await,
+            Self::Tls(stream) => stream.gone().await,
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod http1;
 mod postgres;
 mod printable;
 mod probe;
+pub mod proxy_protocol;
 mod recognise;
 mod redis;
 mod refusal;

@@ -23,6 +23,12 @@ pub const ROUTE_FILE_KEYS: &[Key] = &[
     ),
     key(
         KeyTable::RouteFileRouter,
+        "proxy_protocol",
+        "a string or a list of strings",
+        "networks whose connections must begin with a PROXY header; none unless said",
+    ),
+    key(
+        KeyTable::RouteFileRouter,
         "max_connections",
         "a number from 1 up",
         "connections of one client address; any number unless said",
@@ -83,6 +89,12 @@ pub const ROUTE_FILE_KEYS: &[Key] = &[
         "targets",
         "a string or a list of strings",
         "where its requests go: \"127.0.0.1:3000\"",
+    ),
+    key(
+        KeyTable::RouteFileRoute,
+        "proxy_protocol",
+        "a string",
+        "each connection tells its target in a PROXY header whom it is for: \"v1\", \"v2\"; none does unless said",
     ),
     key(
         KeyTable::RouteFileRoute,

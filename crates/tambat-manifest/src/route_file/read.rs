@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use tambat_model::{
-    FIRST_BYTE_SERVED, HealthRules, HostPattern, HttpDraft, HttpRules, PathPrefix, RESPONSE_IDLE_SERVED,
+    FIRST_BYTE_SERVED, HealthRules, HostPattern, HttpDraft, HttpRules, PathPrefix, ProxyProtocol, RESPONSE_IDLE_SERVED,
     STREAM_IDLE_SERVED, Sticky, WAIT_SERVED,
 };
 use toml_edit::{Document, TableLike};
@@ -64,7 +64,7 @@ fn read_router(reader: &mut Reader, at: &At<'_>) -> RouterKeys {
 struct Claims<'a> {
     listen: &'a [(SocketAddr, Range<usize>)],
     sites: HashMap<(HostPattern, PathPrefix), Claim>,
-    checks: HashSet<(SocketAddr, HealthRules, Option<String>)>,
+    checks: HashSet<(SocketAddr, HealthRules, Option<String>, Option<ProxyProtocol>)>,
 }
 
 struct Claim {
@@ -116,10 +116,12 @@ fn read_route(reader: &mut Reader, at: &At<'_>, claims: &mut Claims<'_>) -> Opti
         idle: idle.unwrap_or(STREAM_IDLE_SERVED),
         wait: draft.wait.unwrap_or(WAIT_SERVED),
         http: Arc::new(rules(draft)),
+        proxy_protocol: http_keys::proxy_protocol(reader, &fields),
         health: health.unwrap_or_default(),
     };
     let host = route.health_host();
-    let checks = route.targets.iter().map(|addr| (*addr, route.health.clone(), host.map(str::to_owned)));
+    let checks =
+        route.targets.iter().map(|addr| (*addr, route.health.clone(), host.map(str::to_owned), route.proxy_protocol));
     claims.checks.extend(checks);
     Some(route)
 }

@@ -21,6 +21,7 @@ use super::queue::Counted;
 use super::reply::{Reply, is_for_catalogue};
 use crate::choice::Tried;
 use crate::listener::ListenerKind;
+use crate::pool::Own;
 use crate::settings::RouterSettings;
 use crate::socket::is_transient;
 use crate::transport::Transport;
@@ -224,7 +225,7 @@ impl Connection {
         let now = Instant::now();
         let mut active = worker.spare.take(UNREAD, worker.clock.request_id(now), now);
         active.up.received = bytes.len() as u64;
-        active.notes.client = self.peer;
+        active.notes.client = self.arrival.peer.ip().to_canonical();
         let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
         active.notes.write(Noted { asked: &line[..line.len().min(REFUSED_BYTES_NOTED_MAX)], ..Noted::default() });
         self.active = Some(active);
@@ -235,13 +236,18 @@ impl Connection {
         }
     }
 
+    /// How the client speaks to us, or to whom it has dialled.
+    fn scheme(&self) -> Scheme {
+        if self.client.secured().is_some() { Scheme::Https } else { self.arrival.scheme() }
+    }
+
     /// Finds out what becomes of a request, and begins with it.
     fn route(&mut self, head: &RequestHead<'_, '_>, bytes: &[u8], worker: &Worker) -> Begun {
         let (now, facts, settings) = (Instant::now(), head.facts(), &worker.shared.settings);
         let mut hop = Hop {
-            peer: self.peer,
-            port: self.open.port(),
-            scheme: Scheme::Http,
+            peer: self.arrival.peer.ip(),
+            port: self.arrival.port(self.open.port()),
+            scheme: self.scheme(),
             trusts_peer: self.trusts_peer || proves_itself(head, settings),
             trusted: &settings.trusted,
             via: "",
@@ -282,6 +288,11 @@ impl Connection {
         if head.disposition() == Disposition::AnswerOptions {
             return Verdict::Options;
         }
+        if let Some(secured) = self.client.secured()
+            && !secured.is_for(head.host())
+        {
+            return Verdict::Refuse(None, Reply::misdirected(head, secured));
+        }
         let (route, strip) = match self.open.listener().kind {
             ListenerKind::Service(port) => (table.get(port), None),
             ListenerKind::Shared => match table.hosts().find(head.host(), head.path()) {
@@ -309,7 +320,7 @@ impl Connection {
 
     /// Does it come from here, or from a proxy whose word is taken? What runs on this machine is nobody else's business.
     pub(super) fn is_of_this_machine(&self) -> bool {
-        self.peer.is_loopback() || self.trusts_peer
+        self.arrival.is_of_this_machine() || self.trusts_peer
     }
 
     fn answer(&mut self, verdict: Verdict<'_>, table: &RouteTable) {
@@ -346,7 +357,7 @@ impl Connection {
                 }
             }
         }
-        Begun::Request(used, active.choose_kept(worker))
+        Begun::Request(used, active.choose_kept(worker, self.own.as_ref()))
     }
 }
 
@@ -364,7 +375,7 @@ impl Active {
     }
 
     /// A target with a kept connection, if that is to be had at once; others are sought.
-    fn choose_kept(&mut self, worker: &Worker) -> Step {
+    fn choose_kept(&mut self, worker: &Worker, own: Option<&Own>) -> Step {
         let Some(route) = &self.route else {
             return Step::Seek(None);
         };
@@ -375,7 +386,7 @@ impl Active {
             return Step::Seek(None);
         };
         let counted = Counted::new(admitted, self.queue.as_ref());
-        match worker.pool.take(&target) {
+        match worker.kept(&target, route.proxy_protocol, own) {
             Some(stream) => {
                 self.goes_to(Upstream { stream: Transport::Tcp(stream), target, counted, is_reused: true });
                 Step::Exchange
@@ -416,6 +427,7 @@ mod tests {
     use tokio::sync::{mpsc, watch};
 
     use super::*;
+    use crate::arrival::Arrival;
     use crate::listener::ListenerState;
     use crate::router::Shared;
     use crate::transport::Transport;
@@ -435,7 +447,7 @@ mod tests {
         let shared = Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new()));
         let open = Arc::new(ListenerState::new(ListenerKind::Shared, Arc::default())).opened(80, None);
         let worker = Worker::new(0, shared);
-        (Connection::new(Transport::Tcp(accepted), peer, open, worker, None), client)
+        (Connection::new(Transport::Tcp(accepted), Arrival::of((peer, 4711).into()), open, worker, None), client)
     }
 
     /// What a client at this address is answered that asks for this host.

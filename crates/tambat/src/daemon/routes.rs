@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::hostnames::NamesInTables;
 use super::{App, foreign, health};
+use crate::router_setup::unintroduced;
 
 /// A client that has asked gets its answer in milliseconds.
 const LAST_WORDS_MAX: Duration = Duration::from_millis(500);
@@ -119,6 +120,7 @@ pub(crate) async fn report(
                     (None, None) => {}
                 }
             }
+            RouterReport::Unintroduced { peer, cause } => app.sayer.say(unintroduced(peer, &cause)),
             RouterReport::AcceptPaused { addr, cause } => app.sayer.say(format!(
                 "cannot take more connections at port {} for now: {cause}; those there are go on (is ulimit -n reached?)",
                 addr.port()

@@ -191,7 +191,7 @@ impl Bound {
     fn hold(&mut self, port: ServicePort, sockets: Vec<TcpListener>) {
         let addresses = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
         self.addresses.insert(port.get(), addresses);
-        self.listeners.push(Listener { kind: ListenerKind::Service(port), sockets });
+        self.listeners.push(Listener { kind: ListenerKind::Service(port), sockets, tls: None });
     }
 
     /// How many sockets listen.

@@ -24,7 +24,7 @@ use crate::daemon::router_settings;
 use crate::failure::{CODE_SIGNALLED, Failure};
 use crate::metrics::MetricsListener;
 use crate::output;
-use crate::router_setup::{self, RouterArgs};
+use crate::router_setup::{self, RouterArgs, unintroduced};
 
 use control::Control;
 use listen::{Bound, bind};
@@ -99,7 +99,7 @@ async fn serve(
     let access = settings.access.clone();
     let metrics = args.metrics.or(routing.file.router().metrics).map(MetricsListener::bind).transpose()?;
     let control = control(path)?;
-    let shared = Listener { kind: ListenerKind::Shared, sockets };
+    let shared = Listener { kind: ListenerKind::Shared, sockets, tls: None };
     let router = Router::start(vec![shared], table.clone(), reports, settings)
         .map_err(|error| Failure::new(format!("cannot start the router: {error}")))?;
     let (routes, health) = (routing.routes.subscribe(), routing.checker.view());
@@ -236,6 +236,7 @@ impl Routing {
                 self.checker.unreachable(addr, generation, &format!("cannot be reached: {cause}").into());
             }
             RouterReport::Waiting { .. } => {}
+            RouterReport::Unintroduced { peer, cause } => say(&unintroduced(peer, &cause)),
             RouterReport::AcceptPaused { addr, cause } => say(&format!(
                 "cannot take more connections at {addr} for now: {cause}; those there are go on (is ulimit -n reached?)"
             )),

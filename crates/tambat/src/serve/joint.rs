@@ -113,6 +113,7 @@ impl Reports {
                 Some((app, route)) => Ok((app, RouterReport::Waiting { port, route })),
                 None => Err(RouterReport::Waiting { port, route }),
             },
+            RouterReport::Unintroduced { .. } => Err(report),
             RouterReport::AcceptPaused { addr, .. } | RouterReport::ListenerLost { addr, .. } => {
                 self.ports.get(&addr.port()).cloned().map(|app| (app, report.clone())).ok_or(report)
             }
@@ -122,6 +123,7 @@ impl Reports {
     /// What is about no app.
     fn hear(&mut self, report: RouterReport) {
         match report {
+            RouterReport::Unintroduced { peer, cause } => self.sayer.say(unintroduced(peer, &cause)),
             RouterReport::AcceptPaused { addr, cause } => self.sayer.say(format!(
                 "cannot take more connections at {addr} for now: {cause}; those there are go on (is ulimit -n reached?)"
             )),

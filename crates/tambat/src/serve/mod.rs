@@ -242,7 +242,7 @@ impl Work {
         let mut joint = Tables::new(of_apps, tables);
         joint.first().await;
         server.background.push(tokio::spawn(joint.run()));
-        let shared = Listener { kind: ListenerKind::Shared, sockets: self.public.sockets };
+        let shared = Listener { kind: ListenerKind::Shared, sockets: self.public.sockets, tls: None };
         server.router.add(shared).map_err(|error| Failure::new(format!("cannot listen: {error}")))?;
         addrs.iter().for_each(|addr| output::print(&format!("listening {addr}")));
         Ok((server, lost))
