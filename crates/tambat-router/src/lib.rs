@@ -33,6 +33,7 @@ mod connection;
 mod deadlines;
 mod health;
 mod http;
+mod http2;
 mod listener;
 mod pool;
 mod report;

@@ -16,6 +16,8 @@ mod scan;
 mod target;
 mod trust;
 
+pub(crate) use authority::same_authority;
+
 pub use answer::{Answer, Catalogue, CatalogueApp, CatalogueEntry, Form, write_options};
 pub use body::{ChunkDecoder, ChunkError, Decoded, Piece, TRAILERS_BYTES_MAX, write_chunk, write_last_chunk};
 pub use exchange::{After, BodyRules, Exchange, Fault, Over, Side, Taken, Waiting};
@@ -26,4 +28,4 @@ pub use request::{Disposition, RequestHead, request_head};
 pub use request_id::RequestId;
 pub use response::{ResponseFraming, ResponseHead, ResponseRules, response_head};
 pub use tambat_model::{Network, Trusted};
-pub use trust::{Hop, Scheme};
+pub use trust::{ClientFraming, Hop, Scheme};

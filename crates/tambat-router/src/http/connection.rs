@@ -19,6 +19,7 @@ use super::queue::Counted;
 use crate::access::EndedBy;
 use crate::choice::Told;
 use crate::deadlines::Deadline;
+use crate::http2;
 use crate::listener::Open;
 use crate::transport::Transport;
 use crate::worker::Worker;
@@ -42,6 +43,8 @@ pub(super) struct Connection {
     pub(super) phase: Phase,
     /// Is its word on where requests come from taken?
     pub(super) trusts_peer: bool,
+    /// Was nothing asked yet? It may turn out to speak HTTP/2.
+    pub(super) is_new: bool,
 }
 
 /// Where a connection is when it serves no request.
@@ -79,6 +82,8 @@ pub(super) enum Step {
     Exchange,
     /// It needs one: to this target, where one is chosen.
     Seek(Option<Chosen>),
+    /// It is no head: the client speaks HTTP/2.
+    Http2,
 }
 
 /// What follows an exchange.
@@ -107,6 +112,10 @@ pub(crate) fn serve(
             let mut has_target = match step {
                 Step::Exchange => true,
                 Step::Seek(chosen) => Box::pin(connection.seek(chosen)).await,
+                Step::Http2 => {
+                    connection.into_http2().await;
+                    return;
+                }
             };
             while has_target {
                 has_target = match poll_fn(|cx| connection.poll_exchange(cx)).await {
@@ -130,6 +139,7 @@ pub(crate) fn serve(
 impl Connection {
     pub(super) fn new(client: Transport, peer: IpAddr, open: Open, worker: Rc<Worker>, told: Option<Told>) -> Self {
         let peer = peer.to_canonical();
+        let client_is_stream = client.is_stream();
         let deadline = worker.deadlines.deadline();
         deadline.set(Instant::now(), Some(worker.shared.settings.head_timeout));
         Self {
@@ -143,8 +153,16 @@ impl Connection {
             active: None,
             told: told.map(Box::new),
             phase: Phase::Fresh,
+            is_new: !client_is_stream,
             worker,
         }
+    }
+
+    /// The rest of its life, when it has turned out to speak HTTP/2.
+    fn into_http2(self) -> impl Future<Output = ()> {
+        let before = self.inbox.into_bytes();
+        let told = self.told.map(|told| *told);
+        http2::serve(self.client, before, self.peer, self.open, self.worker, told)
     }
 
     /// From now on the task is woken at its deadline.
