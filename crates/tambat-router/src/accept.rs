@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::addresses::AddressCount;
 use crate::connection::is_http;
@@ -20,6 +21,7 @@ use crate::http::too_many_connections;
 use crate::listener::ListenerState;
 use crate::report::RouterReport;
 use crate::socket::prepare_listener;
+use crate::tls::{Arrival, TlsSettings};
 use crate::worker::Worker;
 
 /// How long accepting rests when descriptors or memory have run out: nothing tells when there are some again.
@@ -32,12 +34,17 @@ const PAUSE_REPORT_EVERY_S: u64 = 60;
 const BATCH: usize = 64;
 
 /// Accepts connections and deals them out until it is cancelled or the socket is no listener any more.
-pub(crate) async fn accept(listener: std::net::TcpListener, state: Arc<ListenerState>, worker: Rc<Worker>) {
+pub(crate) async fn accept(
+    listener: std::net::TcpListener,
+    state: Arc<ListenerState>,
+    tls: Option<Arc<TlsSettings>>,
+    worker: Rc<Worker>,
+) {
     prepare_listener(&listener);
     // Of a socket without an address, which is none of ours, every connection fails.
     let addr = listener.local_addr().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into());
     let cause = match TcpListener::from_std(listener) {
-        Ok(listener) => Acceptor { listener, addr, state: &state, worker: &worker, reported: None }.run().await,
+        Ok(listener) => Acceptor { listener, addr, state: &state, tls, worker: &worker, reported: None }.run().await,
         Err(error) => error,
     };
     worker.shared.reports.send(RouterReport::ListenerLost { addr, cause: cause.to_string() });
@@ -47,6 +54,7 @@ struct Acceptor<'a> {
     listener: TcpListener,
     addr: SocketAddr,
     state: &'a Arc<ListenerState>,
+    tls: Option<Arc<TlsSettings>>,
     worker: &'a Rc<Worker>,
     reported: Option<Instant>,
 }
@@ -71,8 +79,9 @@ impl Acceptor<'_> {
                     self.pause(&format!("{max} connections are open, which is as many as there may be")).await;
                     continue;
                 }
+                let room = self.room().await;
                 match self.listener.accept().await {
-                    Ok((client, peer)) => self.take(client, peer),
+                    Ok((client, peer)) => self.take(client, peer, room),
                     Err(error) => match trouble(&error) {
                         Trouble::Passing => {}
                         Trouble::Exhausted => self.pause(&error.to_string()).await,
@@ -84,12 +93,30 @@ impl Acceptor<'_> {
         }
     }
 
-    fn take(&self, client: TcpStream, peer: SocketAddr) {
+    /// Waits until one more handshake may be under way; none: there is no handshake here.
+    async fn room(&self) -> Option<(Arc<TlsSettings>, OwnedSemaphorePermit)> {
+        let settings = Arc::clone(self.tls.as_ref()?);
+        let room = Arc::clone(&self.worker.shared.handshake_room).acquire_owned().await;
+        // Nobody closes it.
+        Some((settings, room.ok()?))
+    }
+
+    fn take(&self, client: TcpStream, peer: SocketAddr, tls: Option<(Arc<TlsSettings>, OwnedSemaphorePermit)>) {
         match self.count(peer) {
-            Ok(count) => self.worker.deal(client, peer, self.state.opened(self.addr.port(), count)),
+            Ok(count) => {
+                let open = self.state.opened(self.addr.port(), count);
+                match tls {
+                    None => self.worker.deal(client, peer, open),
+                    Some((settings, room)) => {
+                        if let Ok(client) = client.into_std() {
+                            self.worker.shared.shake(Arrival { client, peer, open, settings, room });
+                        }
+                    }
+                }
+            }
             Err(TooMany) => {
                 self.state.refused.fetch_add(1, Ordering::Relaxed);
-                if is_http(self.state.kind, self.worker) {
+                if tls.is_none() && is_http(self.state.kind, self.worker) {
                     // As much as the socket takes at once: a flood is not to keep anybody busy.
                     let socket = SockRef::from(&client);
                     let _ = socket.send(&too_many_connections()).and_then(|_| socket.shutdown(Shutdown::Write));

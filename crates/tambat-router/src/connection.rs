@@ -16,6 +16,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 use crate::carry::{End, Leftovers, carry};
 use crate::choice::{Choice, Chosen, Hold, Patience, Told, Tried, choose};
 use crate::http;
+use crate::http2;
 use crate::listener::{ListenerKind, ListenerState, Open};
 use crate::report::RouterReport;
 use crate::socket::prepare;
@@ -28,13 +29,21 @@ use crate::worker::Worker;
 pub(crate) const RETRY_EVERY_MS: u64 = 1_000;
 
 /// Serves one accepted connection to its end, in a task of its own.
-pub(crate) fn spawn(client: TcpStream, peer: SocketAddr, open: Open, worker: &Rc<Worker>) {
+pub(crate) fn spawn(client: Transport, peer: SocketAddr, open: Open, worker: &Rc<Worker>) {
     let worker = Rc::clone(worker);
-    let client = Transport::Tcp(client);
     match open.listener().kind {
-        kind if is_http(kind, &worker) => drop(spawn_local(http::serve(client, peer.ip(), open, worker, None))),
+        kind if is_http(kind, &worker) => serve_http(client, peer, open, worker, None),
         ListenerKind::Service(port) => drop(spawn_local(serve_at(port, client, peer, open, worker))),
         ListenerKind::Shared => {}
+    }
+}
+
+/// Serves a client of HTTP, in a task of its own. Without TLS it turns out later which it speaks.
+fn serve_http(client: Transport, peer: SocketAddr, open: Open, worker: Rc<Worker>, told: Option<Told>) {
+    if client.secured().is_some_and(|secured| secured.is_http2) {
+        spawn_local(http2::serve(Rc::new(client), Vec::new(), peer.ip(), open, worker, told));
+    } else {
+        spawn_local(http::serve(client, peer.ip(), open, worker, told));
     }
 }
 
@@ -61,7 +70,7 @@ async fn serve_at(port: ServicePort, client: Transport, peer: SocketAddr, open: 
             drop(admitted);
         }
         Found::Http(told) => {
-            spawn_local(http::serve(client, peer.ip(), open, worker, told));
+            serve_http(client, peer, open, worker, told);
         }
         Found::Nobody(told) => {
             listener.refused.fetch_add(1, Ordering::Relaxed);

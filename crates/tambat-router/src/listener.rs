@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tambat_model::{ServicePort, Traffic};
 
 use crate::addresses::AddressCount;
+use crate::tls::{HandshakeCounters, HandshakeFailure, TlsSettings};
 
 /// What decides where a connection goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +46,8 @@ pub struct Listener {
     pub kind: ListenerKind,
     /// Bound and listening: as a rule one on 127.0.0.1 and one on `::1`.
     pub sockets: Vec<TcpListener>,
+    /// Its connections begin with a TLS handshake, by these settings; none: they do not.
+    pub tls: Option<Arc<TlsSettings>>,
 }
 
 /// What a listener has carried since the router started, and holds now. The figures are read one by one: while
@@ -65,6 +68,12 @@ pub struct CountersSnapshot {
     pub bytes_out: u64,
     /// How often accepting was put off for want of file descriptors or memory, or of room.
     pub accept_pauses: u64,
+    /// TLS handshakes that came to their end.
+    pub handshakes: u64,
+    /// TLS handshakes that came to nothing, in the order of [`HandshakeFailure::ALL`].
+    pub handshakes_failed: [u64; HandshakeFailure::ALL.len()],
+    /// TLS handshakes that are under way.
+    pub handshakes_under_way: usize,
 }
 
 /// A listener's cursor and counters. All of it is relaxed: no figure says anything about another.
@@ -77,6 +86,7 @@ pub(crate) struct ListenerState {
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
     pub(crate) accept_pauses: AtomicU64,
+    pub(crate) handshakes: HandshakeCounters,
     connections: AtomicU64,
     open: AtomicUsize,
     waiting: AtomicUsize,
@@ -93,6 +103,7 @@ impl ListenerState {
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             accept_pauses: AtomicU64::new(0),
+            handshakes: HandshakeCounters::default(),
             connections: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -109,6 +120,9 @@ impl ListenerState {
             bytes_in: self.bytes_in.load(Ordering::Relaxed),
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
             accept_pauses: self.accept_pauses.load(Ordering::Relaxed),
+            handshakes: self.handshakes.done.load(Ordering::Relaxed),
+            handshakes_failed: self.handshakes.failed.each_ref().map(|failed| failed.load(Ordering::Relaxed)),
+            handshakes_under_way: self.handshakes.under_way.load(Ordering::Relaxed),
         }
     }
 

@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tambat_model::{RouteTable, ServicePort, Traffic};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::addresses::Addresses;
 use crate::http::{Queues, router_number};
 use crate::listener::{CountersSnapshot, Listener, ListenerKind, ListenerState};
 use crate::report::{Reports, RouterReport};
 use crate::settings::RouterSettings;
+use crate::tls::{self, Arrival, HANDSHAKES_MAX, Task};
 use crate::worker::{self, Order};
 
 /// How often a draining router looks whether all is done: connections do not tell when they end.
@@ -32,6 +33,8 @@ pub struct Router {
     /// How many connections are open.
     open: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<()>>,
+    /// The threads that shake hands: none as long as there is no listener with TLS.
+    handshakers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Router {
@@ -54,6 +57,7 @@ impl Router {
             listeners: Mutex::new(BTreeMap::new()),
             open: Arc::default(),
             threads: Vec::with_capacity(inboxes.len()),
+            handshakers: Mutex::default(),
         };
         for (number, inbox) in inboxes.into_iter().enumerate() {
             router.threads.push(worker::start(number, inbox, Arc::clone(&router.shared))?);
@@ -69,10 +73,13 @@ impl Router {
     ///
     /// # Errors
     ///
-    /// When a socket cannot be made non-blocking.
+    /// When a socket cannot be made non-blocking, or it is the first one with TLS and a thread cannot be made.
     pub fn add(&self, listener: Listener) -> io::Result<()> {
         for socket in &listener.sockets {
             socket.set_nonblocking(true)?;
+        }
+        if listener.tls.is_some() {
+            self.start_handshakers()?;
         }
         let state = {
             let mut listeners = self.listeners();
@@ -80,7 +87,7 @@ impl Router {
             Arc::clone(listeners.entry(listener.kind).or_insert_with(fresh))
         };
         for socket in listener.sockets {
-            self.shared.order(self.shared.turn(), Order::Listen(socket, Arc::clone(&state)));
+            self.shared.order(self.shared.turn(), Order::Listen(socket, Arc::clone(&state), listener.tls.clone()));
         }
         Ok(())
     }
@@ -124,6 +131,21 @@ impl Router {
         drop(self);
     }
 
+    /// As many threads shake hands as there are workers.
+    fn start_handshakers(&self) -> io::Result<()> {
+        let mut threads = self.handshakers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !threads.is_empty() {
+            return Ok(());
+        }
+        let (tasks, inboxes): (Vec<_>, Vec<_>) = self.shared.orders.iter().map(|_| unbounded_channel()).unzip();
+        for (number, inbox) in inboxes.into_iter().enumerate() {
+            threads.push(tls::start(number, inbox, Arc::clone(&self.shared))?);
+        }
+        // Nobody else sets it: the threads are locked.
+        let _ = self.shared.handshakers.set(tasks);
+        Ok(())
+    }
+
     fn listeners(&self) -> MutexGuard<'_, BTreeMap<ListenerKind, Arc<ListenerState>>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -132,7 +154,9 @@ impl Router {
 impl Drop for Router {
     fn drop(&mut self) {
         self.shared.order_all(|| Order::Stop);
-        for thread in self.threads.drain(..) {
+        self.shared.stop_handshakers();
+        let handshakers = self.handshakers.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for thread in self.threads.drain(..).chain(handshakers.drain(..)) {
             // One that panicked has ended, too.
             let _ = thread.join();
         }
@@ -156,7 +180,12 @@ pub(crate) struct Shared {
     pub(crate) pipes: Arc<AtomicUsize>,
     /// Tells this router from others.
     pub(crate) number: u64,
+    /// As many handshakes as have a permit are under way.
+    pub(crate) handshake_room: Arc<Semaphore>,
     orders: Vec<UnboundedSender<Order>>,
+    handshakers: OnceLock<Vec<UnboundedSender<Task>>>,
+    /// Which thread shakes hands next. With one turn for both, each would always deal to the same.
+    handshaker_turn: AtomicUsize,
     /// Whose turn it is.
     turn: AtomicUsize,
 }
@@ -177,7 +206,10 @@ impl Shared {
             queues: Queues::default(),
             pipes: Arc::default(),
             number: router_number(),
+            handshake_room: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             orders,
+            handshakers: OnceLock::new(),
+            handshaker_turn: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
         }
     }
@@ -190,6 +222,20 @@ impl Shared {
     /// Gives an order to a worker. One that has ended closes what it is given.
     pub(crate) fn order(&self, worker: usize, order: Order) {
         let _ = self.orders[worker].send(order);
+    }
+
+    /// Has a thread shake hands. What comes when there is none any more is closed.
+    pub(crate) fn shake(&self, arrival: Arrival) {
+        if let Some(handshakers) = self.handshakers.get() {
+            let turn = self.handshaker_turn.fetch_add(1, Ordering::Relaxed) % handshakers.len();
+            let _ = handshakers[turn].send(Task::Shake(arrival));
+        }
+    }
+
+    fn stop_handshakers(&self) {
+        for handshaker in self.handshakers.get().into_iter().flatten() {
+            let _ = handshaker.send(Task::Stop);
+        }
     }
 
     fn order_all(&self, order: impl Fn() -> Order) {

@@ -12,6 +12,9 @@ use crate::access::AccessLog;
 /// How long connecting to a target may take: on one machine it takes microseconds, unless the target's backlog is full.
 const CONNECT_TIMEOUT_S: u64 = 5;
 
+/// How long a TLS handshake may take: half a dozen slow round trips, and the time to get a certificate.
+const HANDSHAKE_TIMEOUT_S: u64 = 10;
+
 /// How long a request's head may take from its first byte on, and a new connection until it: a client that is slower
 /// than this has no honest reason.
 const HEAD_TIMEOUT_S: u64 = 10;
@@ -45,6 +48,8 @@ pub struct RouterSettings {
     pub workers: NonZeroUsize,
     /// How long connecting to a target may take; 5 s.
     pub connect_timeout: Duration,
+    /// How long a TLS handshake may take; 10 s.
+    pub handshake_timeout: Duration,
     /// How long the head of a request may take; 10 s.
     pub head_timeout: Duration,
     /// How long the body of a request may stand still, and a client may take nothing of its answer; 30 s.
@@ -75,6 +80,7 @@ impl Default for RouterSettings {
         Self {
             workers: NonZeroUsize::new(WORKERS_MAX).map_or(cores, |max| cores.min(max)),
             connect_timeout: Duration::from_secs(CONNECT_TIMEOUT_S),
+            handshake_timeout: Duration::from_secs(HANDSHAKE_TIMEOUT_S),
             head_timeout: Duration::from_secs(HEAD_TIMEOUT_S),
             body_idle: Duration::from_secs(BODY_IDLE_S),
             keep_alive_idle: Duration::from_secs(KEEP_ALIVE_IDLE_S),

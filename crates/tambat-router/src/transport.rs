@@ -17,12 +17,15 @@ use tokio::net::TcpStream;
 
 use crate::http2::Stream;
 use crate::socket::{self, is_transient};
+use crate::tls::{Secured, TlsStream};
 
 /// What carries a connection's bytes.
 #[derive(Debug)]
 pub(crate) enum Transport {
     /// A socket, and nothing between.
     Tcp(TcpStream),
+    /// A socket with TLS on it.
+    Tls(Box<TlsStream>),
     /// A stream of an HTTP/2 connection, as a client of HTTP/1.1.
     Stream(Box<Stream>),
 }
@@ -33,7 +36,7 @@ impl Transport {
     pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(stream) => Some(stream),
-            Self::Stream(_) => None,
+            Self::Tls(_) | Self::Stream(_) => None,
         }
     }
 
@@ -48,6 +51,7 @@ impl Transport {
     pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Tls(stream) => stream.poll_read_ready(cx),
             Self::Stream(stream) => stream.poll_read_ready(cx),
         }
     }
@@ -57,6 +61,7 @@ impl Transport {
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_write_ready(cx),
+            Self::Tls(stream) => stream.poll_write_ready(cx),
             Self::Stream(stream) => stream.poll_write_ready(cx),
         }
     }
@@ -70,6 +75,7 @@ impl Transport {
     pub(crate) fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => socket::receive(stream, into),
+            Self::Tls(stream) => stream.receive(into),
             Self::Stream(stream) => stream.receive(into),
         }
     }
@@ -84,6 +90,7 @@ impl Transport {
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => socket::send(stream, bytes),
+            Self::Tls(stream) => stream.send(bytes),
             Self::Stream(stream) => stream.send(bytes),
         }
     }
@@ -93,15 +100,8 @@ impl Transport {
     pub(crate) fn send_both(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => socket::send_both(stream, first, second),
-            Self::Stream(stream) => match stream.send(first) {
-                // What is left of the first piece comes before the second.
-                Ok(sent) if sent == first.len() => match stream.send(second) {
-                    Ok(more) => Ok(sent + more),
-                    Err(error) if is_transient(&error) => Ok(sent),
-                    Err(error) => Err(error),
-                },
-                sent => sent,
-            },
+            Self::Tls(stream) => stream.send_both(first, second),
+            Self::Stream(stream) => stream.send_both(first, second),
         }
     }
 
@@ -137,10 +137,38 @@ impl Transport {
     }
 
     /// Ready when the peer was told that nothing more comes. Everything before must have been taken. It may still send.
-    pub(crate) fn poll_end(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => Poll::Ready(SockRef::from(stream).shutdown(Shutdown::Write)),
+            Self::Tls(stream) => stream.poll_end(cx),
             Self::Stream(stream) => Poll::Ready(stream.end()),
+        }
+    }
+
+    /// Tells the peer that this is the end, where that takes more than closing, if it can be told at once. To be dropped
+    /// then: everything before must have been taken.
+    pub(crate) fn farewell(&self) {
+        match self {
+            Self::Tcp(_) | Self::Stream(_) => {}
+            Self::Tls(stream) => stream.farewell(),
+        }
+    }
+
+    /// Has the peer's direction been cut off, although nothing has broken? Then what came last need not be all that it
+    /// has sent: where the end of a message is the connection's end, it is none.
+    pub(crate) fn is_truncated(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Stream(_) => false,
+            Self::Tls(stream) => stream.is_truncated(),
+        }
+    }
+
+    /// What is known of a connection with TLS.
+    pub(crate) fn secured(&self) -> Option<&Secured> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Tls(stream) => Some(stream.secured()),
+            Self::Stream(stream) => stream.carrier().secured(),
         }
     }
 
@@ -148,6 +176,7 @@ impl Transport {
     pub(crate) fn has_unread(&self) -> bool {
         match self {
             Self::Tcp(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Self::Tls(stream) => stream.has_unread(),
             Self::Stream(stream) => stream.has_unread(),
         }
     }
@@ -156,6 +185,7 @@ impl Transport {
     pub(crate) fn reset_on_close(&self) {
         match self {
             Self::Tcp(stream) => socket::reset_on_close(stream),
+            Self::Tls(stream) => stream.reset_on_close(),
             Self::Stream(stream) => stream.reset_on_close(),
         }
     }
@@ -164,6 +194,7 @@ impl Transport {
     pub(crate) fn unacknowledged(&self) -> Option<usize> {
         match self {
             Self::Tcp(stream) => queued::unacknowledged(stream).ok(),
+            Self::Tls(stream) => stream.unacknowledged(),
             Self::Stream(_) => None,
         }
     }
@@ -174,6 +205,7 @@ impl Transport {
             Self::Tcp(stream) => {
                 let _ = stream.ready(Interest::ERROR).await;
             }
+            Self::Tls(stream) => stream.broken().await,
             Self::Stream(stream) => stream.broken().await,
         }
     }
@@ -186,6 +218,7 @@ impl Transport {
     pub(crate) async fn gone(&self) {
         match self {
             Self::Tcp(stream) => socket::gone(stream).await,
+            Self::Tls(stream) => stream.gone().await,
             Self::Stream(stream) => stream.broken().await,
         }
     }

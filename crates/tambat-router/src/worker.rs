@@ -26,18 +26,30 @@ use crate::report::RouterReport;
 use crate::router::Shared;
 use crate::splice::Pipes;
 use crate::tables::Tables;
+use crate::tls::{Handshaken, TlsSettings, TlsStream};
+use crate::transport::Transport;
 
 /// What a worker is told.
 #[derive(Debug)]
 pub(crate) enum Order {
     /// Accept from this socket.
-    Listen(TcpListener, Arc<ListenerState>),
+    Listen(TcpListener, Arc<ListenerState>, Option<Arc<TlsSettings>>),
     /// Serve this connection.
-    Serve(std::net::TcpStream, SocketAddr, Open),
+    Serve(Accepted),
     /// Accept nothing more, and end connections as soon as they are idle. Dropped when that has begun.
     Drain(Arc<()>),
     /// Close everything and end.
     Stop,
+}
+
+/// A connection on its way to a worker.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) client: std::net::TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) open: Open,
+    /// It has TLS on it.
+    pub(crate) handshaken: Option<Box<Handshaken>>,
 }
 
 /// What the connections of one thread share. Nothing of it is locked.
@@ -108,14 +120,20 @@ impl Worker {
     pub(crate) fn deal(self: &Rc<Self>, client: TcpStream, peer: SocketAddr, open: Open) {
         let turn = self.shared.turn();
         if turn == self.number {
-            self.serve(client, peer, open);
+            connection::spawn(Transport::Tcp(client), peer, open, self);
         } else if let Ok(client) = client.into_std() {
-            self.shared.order(turn, Order::Serve(client, peer, open));
+            self.shared.order(turn, Order::Serve(Accepted { client, peer, open, handshaken: None }));
         }
     }
 
-    fn serve(self: &Rc<Self>, client: TcpStream, peer: SocketAddr, open: Open) {
-        connection::spawn(client, peer, open, self);
+    fn serve(self: &Rc<Self>, accepted: Accepted) {
+        // A socket that cannot be watched, for want of memory, is closed.
+        let Ok(client) = TcpStream::from_std(accepted.client) else { return };
+        let client = match accepted.handshaken {
+            None => Transport::Tcp(client),
+            Some(handshaken) => Transport::Tls(Box::new(TlsStream::new(client, *handshaken))),
+        };
+        connection::spawn(client, accepted.peer, accepted.open, self);
     }
 
     /// Reports a target that could not be connected to, and says what it did.
@@ -166,7 +184,8 @@ pub(crate) fn start(
     Ok(thread)
 }
 
-fn runtime() -> io::Result<LocalRuntime> {
+/// The runtime of one thread.
+pub(crate) fn runtime() -> io::Result<LocalRuntime> {
     Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())
 }
 
@@ -192,16 +211,11 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
     while let Some(order) = inbox.recv().await {
         match order {
             // One that comes too late is closed.
-            Order::Listen(listener, state) if !worker.is_draining.get() => {
-                accepting.push(spawn_local(accept(listener, state, Rc::clone(&worker))).abort_handle());
+            Order::Listen(listener, state, tls) if !worker.is_draining.get() => {
+                accepting.push(spawn_local(accept(listener, state, tls, Rc::clone(&worker))).abort_handle());
             }
             Order::Listen(..) => {}
-            Order::Serve(client, peer, open) => {
-                // A socket that cannot be watched, for want of memory, is closed.
-                if let Ok(client) = TcpStream::from_std(client) {
-                    worker.serve(client, peer, open);
-                }
-            }
+            Order::Serve(accepted) => worker.serve(accepted),
             Order::Drain(unheard) => {
                 accepting.drain(..).for_each(|task| task.abort());
                 worker.is_draining.set(true);

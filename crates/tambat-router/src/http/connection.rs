@@ -132,6 +132,8 @@ pub(crate) fn serve(
             connection.begin_to_linger();
             let mut linger = Linger::default();
             poll_fn(|cx| connection.poll_linger(cx, &mut linger)).await;
+        } else if connection.phase == Phase::Closing {
+            connection.client.farewell();
         }
     }
 }

@@ -86,6 +86,7 @@ impl Connection {
             ended_by,
             code,
             retries: active.retries,
+            tls: self.client.secured().map(|secured| secured.version.name()),
         });
     }
 

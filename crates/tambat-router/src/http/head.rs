@@ -251,7 +251,7 @@ impl Connection {
         let mut hop = Hop {
             peer: self.peer,
             port: self.open.port(),
-            scheme: Scheme::Http,
+            scheme: if self.client.secured().is_some() { Scheme::Https } else { Scheme::Http },
             framing: if self.client.is_stream() { ClientFraming::Http2 } else { ClientFraming::Http1 },
             trusts_peer: self.trusts_peer || proves_itself(head, settings),
             trusted: &settings.trusted,
@@ -292,6 +292,11 @@ impl Connection {
     fn verdict<'t>(&self, table: &'t RouteTable, head: &RequestHead<'_, '_>, worker: &Worker) -> Verdict<'t> {
         if head.disposition() == Disposition::AnswerOptions {
             return Verdict::Options;
+        }
+        if let Some(secured) = self.client.secured()
+            && !secured.is_for(head.host())
+        {
+            return Verdict::Refuse(None, Reply::misdirected(head, secured));
         }
         let (route, strip) = match self.open.listener().kind {
             ListenerKind::Service(port) => (table.get(port), None),

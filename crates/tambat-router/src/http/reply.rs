@@ -12,6 +12,7 @@ use tambat_wire::http1::{
 use super::connection::{Connection, Phase};
 use super::flow::Unsent;
 use crate::access::EndedBy;
+use crate::tls::Secured;
 
 /// When a client may try again: what keeps an app from being ready is over in about this time.
 const RETRY_AFTER_S: u32 = 1;
@@ -43,6 +44,14 @@ impl Reply {
 
     pub(super) fn closing(self) -> Self {
         Self { closes: true, ..self }
+    }
+
+    /// The connection was opened for another host.
+    pub(super) fn misdirected(head: &RequestHead<'_, '_>, secured: &Secured) -> Self {
+        let opened_for = secured.server_name.as_deref().unwrap_or_default();
+        let cause =
+            format!("this connection was opened for {opened_for}, and its certificate does not cover {}", head.host());
+        Self::new(ErrorCode::Misdirected, cause).with_mend(Some("ask again on a connection of its own"))
     }
 
     /// Nobody answers to this host and path.

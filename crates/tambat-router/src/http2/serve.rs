@@ -161,7 +161,7 @@ impl Driver {
         let uri = parts.uri.into_parts();
         // Without an authority the codec keeps no scheme, but has seen one: only a plain CONNECT has none.
         let is_connect = parts.method == Method::CONNECT && protocol.is_none();
-        let scheme = uri.scheme.as_ref().map(|scheme| scheme.as_str()).or((!is_connect).then_some("http"));
+        let scheme = uri.scheme.as_ref().map(::http::uri::Scheme::as_str).or((!is_connect).then_some("http"));
         let pseudo = Pseudo {
             method: parts.method.as_str().as_bytes(),
             scheme: scheme.map(str::as_bytes),

@@ -22,6 +22,7 @@ use tambat_wire::http2::Translated;
 use self::inbound::Inbound;
 use self::outbound::Outbound;
 use super::session::Session;
+use crate::socket::is_transient;
 use crate::transport::Transport;
 
 /// A stream.
@@ -96,6 +97,19 @@ impl Stream {
     /// See [`Transport::send`].
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         self.outbound.borrow_mut().send(bytes, &self.session)
+    }
+
+    /// See [`Transport::send_both`].
+    pub(crate) fn send_both(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
+        let sent = self.send(first)?;
+        if sent < first.len() {
+            return Ok(sent);
+        }
+        match self.send(second) {
+            Ok(more) => Ok(sent + more),
+            Err(error) if is_transient(&error) => Ok(sent),
+            Err(error) => Err(error),
+        }
     }
 
     /// See [`Transport::poll_end`]. Answers say themselves where they end.

@@ -238,3 +238,131 @@ pub fn for_each_trailer(section: &[u8], mut see: impl FnMut(&str, &[u8])) {
         fields.iter().for_each(|field| see(field.name, field.value));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::request::Body;
+    use super::super::websocket::WebSocketKey;
+    use super::*;
+
+    const GET: Translated = Translated::Request { head_only: false, body: Body::None };
+
+    /// What was read of an answer that comes in pieces of so many bytes, with room for so many of its body.
+    fn read(request: Translated, answer: &[u8], piece: usize, room: usize) -> Result<Vec<String>, AnswerError> {
+        let mut reader = AnswerReader::new(request);
+        let (mut seen, mut body, mut at, mut end) = (Vec::new(), Vec::new(), 0, 0);
+        while end < answer.len() {
+            end = (end + piece).min(answer.len());
+            loop {
+                let mut slots = FieldSlots::new();
+                let (used, part) = reader.next(&answer[at..end], room, &mut slots)?;
+                let is_nothing = used == 0 && matches!(part, AnswerPart::Nothing);
+                at += used;
+                match part {
+                    AnswerPart::Nothing => {}
+                    AnswerPart::Head(head) => {
+                        let fields: Vec<_> =
+                            head.fields().map(|(name, value)| format!("{name}={}", value.escape_ascii())).collect();
+                        let end = if head.ends { " ends" } else { "" };
+                        seen.push(format!("{} {}{end}", head.status(), fields.join(" ")));
+                        assert!(!head.ends || reader.is_over());
+                    }
+                    AnswerPart::Data { bytes, ends } => {
+                        assert!(!bytes.is_empty() && bytes.len() <= room);
+                        body.extend_from_slice(bytes);
+                        if ends {
+                            assert!(reader.is_over());
+                            seen.push(format!("{} ends", body.escape_ascii()));
+                        }
+                    }
+                    AnswerPart::End(section) => {
+                        let mut trailers = String::new();
+                        for_each_trailer(section, |name, value| {
+                            trailers.push_str(&format!(" {name}={}", value.escape_ascii()));
+                        });
+                        seen.push(format!("{} ends{trailers}", body.escape_ascii()));
+                    }
+                }
+                if is_nothing {
+                    break;
+                }
+            }
+        }
+        if !reader.is_over() {
+            seen.push(format!("{} goes on", body.escape_ascii()));
+        }
+        Ok(seen)
+    }
+
+    /// The same however it comes, and whatever room there is.
+    fn parts(request: Translated, answer: &str) -> Result<Vec<String>, AnswerError> {
+        let whole = read(request, answer.as_bytes(), answer.len(), usize::MAX);
+        for (piece, room) in [(1, usize::MAX), (1, 1), (answer.len(), 1), (7, 3)] {
+            assert_eq!(read(request, answer.as_bytes(), piece, room), whole, "{piece} {room}: {answer:?}");
+        }
+        whole
+    }
+
+    fn got(answer: &str) -> Vec<String> {
+        parts(GET, answer).unwrap()
+    }
+
+    #[test]
+    fn an_answer_of_known_length_ends_with_its_last_byte() {
+        assert_eq!(
+            got("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nA: b\r\nConnection: close\r\n\r\nok"),
+            ["200 Content-Length=2 A=b", "ok ends"]
+        );
+        assert_eq!(got("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), ["200 Content-Length=0 ends"]);
+        assert_eq!(got("HTTP/1.1 204 No\r\nA: b\r\n\r\n"), ["204 A=b ends"]);
+        assert_eq!(got("HTTP/1.1 304 No\r\nContent-Length: 5\r\n\r\n"), ["304 Content-Length=5 ends"]);
+        let head = Translated::Request { head_only: true, body: Body::None };
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+        assert_eq!(parts(head, answer).unwrap(), ["200 Content-Length=2 ends"]);
+        assert_eq!(got(answer), ["200 Content-Length=2", " goes on"]);
+    }
+
+    #[test]
+    fn chunks_become_data_and_trailers() {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nKeep-Alive: 1\r\n\r\n";
+        assert_eq!(got(&format!("{head}2\r\nok\r\n3\r\nay!\r\n0\r\n\r\n")), ["200 ", "okay! ends"]);
+        assert_eq!(got(&format!("{head}0\r\nA: b\r\nC: d\r\n\r\n")), ["200 ", " ends A=b C=d"]);
+        assert_eq!(got(&format!("{head}5\r\nok")), ["200 ", "ok goes on"]);
+        assert!(parts(GET, &format!("{head}x\r\n")).is_err());
+    }
+
+    #[test]
+    fn interim_heads_come_before_the_answer() {
+        assert_eq!(
+            got(
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+            ),
+            ["100 ", "103 Link=x", "200 Content-Length=0 ends"]
+        );
+    }
+
+    #[test]
+    fn what_has_no_end_or_goes_beyond_it_is_no_answer() {
+        assert!(parts(GET, "HTTP/1.1 200 OK\r\n\r\nx").is_err());
+        assert!(parts(GET, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab").is_err());
+        assert!(parts(GET, "ICY 200 OK\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn a_websocket_needs_the_answer_to_its_key() {
+        let key = WebSocketKey::new(*b"the sample nonce");
+        let websocket = Translated::WebSocket(key.accept());
+        let agreed = |upgrade: &str, accept: &str| {
+            let head = "HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nSec-WebSocket-Protocol: chat\r\n";
+            parts(websocket, &format!("{head}Upgrade: {upgrade}\r\nSec-WebSocket-Accept: {accept}\r\n\r\nframes"))
+        };
+        let accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+        assert_eq!(agreed("WebSocket", accept).unwrap(), ["200 Sec-WebSocket-Protocol=chat", "frames goes on"]);
+        assert!(agreed("websocket", "AAAAAAAAAAAAAAAAAAAAAAAAAAA=").is_err());
+        assert!(agreed("h2c", accept).is_err());
+        assert!(agreed("websocket", &format!("{accept}\r\nSec-WebSocket-Accept: {accept}")).is_err());
+        assert!(parts(GET, "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n").is_err());
+        let refused = "HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno";
+        assert_eq!(parts(websocket, refused).unwrap(), ["403 Content-Length=2", "no ends"]);
+    }
+}

@@ -288,3 +288,180 @@ const NAME: &[bool; 256] = &{
         b += 1;
     }
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Fields<'a> = &'a [(&'a str, &'a str)];
+
+    const GET: Pseudo<'_> = Pseudo {
+        method: b"GET",
+        scheme: Some(b"https"),
+        authority: Some(b"a.example"),
+        path: Some(b"/"),
+        protocol: None,
+    };
+
+    fn key() -> WebSocketKey {
+        WebSocketKey::new(*b"the sample nonce")
+    }
+
+    fn written(pseudo: Pseudo<'_>, fields: Fields<'_>, ends: bool) -> Result<(String, Translated), Malformed> {
+        let mut out = b"before".to_vec();
+        let fields = || fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let written = write_request(&pseudo, fields, ends, key, &mut out);
+        let text = String::from_utf8(out).unwrap().strip_prefix("before").unwrap().to_owned();
+        match written {
+            Ok(translated) => Ok((text, translated)),
+            Err(malformed) => {
+                assert_eq!(text, "", "{malformed}");
+                Err(malformed)
+            }
+        }
+    }
+
+    fn of(pseudo: Pseudo<'_>, fields: Fields<'_>) -> String {
+        written(pseudo, fields, true).unwrap().0
+    }
+
+    fn is_malformed(pseudo: Pseudo<'_>, fields: Fields<'_>) {
+        let written = written(pseudo, fields, true);
+        assert!(matches!(written, Err(Malformed::Rule(_))), "{pseudo:?} {fields:?}: {written:?}");
+    }
+
+    #[test]
+    fn a_request_is_written_with_its_host_and_its_fields() {
+        assert_eq!(of(GET, &[]), "GET / HTTP/1.1\r\nhost: a.example\r\n\r\n");
+        let post = Pseudo { method: b"POST", path: Some(b"/x?y=%20"), authority: Some(b"[::1]:81"), ..GET };
+        assert_eq!(
+            of(post, &[("accept", "*/*"), ("x-empty", ""), ("accept", "a\tb"), ("te", "trailers")]),
+            "POST /x?y=%20 HTTP/1.1\r\naccept: */*\r\nx-empty: \r\naccept: a\tb\r\nte: trailers\r\nhost: [::1]:81\r\n\r\n"
+        );
+        let asterisk = Pseudo { method: b"OPTIONS", path: Some(b"*"), ..GET };
+        assert_eq!(of(asterisk, &[]), "OPTIONS * HTTP/1.1\r\nhost: a.example\r\n\r\n");
+        assert_eq!(of(Pseudo { authority: None, ..GET }, &[]), "GET / HTTP/1.1\r\n\r\n");
+    }
+
+    #[test]
+    fn the_body_is_framed_as_the_fields_and_the_end_of_the_stream_say() {
+        let body = |fields: Fields<'_>, ends| match written(GET, fields, ends)? {
+            (text, Translated::Request { head_only: false, body }) => {
+                assert_eq!(text.contains("transfer-encoding: chunked\r\n"), body == Body::Chunked);
+                Ok(body)
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(body(&[], true), Ok(Body::None));
+        assert_eq!(body(&[("content-length", "0")], true), Ok(Body::None));
+        assert_eq!(body(&[], false), Ok(Body::Chunked));
+        assert_eq!(body(&[("content-length", "5")], false), Ok(Body::Length));
+        assert!(matches!(body(&[("content-length", "5")], true), Err(Malformed::Rule(_))));
+        let (_, head) = written(Pseudo { method: b"HEAD", ..GET }, &[], true).unwrap();
+        assert_eq!(head, Translated::Request { head_only: true, body: Body::None });
+    }
+
+    #[test]
+    fn crumbs_of_cookies_are_put_together() {
+        let crumbs = [("cookie", "a=b"), ("x", "y"), ("cookie", "c=d"), ("cookie", "e=f")];
+        assert_eq!(of(GET, &crumbs), "GET / HTTP/1.1\r\nx: y\r\nhost: a.example\r\ncookie: a=b; c=d; e=f\r\n\r\n");
+    }
+
+    #[test]
+    fn e11_names_and_values_that_none_may_have_are_malformed() {
+        for name in ["X", "x y", "x:", ":x", "", "x\r\ny", "x\0", "é", "x(", "host\t"] {
+            is_malformed(GET, &[(name, "v")]);
+            assert!(!trailer_is_fit(name.as_bytes(), b"v"), "{name:?}");
+        }
+        for value in ["a\r\nb: c", "a\nb", "a\rb", "a\0b", "\u{1}", "\u{7f}", " a", "a ", "\ta", "a\t"] {
+            is_malformed(GET, &[("x", value)]);
+            is_malformed(GET, &[("cookie", value)]);
+            is_malformed(Pseudo { authority: None, ..GET }, &[("host", value)]);
+            assert!(!trailer_is_fit(b"x", value.as_bytes()), "{value:?}");
+        }
+        assert!(trailer_is_fit(b"x-sum", "a é".as_bytes()));
+    }
+
+    #[test]
+    fn e12_fields_of_connections_are_malformed() {
+        for (name, value) in [
+            ("connection", "close"),
+            ("connection", ""),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("transfer-encoding", "chunked"),
+            ("transfer-encoding", "identity"),
+            ("upgrade", "h2c"),
+            ("te", "gzip"),
+            ("te", "trailers, gzip"),
+            ("te", "Trailers"),
+            ("te", ""),
+        ] {
+            is_malformed(GET, &[(name, value)]);
+        }
+    }
+
+    #[test]
+    fn e13_pseudo_header_fields_that_are_missing_or_wrong_are_malformed() {
+        for path in ["", "x", "*", "/a b", "/a\r\nb", "/\0", "/\u{7f}", "http://a/"] {
+            is_malformed(Pseudo { path: Some(path.as_bytes()), ..GET }, &[]);
+        }
+        is_malformed(Pseudo { path: None, ..GET }, &[]);
+        for scheme in [None, Some(&b"ftp"[..]), Some(b""), Some(b"http ")] {
+            is_malformed(Pseudo { scheme, ..GET }, &[]);
+        }
+        for method in ["", "G T", "GET / HTTP/1.1\r\nx:", "G\0", "GÉT", "GET:"] {
+            is_malformed(Pseudo { method: method.as_bytes(), ..GET }, &[]);
+        }
+        assert!(of(Pseudo { scheme: Some(b"HTTP"), ..GET }, &[]).starts_with("GET / HTTP/1.1\r\n"));
+    }
+
+    #[test]
+    fn e14_authority_and_host_name_one_host() {
+        for (authority, host) in [("b.example", "a.example"), ("a.example:81", "a.example"), ("a@b", "b"), ("", "a")] {
+            is_malformed(Pseudo { authority: Some(authority.as_bytes()), ..GET }, &[("host", host)]);
+        }
+        is_malformed(Pseudo { authority: None, ..GET }, &[("host", "a"), ("host", "a")]);
+        for host in ["a.example", "A.Example", "a.example:443", "a.example."] {
+            assert_eq!(of(GET, &[("host", host)]), "GET / HTTP/1.1\r\nhost: a.example\r\n\r\n");
+        }
+        assert_eq!(of(Pseudo { authority: None, ..GET }, &[("host", "b")]), "GET / HTTP/1.1\r\nhost: b\r\n\r\n");
+    }
+
+    #[test]
+    fn e17_nothing_ends_a_line_early() {
+        for authority in ["a\r\nx: y", "a b", "a\0", "a\n", "a\u{7f}"] {
+            is_malformed(Pseudo { authority: Some(authority.as_bytes()), ..GET }, &[]);
+            let connect = Pseudo { method: b"CONNECT", scheme: None, path: None, ..GET };
+            is_malformed(Pseudo { authority: Some(authority.as_bytes()), ..connect }, &[]);
+        }
+    }
+
+    #[test]
+    fn a_connect_is_left_to_its_refusal() {
+        let connect = Pseudo { method: b"CONNECT", scheme: None, path: None, ..GET };
+        assert_eq!(of(connect, &[]), "CONNECT / HTTP/1.1\r\nhost: a.example\r\n\r\n");
+        is_malformed(Pseudo { path: Some(b"/"), ..connect }, &[]);
+        is_malformed(Pseudo { scheme: Some(b"http"), ..connect }, &[]);
+    }
+
+    #[test]
+    fn e20_an_extended_connect_opens_a_websocket() {
+        let websocket = Pseudo { method: b"CONNECT", protocol: Some(b"websocket"), path: Some(b"/chat"), ..GET };
+        let fields: Fields<'_> = &[("sec-websocket-version", "13"), ("sec-websocket-key", "theirs"), ("origin", "b")];
+        let (text, translated) = written(websocket, fields, false).unwrap();
+        assert_eq!(
+            text,
+            "GET /chat HTTP/1.1\r\nsec-websocket-version: 13\r\norigin: b\r\nhost: a.example\r\nconnection: Upgrade\r\n\
+             upgrade: websocket\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        assert_eq!(translated, Translated::WebSocket(key().accept()));
+        assert!(matches!(written(websocket, &[], true), Err(Malformed::Rule(_))));
+        assert!(matches!(written(websocket, &[("content-length", "0")], false), Err(Malformed::Rule(_))));
+        let other = Pseudo { protocol: Some(b"connect-udp"), ..websocket };
+        assert_eq!(written(other, &[], false), Err(Malformed::Protocol));
+        is_malformed(Pseudo { protocol: Some(b"websocket"), ..GET }, &[]);
+        is_malformed(Pseudo { path: None, ..websocket }, &[]);
+        is_malformed(Pseudo { scheme: None, ..websocket }, &[]);
+    }
+}

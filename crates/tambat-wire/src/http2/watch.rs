@@ -292,3 +292,151 @@ fn begins_with_pseudo(payload: &[u8], flags: u8) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    }
+
+    fn settings() -> Vec<u8> {
+        frame(kind::SETTINGS, 0, 0, &[])
+    }
+
+    /// What comes of these frames behind the first, in pieces of every size.
+    fn look(frames: &[Vec<u8>]) -> Result<(), Reason> {
+        let bytes = [settings(), frames.concat()].concat();
+        let looked = |piece: usize| {
+            let mut watch = FrameWatch::default();
+            bytes.chunks(piece).try_for_each(|piece| watch.look(piece, || Duration::ZERO)).map_err(|broke| broke.reason)
+        };
+        let whole = looked(bytes.len());
+        for piece in [1, 2, 5, 9, 10, 64] {
+            assert_eq!(looked(piece), whole, "{piece}");
+        }
+        whole
+    }
+
+    fn repeated(frame: Vec<u8>, times: usize) -> Result<(), Reason> {
+        look(&vec![frame; times])
+    }
+
+    const CALM: Result<(), Reason> = Err(Reason::EnhanceYourCalm);
+
+    #[test]
+    fn floods_are_seen() {
+        let idle = IDLE_FRAMES_MAX as usize;
+        for (frame, max) in [
+            (frame(kind::PING, 0, 0, &[0; 8]), idle),
+            (frame(kind::PING, flag::ACK, 0, &[0; 8]), idle),
+            // The first of them is paid, too.
+            (settings(), idle - 1),
+            (frame(kind::SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 1]), idle - 1),
+            (frame(kind::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]), idle),
+            (frame(kind::PRIORITY, 0, 1, &[0; 5]), idle),
+            (frame(kind::DATA, 0, 1, &[]), idle),
+            (frame(kind::DATA, flag::PADDED, 1, &[0]), idle),
+            (frame(0xfa, 0, 0, b"who knows"), idle),
+            (frame(kind::CONTINUATION, 0, 1, &[]), idle),
+            (frame(kind::RST_STREAM, 0, 1, &[0; 4]), ABORTS_MAX as usize),
+        ] {
+            let (kind, max) =
+                (frame[3], if frame[3] == kind::SETTINGS || frame[3] == kind::RST_STREAM { max } else { max - 1 });
+            assert_eq!(repeated(frame.clone(), max), Ok(()), "{kind}");
+            assert_eq!(repeated(frame, max + 1), CALM, "{kind}");
+        }
+        for frame in [
+            frame(kind::DATA, 0, 1, b"x"),
+            frame(kind::DATA, flag::END_STREAM, 1, &[]),
+            frame(kind::CONTINUATION, flag::END_HEADERS, 1, &[]),
+        ] {
+            assert_eq!(repeated(frame, 5_000), Ok(()));
+        }
+    }
+
+    #[test]
+    fn work_and_time_fill_the_purses() {
+        let ping = frame(kind::PING, 0, 0, &[0; 8]);
+        let mut watch = FrameWatch::default();
+        let looks =
+            |watch: &mut FrameWatch, frames: &[u8], ms| watch.look(frames, || Duration::from_millis(ms)).is_ok();
+        assert!(looks(&mut watch, &settings(), 0));
+        for _ in 1..IDLE_FRAMES_MAX {
+            assert!(looks(&mut watch, &ping, 0));
+        }
+        assert!(!looks(&mut watch, &ping, 19));
+        let mut watch = FrameWatch { state: NEXT, ..watch };
+        assert!(looks(&mut watch, &ping, 20) && !looks(&mut watch, &ping, 39));
+        watch.state = NEXT;
+        watch.sent_piece();
+        assert!(looks(&mut watch, &ping, 39) && looks(&mut watch, &ping, 39) && !looks(&mut watch, &ping, 39));
+        watch.state = NEXT;
+        assert!(looks(&mut watch, &frame(kind::HEADERS, flag::END_HEADERS, 1, &[0x82]), 39));
+        assert!((0..FRAMES_PER_REQUEST).all(|_| looks(&mut watch, &ping, 39)) && !looks(&mut watch, &ping, 39));
+        // As many requests may be aborted as are served.
+        let mut watch = FrameWatch::default();
+        assert!((0..ABORTS_MAX).all(|_| watch.refused(|| Duration::ZERO).is_ok()));
+        assert_eq!(watch.refused(|| Duration::ZERO), CALM);
+        watch.answered();
+        assert!(watch.refused(|| Duration::ZERO).is_ok() && watch.refused(|| Duration::ZERO).is_err());
+    }
+
+    #[test]
+    fn what_comes_before_a_bad_frame_is_good() {
+        let good = [settings(), frame(kind::HEADERS, flag::END_HEADERS, 1, &[0x82])].concat();
+        let bytes = [good.clone(), frame(kind::PING, 0, 0, b"short")].concat();
+        let mut watch = FrameWatch::default();
+        let broke = watch.look(&bytes, || Duration::ZERO);
+        assert_eq!(broke, Err(Broke { reason: Reason::FrameSizeError, good_bytes: good.len() }));
+    }
+
+    #[test]
+    fn the_first_frame_is_settings() {
+        for first in [frame(kind::PING, 0, 0, &[0; 8]), frame(kind::SETTINGS, flag::ACK, 0, &[])] {
+            let broke = FrameWatch::default().look(&first, || Duration::ZERO);
+            assert_eq!(broke, Err(Broke { reason: Reason::ProtocolError, good_bytes: 0 }));
+        }
+    }
+
+    #[test]
+    fn a_setting_without_sense_is_seen_wherever_it_stands() {
+        let fine = [0, 4, 0x7f, 0xff, 0xff, 0xff];
+        let bad = [0, 4, 0x80, 0, 0, 0];
+        let sent = |settings: &[[u8; 6]]| look(&[frame(kind::SETTINGS, 0, 0, &settings.concat())]);
+        assert_eq!(sent(&[fine]), Ok(()));
+        assert_eq!(sent(&[fine, bad]), Err(Reason::FlowControlError));
+        assert_eq!(sent(&[bad]), Err(Reason::FlowControlError));
+        assert_eq!(look(&[frame(kind::SETTINGS, 0, 0, &fine), frame(kind::PING, 0, 0, &[0; 8])]), Ok(()));
+    }
+
+    #[test]
+    fn e16_pseudo_header_fields_in_trailers_are_seen() {
+        let opens = frame(kind::HEADERS, flag::END_HEADERS, 1, &[0x82, 0x86, 0x84]);
+        let ends = flag::END_HEADERS | flag::END_STREAM;
+        let trailers = |flags: u8, payload: &[u8]| look(&[opens.clone(), frame(kind::HEADERS, flags, 1, payload)]);
+        let padded = [&[2][..], &[0; 5], &[0x82, 0, 0]].concat();
+        for (flags, payload) in [
+            (ends, &[0x82][..]),
+            (ends, &[0x8e]),
+            (ends, b"\x00\x05:path\x01/"),
+            (ends, b"\x40\x05:path\x01/"),
+            (ends, b"\x10\x05:path\x01/"),
+            (ends, b"\x41\x01a"),
+            (ends, b"\x04\x01/"),
+            (ends, b"\x14\x01/"),
+            // `:path` in the code of RFC 7541.
+            (ends, b"\x00\x84\xb9\x58\xd3\x3f\x01/"),
+            (ends | flag::PADDED | flag::PRIORITY, &padded),
+        ] {
+            assert_eq!(trailers(flags, payload), Err(Reason::ProtocolError), "{payload:?}");
+        }
+        for payload in
+            [&b"\x00\x05x-sum\x01a"[..], b"\x00\x84\xf2\xb5\xa7\x3f\x01a", b"\x0f\x00\x01a", b"\x90", b"", b"\x00"]
+        {
+            assert_eq!(trailers(ends, payload), Ok(()), "{payload:?}");
+        }
+    }
+}

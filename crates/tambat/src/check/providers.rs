@@ -191,7 +191,7 @@ fn hold(plan: &Plan, names: &[ProcessName]) -> Result<(BTreeMap<PortKey, Service
             let cannot = |error: std::io::Error| Failure::new(format!("cannot hold a port for {key}: {error}"));
             let sockets = tambat_os::ports::bind_localhost(0).map_err(cannot)?;
             let number = daemon::port_of(&sockets).map_err(cannot)?;
-            listeners.push(Listener { kind: ListenerKind::Service(number), sockets });
+            listeners.push(Listener { kind: ListenerKind::Service(number), sockets, tls: None });
             ports.insert(key, number);
         }
     }

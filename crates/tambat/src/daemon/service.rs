@@ -139,7 +139,7 @@ fn bind_at(plan: &Plan, base: Base, hosts: &[IpAddr]) -> Result<Bound, Unbound> 
             .map_err(|error| Unbound::Failed(Failure::new(format!("cannot hold a port for {provider}: {error}"))))?;
         let port = port_of(&sockets).map_err(|error| Unbound::Failed(Failure::new(error.to_string())))?;
         bound.foreign.push((provider, port));
-        bound.listeners.push(Listener { kind: ListenerKind::Service(port), sockets });
+        bound.listeners.push(Listener { kind: ListenerKind::Service(port), sockets, tls: None });
     }
     Ok(bound)
 }
@@ -175,7 +175,7 @@ impl Bound {
         })?;
         let port = port_of(&sockets).map_err(|error| Unbound::Failed(Failure::new(error.to_string())))?;
         self.ports.insert(key, port);
-        self.listeners.push(Listener { kind: ListenerKind::Service(port), sockets });
+        self.listeners.push(Listener { kind: ListenerKind::Service(port), sockets, tls: None });
         Ok(())
     }
 }

@@ -99,7 +99,7 @@ async fn serve(
     let access = settings.access.clone();
     let metrics = args.metrics.or(routing.file.router().metrics).map(MetricsListener::bind).transpose()?;
     let control = control(path)?;
-    let shared = Listener { kind: ListenerKind::Shared, sockets };
+    let shared = Listener { kind: ListenerKind::Shared, sockets, tls: None };
     let router = Router::start(vec![shared], table.clone(), reports, settings)
         .map_err(|error| Failure::new(format!("cannot start the router: {error}")))?;
     let (routes, health) = (routing.routes.subscribe(), routing.checker.view());

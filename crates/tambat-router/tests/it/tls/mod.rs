@@ -1,0 +1,5 @@
+//! TLS in front of what is routed.
+
+mod exchanges;
+mod handshakes;
+mod words;
