@@ -53,6 +53,7 @@ const NEEDS: &[Need] = &[
         package: "python3-slixmpp",
         present: || run::succeeds("/usr/bin/python3", &["-c", "import slixmpp"]),
     },
+    Need { what: "pebble", package: "pebble", present: || exists("/usr/bin/pebble-challtestsrv") },
     // Of docs/recipes.
     Need { what: "puma", package: "puma", present: || run::succeeds("puma", &["--version"]) },
     Need {
