@@ -7,20 +7,17 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::net::Shutdown;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::listener::ListenerState;
-use crate::socket::{is_transient, receive, send};
+use crate::socket::is_transient;
 use crate::splice::{PIPE_BYTES, Pipe};
+use crate::transport::Transport;
 use crate::worker::Tools;
 
 /// What is read at once at first, and after a write that was not taken whole: what a stalled stream keeps is no more.
@@ -67,8 +64,8 @@ pub(crate) struct Carried {
 ///
 /// Cancelling it loses what has been read and not yet written.
 pub(crate) async fn carry(
-    client: &TcpStream,
-    target: &TcpStream,
+    client: &Transport,
+    target: &Transport,
     idle: Option<Duration>,
     leftovers: Leftovers,
     listener: &ListenerState,
@@ -79,8 +76,8 @@ pub(crate) async fn carry(
     up.brings(leftovers.up);
     down.brings(leftovers.down);
     // A side whose bytes are not being read is not asked for them, and would break off unnoticed.
-    let mut client_error = pin!(client.ready(Interest::ERROR));
-    let mut target_error = pin!(target.ready(Interest::ERROR));
+    let mut client_error = pin!(client.broken());
+    let mut target_error = pin!(target.broken());
     let mut deadline = pin!(Deadline::new(idle));
     let mut moved = true;
     let (up, down) = (&mut up, &mut down);
@@ -107,8 +104,8 @@ pub(crate) async fn carry(
 
 /// One direction of a stream.
 struct Direction<'a> {
-    from: &'a TcpStream,
-    to: &'a TcpStream,
+    from: &'a Transport,
+    to: &'a Transport,
     bytes: &'a AtomicU64,
     carried: u64,
     /// What was read and could not be written yet, from `unsent_at` on.
@@ -120,7 +117,9 @@ struct Direction<'a> {
     run: u32,
     /// What a long run goes through.
     pipe: Option<Pipe>,
-    /// `from` has ended this direction, and `to` has been told.
+    /// `from` has ended this direction, and `to` is to be told.
+    ending: bool,
+    /// The same, and `to` has been told.
     ended: bool,
     /// `from` has broken off; there may be bytes of it left to read.
     broken: bool,
@@ -131,7 +130,7 @@ struct Direction<'a> {
 }
 
 impl<'a> Direction<'a> {
-    fn new(from: &'a TcpStream, to: &'a TcpStream, bytes: &'a AtomicU64) -> Self {
+    fn new(from: &'a Transport, to: &'a Transport, bytes: &'a AtomicU64) -> Self {
         Self {
             from,
             to,
@@ -142,6 +141,7 @@ impl<'a> Direction<'a> {
             window: WINDOW_BYTES_MIN,
             run: 0,
             pipe: None,
+            ending: false,
             ended: false,
             broken: false,
             refused: false,
@@ -163,7 +163,9 @@ impl<'a> Direction<'a> {
     fn pump(&mut self, cx: &mut Context<'_>, tools: &mut Tools) -> bool {
         let mut moved = false;
         while !(self.ended || self.refused || self.failed) {
-            let step = if !self.unsent.is_empty() {
+            let step = if self.ending {
+                self.end(cx)
+            } else if !self.unsent.is_empty() {
                 self.send_unsent(cx)
             } else if self.pipe.is_some() {
                 self.splice(cx, tools)
@@ -185,6 +187,11 @@ impl<'a> Direction<'a> {
         self.failed || (self.broken && (self.ended || self.refused || self.is_stalled()))
     }
 
+    /// May bytes go from one socket to the other without being seen here?
+    fn is_pipeable(&self) -> bool {
+        self.from.tcp().is_some() && self.to.tcp().is_some()
+    }
+
     fn is_stalled(&self) -> bool {
         !self.unsent.is_empty() || self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0)
     }
@@ -194,9 +201,11 @@ impl<'a> Direction<'a> {
         std::task::ready!(self.from.poll_read_ready(cx))?;
         let scratch = &mut tools.buffer;
         let window = self.window.min(scratch.len());
-        let received = match receive(self.from, &mut scratch[..window]) {
+        let received = match self.from.receive(&mut scratch[..window]) {
+            // What it has sent before it was cut off has been passed on.
+            Ok(0) if self.from.is_truncated() => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             Ok(0) => {
-                self.end();
+                self.ending = true;
                 return Poll::Ready(Ok(true));
             }
             Ok(received) => received,
@@ -204,7 +213,7 @@ impl<'a> Direction<'a> {
             Err(error) => return Poll::Ready(Err(error)),
         };
         self.count(received);
-        match send(self.to, &scratch[..received]) {
+        match self.to.send(&scratch[..received]) {
             Ok(sent) if sent == received => {
                 if received == window {
                     self.window = (window * 2).min(scratch.len());
@@ -212,7 +221,7 @@ impl<'a> Direction<'a> {
                 self.run = if received >= BIG_READ_BYTES_MIN { self.run + 1 } else { 0 };
                 if self.run >= LONG_RUN_READS {
                     self.run = LONG_RUN_READS;
-                    self.pipe = tools.pipes.lend();
+                    self.pipe = if self.is_pipeable() { tools.pipes.lend() } else { None };
                 }
             }
             Ok(sent) => self.keep(&scratch[sent..received]),
@@ -224,13 +233,14 @@ impl<'a> Direction<'a> {
 
     /// Empties the pipe, or else fills it.
     fn splice(&mut self, cx: &mut Context<'_>, tools: &mut Tools) -> Poll<io::Result<bool>> {
-        let Some(pipe) = &mut self.pipe else {
+        let (Some(pipe), Some(from), Some(to)) = (&mut self.pipe, self.from.tcp(), self.to.tcp()) else {
+            self.pipe = None;
             return Poll::Ready(Ok(false));
         };
         if pipe.held() == 0 {
-            std::task::ready!(self.from.poll_read_ready(cx))?;
-            match pipe.fill(self.from, PIPE_BYTES) {
-                Ok(0) => self.end(),
+            std::task::ready!(from.poll_read_ready(cx))?;
+            match pipe.fill(from, PIPE_BYTES) {
+                Ok(0) => self.ending = true,
                 Ok(filled) => {
                     count(self.bytes, &mut self.carried, filled);
                     self.run = if filled >= BIG_READ_BYTES_MIN { LONG_RUN_READS } else { self.run.saturating_sub(1) };
@@ -240,8 +250,8 @@ impl<'a> Direction<'a> {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         } else {
-            std::task::ready!(self.to.poll_write_ready(cx))?;
-            match pipe.drain(self.to) {
+            std::task::ready!(to.poll_write_ready(cx))?;
+            match pipe.drain(to) {
                 Ok(()) if pipe.held() > 0 || self.run > 0 => return Poll::Ready(Ok(true)),
                 Ok(()) => {}
                 Err(error) if is_transient(&error) => return Poll::Ready(Ok(false)),
@@ -257,7 +267,7 @@ impl<'a> Direction<'a> {
 
     fn send_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         std::task::ready!(self.to.poll_write_ready(cx))?;
-        match send(self.to, &self.unsent[self.unsent_at..]) {
+        match self.to.send(&self.unsent[self.unsent_at..]) {
             Ok(sent) => self.unsent_at += sent,
             Err(error) if is_transient(&error) => return Poll::Ready(Ok(false)),
             Err(_) => {
@@ -278,11 +288,12 @@ impl<'a> Direction<'a> {
     }
 
     /// `from` has ended its direction: so do we. All it sent before has been sent on, since nothing is read before.
-    fn end(&mut self) {
-        match SockRef::from(self.to).shutdown(Shutdown::Write) {
+    fn end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        match std::task::ready!(self.to.poll_end(cx)) {
             Ok(()) => self.ended = true,
             Err(_) => self.refused = true,
         }
+        Poll::Ready(Ok(true))
     }
 }
 
@@ -328,15 +339,19 @@ mod tests {
     use std::mem::MaybeUninit;
     use std::net::{Ipv4Addr, TcpListener, TcpStream as StdStream};
 
+    use socket2::SockRef;
+    use tokio::io::Interest;
+    use tokio::net::TcpStream;
+
     use super::*;
 
     /// Two ends of a connection, the second for the runtime of this thread.
-    fn connection() -> (StdStream, TcpStream) {
+    fn connection() -> (StdStream, Transport) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let ours = StdStream::connect(listener.local_addr().unwrap()).unwrap();
         let (theirs, _) = listener.accept().unwrap();
         theirs.set_nonblocking(true).unwrap();
-        (ours, TcpStream::from_std(theirs).unwrap())
+        (ours, Transport::Tcp(TcpStream::from_std(theirs).unwrap()))
     }
 
     fn pattern(bytes: usize) -> Vec<u8> {
@@ -375,9 +390,10 @@ mod tests {
             let all = bytes.load(Ordering::Relaxed) + message.len() as u64;
             sender.write_all(message).unwrap();
             // A message that comes in two pieces would be two reads.
-            while from
+            let socket = from.tcp().unwrap();
+            while socket
                 .try_io(Interest::READABLE, || {
-                    SockRef::from(&from).peek(&mut vec![MaybeUninit::uninit(); message.len()])
+                    SockRef::from(socket).peek(&mut vec![MaybeUninit::uninit(); message.len()])
                 })
                 .is_ok_and(|seen| seen < message.len())
             {}

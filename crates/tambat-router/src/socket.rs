@@ -72,10 +72,16 @@ pub(crate) fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
 
 /// The same for two pieces, one behind the other.
 pub(crate) fn send_both(stream: &TcpStream, first: &[u8], second: &[u8]) -> io::Result<usize> {
+    send_pieces(stream, &[IoSlice::new(first), IoSlice::new(second)])
+}
+
+/// The same for any number of pieces.
+pub(crate) fn send_pieces(stream: &TcpStream, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    let all: usize = pieces.iter().map(|piece| piece.len()).sum();
     let mut sent = 0;
     let outcome = stream.try_io(Interest::WRITABLE, || {
-        sent = (&*SockRef::from(stream)).write_vectored(&[IoSlice::new(first), IoSlice::new(second)])?;
-        if sent < first.len() + second.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        sent = (&*SockRef::from(stream)).write_vectored(pieces)?;
+        if sent < all { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
     });
     if sent > 0 { Ok(sent) } else { outcome.map(|()| 0) }
 }
@@ -85,11 +91,7 @@ pub(crate) fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-/// Has the client gone before anything came of its connection? Ends when it has.
-///
-/// A reset says so. So does the end of its direction when not a byte came before it. When bytes came it may be a
-/// half-closed client that waits for its answer, and is served: whether it closed altogether cannot be seen then, but
-/// after a minute or so its system answers a keep-alive question with a reset.
+/// Has the client gone before anything came of its connection? Ends when it has. See `Transport::gone`.
 pub(crate) async fn gone(client: &TcpStream) {
     loop {
         if client.readable().await.is_err() {
@@ -105,11 +107,6 @@ pub(crate) async fn gone(client: &TcpStream) {
     }
     // Its bytes stay where they are; only an error is news now.
     let _ = client.ready(Interest::ERROR).await;
-}
-
-/// Has the connection broken off? Ends when it has; its bytes and the end of them are no news.
-pub(crate) async fn broken(stream: impl AsRef<TcpStream>) {
-    let _ = stream.as_ref().ready(Interest::ERROR).await;
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! How a client is told that it cannot be served, so that it gets to read it.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use tambat_model::Protocol;
 use tambat_wire::{PostgresOpening, postgres_opening, refusal};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::choice::Told;
-use crate::socket::reset_on_close;
+use crate::transport::Transport;
 
 /// How long a client may take to send its first bytes: an answer before the question confuses some.
 const FIRST_BYTES_S: u64 = 1;
@@ -29,19 +28,19 @@ const POSTGRES_OPENINGS_MAX: usize = 3;
 
 /// Tells the client why it cannot be served and closes its connection: in its own protocol, or, where that has no
 /// words for it, with a reset. Takes about 2 s at most.
-pub(crate) async fn turn_away(mut client: TcpStream, told: Told) {
+pub(crate) async fn turn_away(client: Transport, told: Told) {
     let Some(words) = refusal(told.protocol, &told.cause) else {
-        reset_on_close(&client);
+        client.reset_on_close();
         return;
     };
     let mut buffer = vec![0; CHUNK_BYTES];
-    let opening = listen(&mut client, told.protocol, &mut buffer);
+    let opening = listen(&client, told.protocol, &mut buffer);
     if let Ok(Err(_)) = timeout(Duration::from_secs(FIRST_BYTES_S), opening).await {
         return;
     }
     let _ = timeout(Duration::from_secs(LINGER_S), async {
-        client.write_all(&words).await?;
-        client.shutdown().await?;
+        client.send_all(&words).await?;
+        poll_fn(|cx| client.poll_end(cx)).await?;
         let mut drained = 0;
         while drained < DRAINED_BYTES_MAX {
             match client.read(&mut buffer).await? {
@@ -55,7 +54,7 @@ pub(crate) async fn turn_away(mut client: TcpStream, told: Told) {
 }
 
 /// Hears the client's first words, and brings a PostgreSQL client to where it reads an error.
-async fn listen(client: &mut TcpStream, protocol: Protocol, buffer: &mut [u8]) -> std::io::Result<()> {
+async fn listen(client: &Transport, protocol: Protocol, buffer: &mut [u8]) -> std::io::Result<()> {
     if protocol != Protocol::Postgres {
         return client.read(buffer).await.map(drop);
     }
@@ -70,7 +69,7 @@ async fn listen(client: &mut TcpStream, protocol: Protocol, buffer: &mut [u8]) -
         if postgres_opening(&buffer[..filled]) == PostgresOpening::Startup {
             break;
         }
-        client.write_all(b"N").await?;
+        client.send_all(b"N").await?;
     }
     Ok(())
 }

@@ -14,12 +14,11 @@ use tambat_model::{Route, Target};
 use tambat_wire::http1::{
     BodyRules, Exchange, FieldSlots, Framing, Head, Limits, MethodKind, RequestFacts, RequestId, Version, request_head,
 };
-use tokio::net::TcpStream;
 
 use super::choose::Mark;
 use super::flow::Flow;
 use super::queue::{Counted, Queue};
-use crate::socket::broken;
+use crate::transport::{Transport, broken};
 
 /// So many boxes wait for their next request at most: as many as one worker has requests on their way at a time.
 const SPARE_MAX: usize = 1_024;
@@ -62,7 +61,7 @@ pub(super) struct Broken(Pin<Box<dyn Future<Output = ()>>>);
 
 impl Broken {
     /// Of this connection.
-    pub(super) fn new(stream: Rc<TcpStream>) -> Self {
+    pub(super) fn new(stream: Rc<Transport>) -> Self {
         Self(Box::pin(broken(stream)))
     }
 
@@ -81,7 +80,7 @@ impl fmt::Debug for Broken {
 /// The connection to a target that serves a request.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Transport,
     pub(super) target: Arc<Target>,
     /// It is counted there.
     pub(super) counted: Counted,

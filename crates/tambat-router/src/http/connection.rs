@@ -1,7 +1,6 @@
 //! The life of one client connection: request after request, until one side has had enough.
 
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,28 +8,31 @@ use std::time::Instant;
 
 use tambat_model::{ErrorCode, Target};
 use tambat_wire::http1::{After, BodyRules, Exchange, Fault, Over, Side};
-use tokio::net::TcpStream;
 
 use super::active::{Active, Upstream};
+use super::end::Linger;
 use super::flow::Unsent;
 use super::inbox::Inbox;
 use super::pump::{Halt, Now, Pump};
 use super::queue::Counted;
 use crate::access::EndedBy;
+use crate::arrival::Arrival;
 use crate::choice::Told;
 use crate::deadlines::Deadline;
+use crate::http2;
 use crate::listener::Open;
-use crate::socket::reset_on_close;
+use crate::pool::Own;
+use crate::transport::Transport;
 use crate::worker::Worker;
 
 /// A client's connection. While it is idle, this and what the runtime has is all there is of it.
 #[derive(Debug)]
 pub(super) struct Connection {
     /// Shared with what waits for its end.
-    pub(super) client: Rc<TcpStream>,
+    pub(super) client: Rc<Transport>,
     pub(super) worker: Rc<Worker>,
     pub(super) open: Open,
-    pub(super) peer: IpAddr,
+    pub(super) arrival: Arrival,
     pub(super) deadline: Deadline,
     pub(super) inbox: Inbox,
     /// An answer of the router's own, as far as it was not taken.
@@ -40,8 +42,12 @@ pub(super) struct Connection {
     /// What every request here is told, in place of being served.
     pub(super) told: Option<Box<Told>>,
     pub(super) phase: Phase,
+    /// Connections to targets that are its alone, once there was one.
+    pub(super) own: Option<Own>,
     /// Is its word on where requests come from taken?
     pub(super) trusts_peer: bool,
+    /// Was nothing asked yet? It may turn out to speak HTTP/2.
+    pub(super) is_new: bool,
 }
 
 /// Where a connection is when it serves no request.
@@ -79,6 +85,8 @@ pub(super) enum Step {
     Exchange,
     /// It needs one: to this target, where one is chosen.
     Seek(Option<Chosen>),
+    /// It is no head: the client speaks HTTP/2.
+    Http2,
 }
 
 /// What follows an exchange.
@@ -92,14 +100,14 @@ enum Turn {
 
 /// Serves a client's connection to its end. `told`: what each request is told in place of being served.
 pub(crate) fn serve(
-    client: TcpStream,
-    peer: IpAddr,
+    client: Transport,
+    arrival: Arrival,
     open: Open,
     worker: Rc<Worker>,
     told: Option<Told>,
 ) -> impl Future<Output = ()> {
     // Made outside of the future, which would otherwise keep room for its parts.
-    let mut connection = Connection::new(client, peer, open, worker, told);
+    let mut connection = Connection::new(client, arrival, open, worker, told);
     async move {
         connection.listen_to_deadline().await;
         while let Some(step) = poll_fn(|cx| connection.poll_request(cx)).await {
@@ -107,6 +115,10 @@ pub(crate) fn serve(
             let mut has_target = match step {
                 Step::Exchange => true,
                 Step::Seek(chosen) => Box::pin(connection.seek(chosen)).await,
+                Step::Http2 => {
+                    connection.into_http2().await;
+                    return;
+                }
             };
             while has_target {
                 has_target = match poll_fn(|cx| connection.poll_exchange(cx)).await {
@@ -121,30 +133,41 @@ pub(crate) fn serve(
         }
         if connection.needs_patience() {
             connection.begin_to_linger();
-            let mut drained = 0;
-            poll_fn(|cx| connection.poll_linger(cx, &mut drained)).await;
+            let mut linger = Linger::default();
+            poll_fn(|cx| connection.poll_linger(cx, &mut linger)).await;
+        } else if connection.phase == Phase::Closing {
+            connection.client.farewell();
         }
     }
 }
 
 impl Connection {
-    pub(super) fn new(client: TcpStream, peer: IpAddr, open: Open, worker: Rc<Worker>, told: Option<Told>) -> Self {
-        let peer = peer.to_canonical();
+    pub(super) fn new(client: Transport, arrival: Arrival, open: Open, worker: Rc<Worker>, told: Option<Told>) -> Self {
         let deadline = worker.deadlines.deadline();
         deadline.set(Instant::now(), Some(worker.shared.settings.head_timeout));
+        let is_new = !client.is_stream();
         Self {
-            trusts_peer: worker.shared.settings.trusted.contains(peer),
+            trusts_peer: arrival.is_trusted(&worker.shared.settings),
             client: Rc::new(client),
             open,
-            peer,
+            arrival,
             deadline,
             inbox: Inbox::default(),
             outbox: Unsent::default(),
             active: None,
             told: told.map(Box::new),
             phase: Phase::Fresh,
+            own: None,
+            is_new,
             worker,
         }
+    }
+
+    /// The rest of its life, when it has turned out to speak HTTP/2.
+    fn into_http2(self) -> impl Future<Output = ()> {
+        let before = self.inbox.into_bytes();
+        let told = self.told.map(|told| *told);
+        http2::serve(self.client, before, self.arrival, self.open, self.worker, told)
     }
 
     /// From now on the task is woken at its deadline.
@@ -205,14 +228,22 @@ impl Connection {
             return Turn::Tunnel(upstream);
         }
         let (now, status) = (active.moved, active.exchange.final_status().unwrap_or_default());
+        let is_own = active.route.as_ref().is_some_and(|route| route.proxy_protocol.is_some());
         self.phase = match over.client {
             After::Keep => Phase::Idle,
             _ if active.exchange.request_is_whole() => Phase::Closing,
             _ => Phase::ClosingPatiently,
         };
         self.end(Some(&upstream.target), status, None, EndedBy::Target);
-        if over.target == After::Keep {
-            self.worker.pool.put(&upstream.target, upstream.stream, now);
+        if over.target == After::Keep
+            && let Transport::Tcp(stream) = upstream.stream
+        {
+            if is_own {
+                let own = self.own.get_or_insert_with(|| Own::of(&self.worker));
+                own.put(&upstream.target, stream, now);
+            } else {
+                self.worker.pool.put(&upstream.target, stream, now);
+            }
         }
         if self.phase == Phase::Idle {
             self.await_request(now);
@@ -230,7 +261,7 @@ impl Connection {
             return;
         }
         // Nobody may take what was sent for a whole answer.
-        reset_on_close(&self.client);
+        self.client.reset_on_close();
         self.phase = Phase::Closed;
         let status = active.exchange.final_status().unwrap_or(fault.code.status());
         let ended_by = match fault.code {
@@ -262,7 +293,7 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::time::Duration;
 
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::{mpsc, watch};
 
     use super::*;
@@ -281,7 +312,8 @@ mod tests {
         let shared = Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new()));
         let open = Arc::new(ListenerState::new(ListenerKind::Shared, Arc::default())).opened(80, None);
         let worker = Worker::new(0, shared);
-        let task = serve(client, Ipv4Addr::LOCALHOST.into(), open, Rc::clone(&worker), None);
+        let task =
+            serve(Transport::Tcp(client), Arrival::of(([127, 0, 0, 1], 80).into()), open, Rc::clone(&worker), None);
         let bytes = size_of_val(&task);
         println!("task {bytes} B, active {} B, connection {}", size_of::<Active>(), size_of::<Connection>());
         assert!(bytes <= 600, "{bytes}");

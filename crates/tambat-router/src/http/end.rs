@@ -1,14 +1,11 @@
 //! How requests and connections end: what is counted and noted, a tunnel, and a close that loses no answer.
 
-use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
 use tambat_model::{ErrorCode, Target};
-use tokio::io::Interest;
 
 use super::active::{Active, Upstream};
 use super::connection::{Connection, Phase};
@@ -16,7 +13,7 @@ use super::inbox::Inbox;
 use crate::access::{EndedBy, Record};
 use crate::carry::{End, Leftovers, carry};
 use crate::listener::ListenerKind;
-use crate::socket::{is_transient, receive, reset_on_close};
+use crate::socket::is_transient;
 
 /// The status that begins a tunnel.
 const SWITCHING: u16 = 101;
@@ -27,6 +24,14 @@ const LINGER_S: u64 = 1;
 /// How much of what it still sends is thrown away before the connection is closed on it. Unread bytes would make a
 /// reset of the close, and a reset destroys the answer on its way.
 const DRAINED_BYTES_MAX: usize = 1024 * 1024;
+
+/// How far a close that loses no answer has come.
+#[derive(Debug, Default)]
+pub(super) struct Linger {
+    /// The client knows that nothing more comes.
+    is_told: bool,
+    drained_bytes: usize,
+}
 
 impl Connection {
     /// The request that was served is over: it is counted and noted, and its box goes on.
@@ -81,6 +86,7 @@ impl Connection {
             ended_by,
             code,
             retries: active.retries,
+            tls: self.client.secured().map(|secured| secured.version.name()),
         });
     }
 
@@ -108,8 +114,8 @@ impl Connection {
         };
         let carried = carry(&self.client, &upstream.stream, idle, leftovers, self.open.listener(), &worker.tools).await;
         if carried.end == End::Broken {
-            reset_on_close(&self.client);
-            reset_on_close(&upstream.stream);
+            self.client.reset_on_close();
+            upstream.stream.reset_on_close();
         }
         if let Some(mut active) = noted {
             active.moved = Instant::now();
@@ -122,9 +128,9 @@ impl Connection {
 
     /// Might closing now lose an answer that is on its way?
     pub(super) fn needs_patience(&self) -> bool {
-        let has_unread = || !self.inbox.is_empty() || self.client.try_io(Interest::READABLE, || Ok(())).is_ok();
+        let has_unread = || !self.inbox.is_empty() || self.client.has_unread();
         match self.phase {
-            _ if self.inbox.has_ended() => false,
+            _ if self.inbox.has_ended() || self.client.is_stream() => false,
             Phase::ClosingPatiently => true,
             Phase::Closing => has_unread(),
             _ => false,
@@ -134,21 +140,26 @@ impl Connection {
     /// Says that nothing more comes: what the client still sends is thrown away until it closes (RFC 9112 §9.6).
     pub(super) fn begin_to_linger(&mut self) {
         self.inbox = Inbox::default();
-        let _ = SockRef::from(&self.client).shutdown(Shutdown::Write);
         self.deadline.set(Instant::now(), Some(Duration::from_secs(LINGER_S)));
     }
 
     /// Ready when it has closed, or has had its time. It owns no memory meanwhile: ten thousand may linger at once.
-    pub(super) fn poll_linger(&self, cx: &mut Context<'_>, drained: &mut usize) -> Poll<()> {
+    pub(super) fn poll_linger(&self, cx: &mut Context<'_>, linger: &mut Linger) -> Poll<()> {
+        if !linger.is_told && !self.deadline.is_reached() {
+            if std::task::ready!(self.client.poll_end(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            linger.is_told = true;
+        }
         let mut tools = self.worker.tools.borrow_mut();
         let buffer = &mut tools.ready().buffer;
-        while *drained < DRAINED_BYTES_MAX && !self.deadline.is_reached() {
+        while linger.drained_bytes < DRAINED_BYTES_MAX && !self.deadline.is_reached() {
             if std::task::ready!(self.client.poll_read_ready(cx)).is_err() {
                 break;
             }
-            match receive(&self.client, buffer) {
+            match self.client.receive(buffer) {
                 Ok(0) => break,
-                Ok(more) => *drained += more,
+                Ok(more) => linger.drained_bytes += more,
                 Err(error) if is_transient(&error) => {}
                 Err(_) => break,
             }

@@ -3,10 +3,9 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use tokio::net::TcpStream;
-
-use crate::socket::{is_transient, receive, send, send_both};
+use crate::socket::is_transient;
 use crate::splice::{Pipe, Pipes};
+use crate::transport::Transport;
 
 /// What is read at once: so much is kept at most when the other side takes nothing.
 pub(super) const WINDOW_BYTES: usize = 64 * 1024;
@@ -83,8 +82,8 @@ impl Unsent {
     }
 
     /// Sends as much as the socket takes now: all of it?
-    pub(super) fn send_now(&mut self, to: &TcpStream) -> io::Result<bool> {
-        match send(to, self.left()) {
+    pub(super) fn send_now(&mut self, to: &Transport) -> io::Result<bool> {
+        match to.send(self.left()) {
             Ok(sent) => self.sent += sent,
             Err(error) if is_transient(&error) => {}
             Err(error) => return Err(error),
@@ -93,7 +92,7 @@ impl Unsent {
     }
 
     /// Ready when all of it is sent. As a rule it is taken at once, and nobody has to ask before.
-    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<io::Result<()>> {
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, to: &Transport) -> Poll<io::Result<()>> {
         while !self.is_clear() && !self.send_now(to)? {
             std::task::ready!(to.poll_write_ready(cx))?;
         }
@@ -145,13 +144,13 @@ impl Flow {
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        from: &TcpStream,
+        from: &Transport,
         buffer: &mut [u8],
     ) -> Poll<io::Result<Read>> {
         loop {
             std::task::ready!(from.poll_read_ready(cx))?;
             let window = buffer.len().min(WINDOW_BYTES);
-            match receive(from, &mut buffer[..window]) {
+            match from.receive(&mut buffer[..window]) {
                 Ok(0) => return Poll::Ready(Ok(Read::End)),
                 Ok(received) => {
                     self.received += received as u64;
@@ -165,7 +164,7 @@ impl Flow {
     }
 
     /// Sends `head` and then `body`, and keeps what is not taken. Nothing may wait.
-    pub(super) fn pass_on(&mut self, to: &TcpStream, head: &mut Vec<u8>, body: &[u8]) -> io::Result<()> {
+    pub(super) fn pass_on(&mut self, to: &Transport, head: &mut Vec<u8>, body: &[u8]) -> io::Result<()> {
         self.passed_on += (head.len() + body.len()) as u64;
         let body = if !head.is_empty() && body.len() <= COPY_BYTES_MAX {
             head.extend_from_slice(body);
@@ -175,9 +174,9 @@ impl Flow {
         };
         let sent = match (head.is_empty(), body.is_empty()) {
             (true, true) => return Ok(()),
-            (false, true) => send(to, head),
-            (true, false) => send(to, body),
-            (false, false) => send_both(to, head, body),
+            (false, true) => to.send(head),
+            (true, false) => to.send(body),
+            (false, false) => to.send_both(head, body),
         };
         let sent = match sent {
             Ok(sent) => sent,
@@ -191,9 +190,9 @@ impl Flow {
     }
 
     /// Ready when nothing waits any more.
-    pub(super) fn poll_clear(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<io::Result<()>> {
+    pub(super) fn poll_clear(&mut self, cx: &mut Context<'_>, to: &Transport) -> Poll<io::Result<()>> {
         std::task::ready!(self.unsent.poll_send(cx, to))?;
-        if let Some(pipe) = &mut self.pipe {
+        if let (Some(pipe), Some(to)) = (&mut self.pipe, to.tcp()) {
             while pipe.held() > 0 {
                 std::task::ready!(to.poll_write_ready(cx))?;
                 match pipe.drain(to) {
@@ -221,10 +220,10 @@ impl Flow {
     pub(super) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
-        from: &TcpStream,
+        from: &Transport,
         passable: u64,
     ) -> Poll<io::Result<usize>> {
-        let Some(pipe) = &mut self.pipe else {
+        let (Some(pipe), Some(from)) = (&mut self.pipe, from.tcp()) else {
             return Poll::Pending;
         };
         loop {

@@ -9,15 +9,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tambat_model::ErrorCode;
-use tambat_os::queued::unacknowledged;
+use tambat_model::{ErrorCode, HttpRules};
 use tambat_wire::http1::{After, Fault, Over, ResponseRules, Side, Taken, Waiting};
-use tokio::net::TcpStream;
 
 use super::active::{Active, Broken, Limit, Upstream};
 use super::flow::{Read, WINDOW_BYTES};
 use super::inbox::Inbox;
 use crate::deadlines::Deadline;
+use crate::transport::Transport;
 use crate::worker::{Tools, Worker};
 
 /// What answers say of their way (RFC 9110 §7.6.3). Nobody looks for circles there.
@@ -45,7 +44,7 @@ impl From<Fault> for Halt {
 pub(super) struct Pump<'a> {
     pub(super) active: &'a mut Active,
     pub(super) upstream: &'a mut Upstream,
-    pub(super) client: &'a Rc<TcpStream>,
+    pub(super) client: &'a Rc<Transport>,
     pub(super) inbox: &'a mut Inbox,
     pub(super) worker: &'a Worker,
     pub(super) tools: &'a mut Tools,
@@ -115,6 +114,15 @@ impl Pump<'_> {
         self.active.exchange.over().is_some() && self.active.down.is_clear()
     }
 
+    /// May bytes go from one side to the other without being seen here?
+    fn is_pipeable(&self) -> bool {
+        self.client.tcp().is_some() && self.upstream.stream.tcp().is_some()
+    }
+
+    fn passable_from_client(&self) -> u64 {
+        if self.is_pipeable() { self.active.exchange.passable_from_client() } else { 0 }
+    }
+
     /// Moves the request on until somebody has to be waited for. Has anything moved?
     fn up(&mut self, cx: &mut Context<'_>) -> Result<bool, Halt> {
         let mut moved = false;
@@ -134,7 +142,7 @@ impl Pump<'_> {
             } else if self.inbox.has_news() {
                 self.body_of_inbox()?;
                 Poll::Ready(())
-            } else if self.active.up.is_long_run(self.active.exchange.passable_from_client(), &mut self.tools.pipes) {
+            } else if self.active.up.is_long_run(self.passable_from_client(), &mut self.tools.pipes) {
                 self.splice_up(cx)?
             } else {
                 self.body_from_client(cx)?
@@ -187,7 +195,7 @@ impl Pump<'_> {
     }
 
     fn splice_up(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Halt> {
-        let passable = self.active.exchange.passable_from_client();
+        let passable = self.passable_from_client();
         match self.active.up.poll_fill(cx, self.client, passable) {
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(Ok(0)) => self.active.exchange.client_closed()?,
@@ -270,7 +278,7 @@ impl Pump<'_> {
                 }
                 continue;
             }
-            let passable = self.active.exchange.passable_from_target();
+            let passable = if self.is_pipeable() { self.active.exchange.passable_from_target() } else { 0 };
             let step = if !self.active.exchange.wants_target() {
                 return Ok(moved);
             } else if self.active.down.is_long_run(passable, &mut self.tools.pipes) {
@@ -318,7 +326,7 @@ impl Pump<'_> {
     fn answer_bytes(&mut self, received: usize) -> Result<(), Halt> {
         let now = self.now.get();
         let bytes = &self.tools.buffer[..received];
-        let taken = from_target(self.active, self.worker, now, bytes, &mut self.tools.out)?;
+        let taken = from_target(self.active, self.client, self.worker, now, bytes, &mut self.tools.out)?;
         self.active.held.extend_from_slice(&bytes[taken.used..]);
         let sent = self.active.down.pass_on(self.client, &mut self.tools.out, &bytes[taken.raw]);
         sent.or_else(|_| self.client_takes_no_more())
@@ -328,7 +336,7 @@ impl Pump<'_> {
     fn answer_held(&mut self, received: usize) -> Result<(), Halt> {
         let mut held = std::mem::take(&mut self.active.held);
         held.extend_from_slice(&self.tools.buffer[..received]);
-        let taken = from_target(self.active, self.worker, self.now.get(), &held, &mut self.tools.out)?;
+        let taken = from_target(self.active, self.client, self.worker, self.now.get(), &held, &mut self.tools.out)?;
         let sent = self.active.down.pass_on(self.client, &mut self.tools.out, &held[taken.raw]);
         held.drain(..taken.used);
         self.active.held = held;
@@ -373,7 +381,7 @@ impl Pump<'_> {
             }
         }
         if limit == Some(Limit::ClientTakes) {
-            self.active.on_its_way = unacknowledged(&**self.client).ok();
+            self.active.on_its_way = self.client.unacknowledged();
         }
         // A request that has just been sent was read in this moment.
         let is_first = self.active.limit.is_none() && self.active.first_byte.is_none();
@@ -389,7 +397,7 @@ impl Pump<'_> {
     /// a slow one needs long for.
     fn client_has_taken(&self) -> bool {
         let before = self.active.on_its_way;
-        before.zip(unacknowledged(&**self.client).ok()).is_some_and(|(before, now)| now < before)
+        before.zip(self.client.unacknowledged()).is_some_and(|(before, now)| now < before)
     }
 
     fn limit(&self) -> Option<Limit> {
@@ -417,6 +425,7 @@ impl Pump<'_> {
 
 fn from_target(
     active: &mut Active,
+    client: &Transport,
     worker: &Worker,
     now: Instant,
     bytes: &[u8],
@@ -427,12 +436,17 @@ fn from_target(
         via: VIA,
         date: &date,
         request_id: active.id.as_bytes(),
-        headers: active.route.as_ref().map_or(&[], |route| &route.http.headers),
+        headers: active.route.as_ref().map_or(&[], |route| headers(&route.http, client)),
         set_cookie: (!active.cookie.is_empty()).then_some(&active.cookie),
         keep_alive_allowed: !worker.is_draining.get(),
         limits: &worker.limits,
     };
     active.exchange.from_target(bytes, &rules, out)
+}
+
+/// The fields that answers get, by the way this client came.
+fn headers<'r>(rules: &'r HttpRules, client: &Transport) -> &'r [(String, String)] {
+    rules.https_headers.as_ref().filter(|_| client.secured().is_some()).unwrap_or(&rules.headers)
 }
 
 impl Limit {

@@ -11,4 +11,4 @@ mod shared;
 mod targets;
 mod tunnels;
 mod waits;
-mod words;
+pub(crate) mod words;
