@@ -53,6 +53,8 @@ const NEEDS: &[Need] = &[
         package: "python3-slixmpp",
         present: || run::succeeds("/usr/bin/python3", &["-c", "import slixmpp"]),
     },
+    Need { what: "nginx", package: "nginx-light", present: || run::succeeds("/usr/sbin/nginx", &["-v"]) },
+    Need { what: "haproxy", package: "haproxy", present: || run::succeeds("/usr/sbin/haproxy", &["-v"]) },
     // Of docs/recipes.
     Need { what: "puma", package: "puma", present: || run::succeeds("puma", &["--version"]) },
     Need {

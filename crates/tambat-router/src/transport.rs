@@ -45,6 +45,14 @@ impl Transport {
         }
     }
 
+    /// The protocol that was agreed on in a TLS handshake.
+    pub(crate) fn alpn(&self) -> Option<Box<[u8]>> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Tls(stream) => stream.alpn(),
+        }
+    }
+
     /// Ready when bytes, the end of them or an error may be had from [`Self::receive`].
     #[inline]
     pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
