@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::{
-    AppName, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, PathPrefix, PortName, ProcessName,
-    Protocol, ProxyProtocol, ResourcePlan, Restart, RouterPlan, ServicePort, UrlTemplate, VarName,
+    AppName, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, Hsts, Manner, PathPrefix, PortName,
+    ProcessName, Protocol, ProxyProtocol, ResourcePlan, Restart, RouterPlan, ServicePort, UrlTemplate, VarName,
 };
 
 /// An app as it was written in its manifest and its Procfile.
@@ -24,6 +24,8 @@ pub struct Draft {
     pub resources: Vec<ResourcePlan>,
     /// `[router]`.
     pub router: RouterPlan,
+    /// Who runs it.
+    pub manner: Manner,
 }
 
 /// A process as it was written.
@@ -76,7 +78,8 @@ pub struct ProcessDraft {
 impl Draft {
     /// An app of which nothing but its name and its directory is written.
     pub fn new(name: AppName, dir: PathBuf) -> Self {
-        Self { name, dir, build: None, processes: Vec::new(), resources: Vec::new(), router: RouterPlan::default() }
+        let (processes, resources) = (Vec::new(), Vec::new());
+        Self { name, dir, build: None, processes, resources, router: RouterPlan::default(), manner: Manner::default() }
     }
 }
 
@@ -133,6 +136,10 @@ pub struct HttpDraft {
     pub body_bytes_max: Option<u64>,
     /// `headers`, in the file's order.
     pub headers: Vec<(FieldName, FieldValue)>,
+    /// `https_redirect`.
+    pub https_redirect: Option<bool>,
+    /// `hsts`.
+    pub hsts: Option<Hsts>,
     /// `sticky`: the cookie.
     pub sticky: Option<CookieName>,
     /// `balance`.

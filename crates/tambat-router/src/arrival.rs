@@ -10,7 +10,7 @@ use crate::settings::RouterSettings;
 use crate::transport::Transport;
 
 /// Where a connection comes from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Arrival {
     /// The client: the other end of the socket, or whom that has connected for.
     pub(crate) peer: SocketAddr,
@@ -19,7 +19,7 @@ pub(crate) struct Arrival {
 }
 
 /// What is known of a connection beyond its socket: from a PROXY header, or from TLS.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Known {
     /// The address that the client has dialled, where that is none of ours.
     pub(crate) server: Option<SocketAddr>,
@@ -122,7 +122,7 @@ impl Arrival {
                 authority: secured.server_name.as_deref(),
                 alpn: alpn.as_deref(),
                 unique_id: Some(id.as_bytes()),
-                tls: Some(Tls { version: Some(secured.version.openssl_name()), certified: false }),
+                tls: Some(Tls { version: Some(secured.version.openssl_name()), certified: secured.client.is_some() }),
             },
             (None, Some(known)) => Notes { unique_id: Some(id.as_bytes()), ..known.notes() },
             (None, None) => Notes { unique_id: Some(id.as_bytes()), ..Notes::default() },

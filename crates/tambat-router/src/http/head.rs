@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use tambat_model::{ErrorCode, PathPrefix, Route, RouteTable};
 use tambat_wire::http1::{
-    BodyRules, Disposition, Exchange, FieldSlots, Forward, Head, Hop, RequestHead, Scheme, head_may_be_whole,
-    request_head,
+    BodyRules, ClientFraming, Disposition, Exchange, FieldSlots, Forward, Head, Hop, RequestHead, Scheme,
+    head_may_be_whole, request_head,
 };
+use tambat_wire::http2::PREFACE;
 use tokio::task::yield_now;
 
 use super::active::{Active, Noted, UNREAD, Upstream};
@@ -57,6 +58,10 @@ enum Verdict<'t> {
     Catalogue,
     /// What may be asked for (RFC 9110 §9.3.7).
     Options,
+    /// The proof that an ACME CA asks for.
+    Challenge(String),
+    /// The same at this URL.
+    Redirect(&'t Arc<Route>, String),
     /// An error, on behalf of this route where there is one.
     Refuse(Option<&'t Arc<Route>>, Reply),
 }
@@ -203,21 +208,30 @@ impl Connection {
     fn begin(&mut self, bytes: &[u8], worker: &Worker) -> Begun {
         let mut slots = FieldSlots::new();
         match request_head(bytes, &mut slots, &worker.limits) {
-            Head::Found(head) => self.route(&head, bytes, worker),
+            Head::Found(head) => {
+                self.is_new = false;
+                self.route(&head, bytes, worker)
+            }
+            // A version of HTTP/1 that there is not, or else the beginning of HTTP/2 (RFC 9113 §3.3).
+            Head::Refused(_) if self.is_new && bytes.starts_with(PREFACE) => Begun::Request(0, Step::Http2),
+            Head::Refused(_) if self.is_new && PREFACE.starts_with(bytes) => self.awaits_more(worker),
             // Some clients send an empty line behind a body (RFC 9112 §2.2): it begins nothing.
             Head::Incomplete if bytes == b"\r\n" && self.phase == Phase::Idle => Begun::Nothing(bytes.len()),
-            Head::Incomplete => {
-                if self.phase != Phase::InHead {
-                    self.phase = Phase::InHead;
-                    self.deadline.set(Instant::now(), Some(worker.shared.settings.head_timeout));
-                }
-                Begun::Incomplete
-            }
+            Head::Incomplete => self.awaits_more(worker),
             Head::Refused(refusal) => {
                 self.refuse(worker, &Reply::new(refusal.code, refusal.cause), bytes);
                 Begun::Answered(bytes.len())
             }
         }
+    }
+
+    /// The rest of a head has so much time.
+    fn awaits_more(&mut self, worker: &Worker) -> Begun {
+        if self.phase != Phase::InHead {
+            self.phase = Phase::InHead;
+            self.deadline.set(Instant::now(), Some(worker.shared.settings.head_timeout));
+        }
+        Begun::Incomplete
     }
 
     /// Answers what is no request, and closes.
@@ -248,6 +262,7 @@ impl Connection {
             peer: self.arrival.peer.ip(),
             port: self.arrival.port(self.open.port()),
             scheme: self.scheme(),
+            framing: if self.client.is_stream() { ClientFraming::Http2 } else { ClientFraming::Http1 },
             trusts_peer: self.trusts_peer || proves_itself(head, settings),
             trusted: &settings.trusted,
             via: "",
@@ -262,7 +277,7 @@ impl Connection {
             active.notes.write(Noted { host: head.host(), path: head.path(), ..Noted::default() });
         }
         let table = worker.tables.newest();
-        let verdict = self.verdict(&table, head, worker);
+        let verdict = self.verdict(&table, head, &hop, worker);
         let (route, strip) = match verdict {
             Verdict::Forward(route, strip) => (route, strip),
             other => {
@@ -275,7 +290,9 @@ impl Connection {
         let pseudonym = worker.pseudonyms.of(route);
         hop.via = &pseudonym;
         let hop_token = route.http.hop_token.as_deref();
-        let forward = Forward { hop: &hop, strip, request_id: &active.id, hop_token, continue_here: false };
+        let client_certificate = self.client.secured().and_then(|secured| secured.client.as_deref());
+        let request_id = &active.id;
+        let forward = Forward { hop: &hop, strip, request_id, hop_token, continue_here: false, client_certificate };
         head.write(&forward, active.up.unsent.fresh());
         active.belongs_to(route, head, worker);
         drop(table);
@@ -284,14 +301,21 @@ impl Connection {
     }
 
     /// What becomes of a request, by the table.
-    fn verdict<'t>(&self, table: &'t RouteTable, head: &RequestHead<'_, '_>, worker: &Worker) -> Verdict<'t> {
+    fn verdict<'t>(
+        &self,
+        table: &'t RouteTable,
+        head: &RequestHead<'_, '_>,
+        hop: &Hop<'_>,
+        worker: &Worker,
+    ) -> Verdict<'t> {
         if head.disposition() == Disposition::AnswerOptions {
             return Verdict::Options;
         }
-        if let Some(secured) = self.client.secured()
-            && !secured.is_for(head.host())
-        {
-            return Verdict::Refuse(None, Reply::misdirected(head, secured));
+        if let Some(reply) = self.misdirected(head) {
+            return Verdict::Refuse(None, reply);
+        }
+        if let Some(answer) = self.challenge(head, worker) {
+            return Verdict::Challenge(answer);
         }
         let (route, strip) = match self.open.listener().kind {
             ListenerKind::Service(port) => (table.get(port), None),
@@ -304,6 +328,9 @@ impl Connection {
         let Some(route) = route else {
             return Verdict::Refuse(None, Reply::no_route(head));
         };
+        if let Some(url) = self.https_url(head, hop, route, worker) {
+            return Verdict::Redirect(route, url);
+        }
         if let Some(told) = &self.told {
             return Verdict::Refuse(Some(route), Reply::new(ErrorCode::NoTarget, told.cause.clone()).closing());
         }
@@ -327,14 +354,26 @@ impl Connection {
         match verdict {
             Verdict::Forward(..) => {}
             Verdict::Options => self.reply_options(),
+            Verdict::Challenge(answer) => self.reply_challenge(&answer),
+            Verdict::Redirect(route, url) => {
+                self.belongs_to(route);
+                self.reply_redirect(&url);
+            }
             Verdict::Catalogue => self.reply_catalogue(table),
             Verdict::Refuse(route, reply) => {
-                if let (Some(route), Some(active)) = (route, &mut self.active) {
-                    route.traffic.shard(self.worker.number).begin();
-                    active.route = Some(Arc::clone(route));
+                if let Some(route) = route {
+                    self.belongs_to(route);
                 }
                 self.reply(&reply);
             }
+        }
+    }
+
+    /// The request that is answered here is counted with this route's.
+    fn belongs_to(&mut self, route: &Arc<Route>) {
+        if let Some(active) = &mut self.active {
+            route.traffic.shard(self.worker.number).begin();
+            active.route = Some(Arc::clone(route));
         }
     }
 
