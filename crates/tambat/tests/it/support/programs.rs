@@ -54,6 +54,16 @@ pub(crate) fn apache_php() {
     assert!(has_php, "{}", missing("PHP in Apache httpd", "libapache2-mod-php"));
 }
 
+/// nginx.
+pub(crate) fn nginx() {
+    needs("/usr/sbin/nginx", &["-v"], "nginx-light");
+}
+
+/// HAProxy.
+pub(crate) fn haproxy() {
+    needs("/usr/sbin/haproxy", &["-v"], "haproxy");
+}
+
 /// ejabberd, and what makes its certificate.
 pub(crate) fn ejabberd() {
     needs("openssl", &["version"], "openssl");
