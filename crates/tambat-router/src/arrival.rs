@@ -11,7 +11,7 @@ use crate::tls::Secured;
 use crate::transport::Transport;
 
 /// Where a connection comes from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Arrival {
     /// The client: the other end of the socket, or whom that has connected for.
     pub(crate) peer: SocketAddr,
@@ -20,7 +20,7 @@ pub(crate) struct Arrival {
 }
 
 /// What is known of a connection beyond its socket: from a PROXY header, or from TLS.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Known {
     /// The address that the client has dialled, where that is none of ours.
     pub(crate) server: Option<SocketAddr>,

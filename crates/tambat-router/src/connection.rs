@@ -18,6 +18,7 @@ use crate::arrival::Arrival;
 use crate::carry::{End, Leftovers, carry};
 use crate::choice::{Choice, Chosen, Hold, Patience, Told, Tried, choose};
 use crate::http;
+use crate::http2;
 use crate::introduction::introduce;
 use crate::listener::{First, ListenerKind, ListenerState, Open};
 use crate::report::RouterReport;
@@ -42,9 +43,18 @@ pub(crate) fn spawn(client: TcpStream, arrival: Arrival, open: Open, worker: &Rc
 pub(crate) fn begin(client: Transport, arrival: Arrival, open: Open, worker: &Rc<Worker>) {
     let worker = Rc::clone(worker);
     match open.listener().kind {
-        kind if is_http(kind, &worker) => drop(spawn_local(http::serve(client, arrival, open, worker, None))),
+        kind if is_http(kind, &worker) => serve_http(client, arrival, open, worker, None),
         ListenerKind::Service(port) => drop(spawn_local(serve_at(port, client, arrival, open, worker))),
         ListenerKind::Shared => {}
+    }
+}
+
+/// Serves a client of HTTP, in a task of its own. Without TLS it turns out later which it speaks.
+fn serve_http(client: Transport, arrival: Arrival, open: Open, worker: Rc<Worker>, told: Option<Told>) {
+    if client.secured().is_some_and(|secured| secured.is_http2) {
+        spawn_local(http2::serve(Rc::new(client), Vec::new(), arrival, open, worker, told));
+    } else {
+        spawn_local(http::serve(client, arrival, open, worker, told));
     }
 }
 
@@ -71,7 +81,7 @@ async fn serve_at(port: ServicePort, client: Transport, arrival: Arrival, open: 
             drop(admitted);
         }
         Found::Http(told) => {
-            spawn_local(http::serve(client, arrival, open, worker, told));
+            serve_http(client, arrival, open, worker, told);
         }
         Found::Nobody(told) => {
             listener.refused.fetch_add(1, Ordering::Relaxed);

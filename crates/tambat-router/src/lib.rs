@@ -35,6 +35,7 @@ mod connection;
 mod deadlines;
 mod health;
 mod http;
+mod http2;
 mod introduction;
 mod listener;
 mod pool;

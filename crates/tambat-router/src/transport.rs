@@ -15,6 +15,7 @@ use tambat_os::queued;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use crate::http2::Stream;
 use crate::socket::{self, is_transient};
 use crate::tls::{Secured, TlsStream};
 
@@ -25,6 +26,8 @@ pub(crate) enum Transport {
     Tcp(TcpStream),
     /// A socket with TLS on it.
     Tls(Box<TlsStream>),
+    /// A stream of an HTTP/2 connection, as a client of HTTP/1.1.
+    Stream(Box<Stream>),
 }
 
 impl Transport {
@@ -33,7 +36,7 @@ impl Transport {
     pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(stream) => Some(stream),
-            Self::Tls(_) => None,
+            Self::Tls(_) | Self::Stream(_) => None,
         }
     }
 
@@ -42,7 +45,14 @@ impl Transport {
         match self {
             Self::Tcp(stream) => stream.local_addr().ok(),
             Self::Tls(stream) => stream.local_addr().ok(),
+            Self::Stream(stream) => stream.carrier().local_addr(),
         }
+    }
+
+    /// Is it a stream of an HTTP/2 connection? It serves one request, and its end needs no patience: what was sent is
+    /// there before the end is.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
     }
 
     /// Ready when bytes, the end of them or an error may be had from [`Self::receive`].
@@ -51,6 +61,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Tls(stream) => stream.poll_read_ready(cx),
+            Self::Stream(stream) => stream.poll_read_ready(cx),
         }
     }
 
@@ -60,6 +71,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => stream.poll_write_ready(cx),
             Self::Tls(stream) => stream.poll_write_ready(cx),
+            Self::Stream(stream) => stream.poll_write_ready(cx),
         }
     }
 
@@ -73,6 +85,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => socket::receive(stream, into),
             Self::Tls(stream) => stream.receive(into),
+            Self::Stream(stream) => stream.receive(into),
         }
     }
 
@@ -87,6 +100,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => socket::send(stream, bytes),
             Self::Tls(stream) => stream.send(bytes),
+            Self::Stream(stream) => stream.send(bytes),
         }
     }
 
@@ -96,6 +110,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => socket::send_both(stream, first, second),
             Self::Tls(stream) => stream.send_both(first, second),
+            Self::Stream(stream) => stream.send_both(first, second),
         }
     }
 
@@ -135,6 +150,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => Poll::Ready(SockRef::from(stream).shutdown(Shutdown::Write)),
             Self::Tls(stream) => stream.poll_end(cx),
+            Self::Stream(stream) => Poll::Ready(stream.end()),
         }
     }
 
@@ -142,7 +158,7 @@ impl Transport {
     /// then: everything before must have been taken.
     pub(crate) fn farewell(&self) {
         match self {
-            Self::Tcp(_) => {}
+            Self::Tcp(_) | Self::Stream(_) => {}
             Self::Tls(stream) => stream.farewell(),
         }
     }
@@ -151,7 +167,7 @@ impl Transport {
     /// has sent: where the end of a message is the connection's end, it is none.
     pub(crate) fn is_truncated(&self) -> bool {
         match self {
-            Self::Tcp(_) => false,
+            Self::Tcp(_) | Self::Stream(_) => false,
             Self::Tls(stream) => stream.is_truncated(),
         }
     }
@@ -161,6 +177,7 @@ impl Transport {
         match self {
             Self::Tcp(_) => None,
             Self::Tls(stream) => Some(stream.secured()),
+            Self::Stream(stream) => stream.carrier().secured(),
         }
     }
 
@@ -169,6 +186,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_ok(),
             Self::Tls(stream) => stream.has_unread(),
+            Self::Stream(stream) => stream.has_unread(),
         }
     }
 
@@ -177,6 +195,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => socket::reset_on_close(stream),
             Self::Tls(stream) => stream.reset_on_close(),
+            Self::Stream(stream) => stream.reset_on_close(),
         }
     }
 
@@ -185,6 +204,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => queued::unacknowledged(stream).ok(),
             Self::Tls(stream) => stream.unacknowledged(),
+            Self::Stream(_) => None,
         }
     }
 
@@ -195,6 +215,7 @@ impl Transport {
                 let _ = stream.ready(Interest::ERROR).await;
             }
             Self::Tls(stream) => stream.broken().await,
+            Self::Stream(stream) => stream.broken().await,
         }
     }
 
@@ -207,6 +228,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => socket::gone(stream).await,
             Self::Tls(stream) => stream.gone().await,
+            Self::Stream(stream) => stream.broken().await,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod http;
 pub mod http1;
+pub mod http2;
 mod postgres;
 mod printable;
 mod probe;

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use tambat_model::{ErrorCode, PathPrefix, Route, RouteTable};
 use tambat_wire::http1::{
-    BodyRules, Disposition, Exchange, FieldSlots, Forward, Head, Hop, RequestHead, Scheme, head_may_be_whole,
-    request_head,
+    BodyRules, ClientFraming, Disposition, Exchange, FieldSlots, Forward, Head, Hop, RequestHead, Scheme,
+    head_may_be_whole, request_head,
 };
+use tambat_wire::http2::PREFACE;
 use tokio::task::yield_now;
 
 use super::active::{Active, Noted, UNREAD, Upstream};
@@ -207,21 +208,30 @@ impl Connection {
     fn begin(&mut self, bytes: &[u8], worker: &Worker) -> Begun {
         let mut slots = FieldSlots::new();
         match request_head(bytes, &mut slots, &worker.limits) {
-            Head::Found(head) => self.route(&head, bytes, worker),
+            Head::Found(head) => {
+                self.is_new = false;
+                self.route(&head, bytes, worker)
+            }
+            // A version of HTTP/1 that there is not, or else the beginning of HTTP/2 (RFC 9113 §3.3).
+            Head::Refused(_) if self.is_new && bytes.starts_with(PREFACE) => Begun::Request(0, Step::Http2),
+            Head::Refused(_) if self.is_new && PREFACE.starts_with(bytes) => self.awaits_more(worker),
             // Some clients send an empty line behind a body (RFC 9112 §2.2): it begins nothing.
             Head::Incomplete if bytes == b"\r\n" && self.phase == Phase::Idle => Begun::Nothing(bytes.len()),
-            Head::Incomplete => {
-                if self.phase != Phase::InHead {
-                    self.phase = Phase::InHead;
-                    self.deadline.set(Instant::now(), Some(worker.shared.settings.head_timeout));
-                }
-                Begun::Incomplete
-            }
+            Head::Incomplete => self.awaits_more(worker),
             Head::Refused(refusal) => {
                 self.refuse(worker, &Reply::new(refusal.code, refusal.cause), bytes);
                 Begun::Answered(bytes.len())
             }
         }
+    }
+
+    /// The rest of a head has so much time.
+    fn awaits_more(&mut self, worker: &Worker) -> Begun {
+        if self.phase != Phase::InHead {
+            self.phase = Phase::InHead;
+            self.deadline.set(Instant::now(), Some(worker.shared.settings.head_timeout));
+        }
+        Begun::Incomplete
     }
 
     /// Answers what is no request, and closes.
@@ -241,7 +251,7 @@ impl Connection {
     }
 
     /// How the client speaks to us, or to whom it has dialled.
-    fn scheme(&self) -> Scheme {
+    pub(super) fn scheme(&self) -> Scheme {
         if self.client.secured().is_some() { Scheme::Https } else { self.arrival.scheme() }
     }
 
@@ -252,6 +262,7 @@ impl Connection {
             peer: self.arrival.peer.ip(),
             port: self.arrival.port(self.open.port()),
             scheme: self.scheme(),
+            framing: if self.client.is_stream() { ClientFraming::Http2 } else { ClientFraming::Http1 },
             trusts_peer: self.trusts_peer || proves_itself(head, settings),
             trusted: &settings.trusted,
             via: "",

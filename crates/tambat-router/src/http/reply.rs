@@ -137,8 +137,7 @@ impl Connection {
             close: !keeps,
             date: Some(&date),
         };
-        let scheme = if self.client.secured().is_some() { Scheme::Https } else { Scheme::Http };
-        catalogue(table, scheme, self.open.port()).write(form, self.outbox.fresh());
+        catalogue(table, self.scheme(), self.open.port()).write(form, self.outbox.fresh());
         self.send_reply(200, None, EndedBy::Router, keeps);
     }
 

@@ -11,7 +11,10 @@ use rustls::sign::CertifiedKey;
 use super::settings::{Certificate, ClientAuth, TlsError};
 
 /// What is spoken inside (RFC 7301), the best first.
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [HTTP2_PROTOCOL, b"http/1.1"];
+
+/// HTTP/2 (RFC 9113 §3.2).
+pub(super) const HTTP2_PROTOCOL: &[u8] = b"h2";
 
 /// What a validation server of an ACME CA speaks (RFC 8737 §6.2).
 pub(super) const ACME_PROTOCOL: &[u8] = b"acme-tls/1";

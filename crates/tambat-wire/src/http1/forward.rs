@@ -9,7 +9,7 @@ use super::facts::Framing;
 use super::fields::{field_lines, put_number};
 use super::request::RequestHead;
 use super::request_id::RequestId;
-use super::trust::Hop;
+use super::trust::{ClientFraming, Hop};
 
 /// Room for the fields that are added; a head that needs more lets the buffer grow.
 const OWN_BYTES: usize = 512;
@@ -50,7 +50,11 @@ impl RequestHead<'_, '_> {
         self.put_copied(forward.hop.trusts_peer, out);
         out.extend_from_slice(b"X-Forwarded-For: ");
         self.origin(forward.hop).put(host, out);
-        for part in [b"\r\nVia: ", self.facts().version.as_str().as_bytes(), b" ", forward.hop.via.as_bytes()] {
+        let version = match forward.hop.framing {
+            ClientFraming::Http1 => self.facts().version.as_str(),
+            ClientFraming::Http2 => "2.0",
+        };
+        for part in [b"\r\nVia: ", version.as_bytes(), b" ", forward.hop.via.as_bytes()] {
             out.extend_from_slice(part);
         }
         out.extend_from_slice(b"\r\nX-Request-ID: ");
@@ -166,6 +170,7 @@ mod tests {
             peer: "192.0.2.1".parse().unwrap(),
             port: 8080,
             scheme: Scheme::Http,
+            framing: ClientFraming::Http1,
             trusts_peer: way.trusts_peer,
             trusted: &trusted,
             via: "tambat",

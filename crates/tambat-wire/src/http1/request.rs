@@ -363,7 +363,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::trust::Scheme;
+    use super::super::trust::{ClientFraming, Scheme};
     use super::*;
     use tambat_model::Trusted;
 
@@ -732,7 +732,15 @@ mod tests {
     fn d11_an_id_is_kept_from_a_trusted_peer() {
         let kept = |fields: &str, trusts_peer: bool| {
             let (peer, trusted) = (IpAddr::V4(Ipv4Addr::LOCALHOST), Trusted::default());
-            let hop = Hop { peer, port: 80, scheme: Scheme::Http, trusts_peer, trusted: &trusted, via: "t" };
+            let hop = Hop {
+                peer,
+                port: 80,
+                scheme: Scheme::Http,
+                framing: ClientFraming::Http1,
+                trusts_peer,
+                trusted: &trusted,
+                via: "t",
+            };
             read(with(fields).as_bytes(), |head| head.request_id(&hop).map(|id| id.to_string())).unwrap()
         };
         let good = "X-Request-ID: 0123456789abcdefghij";
