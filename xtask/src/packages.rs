@@ -48,6 +48,13 @@ const NEEDS: &[Need] = &[
     Need { what: "PHP for Apache httpd", package: "libapache2-mod-php", present: php_module },
     Need { what: "ejabberd", package: "ejabberd", present: || exists("/usr/sbin/ejabberdctl") },
     Need { what: "openssl", package: "openssl", present: || run::succeeds("openssl", &["version"]) },
+    Need { what: "certutil", package: "libnss3-tools", present: || exists("/usr/bin/certutil") },
+    Need { what: "chromium", package: "chromium", present: || run::succeeds("chromium", &["--version"]) },
+    Need {
+        what: "the system's roots",
+        package: "ca-certificates",
+        present: || exists("/usr/sbin/update-ca-certificates"),
+    },
     Need {
         what: "slixmpp for /usr/bin/python3",
         package: "python3-slixmpp",

@@ -70,6 +70,16 @@ pub(crate) fn ejabberd() {
     file("/usr/sbin/ejabberdctl", "ejabberd");
 }
 
+/// The program for databases of NSS. It has no question that it answers with success.
+pub(crate) fn certutil() {
+    file("/usr/bin/certutil", "libnss3-tools");
+}
+
+/// The browser.
+pub(crate) fn chromium() {
+    needs("chromium", &["--version"], "chromium");
+}
+
 /// The XMPP library of Debian's own Python.
 pub(crate) fn slixmpp() {
     needs("/usr/bin/python3", &["-c", "import slixmpp"], "python3-slixmpp");
