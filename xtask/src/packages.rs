@@ -53,6 +53,7 @@ const NEEDS: &[Need] = &[
         package: "python3-slixmpp",
         present: || run::succeeds("/usr/bin/python3", &["-c", "import slixmpp"]),
     },
+    Need { what: "testssl", package: "testssl.sh", present: || run::succeeds("testssl", &["--version"]) },
     // Of docs/recipes.
     Need { what: "puma", package: "puma", present: || run::succeeds("puma", &["--version"]) },
     Need {

@@ -2,6 +2,7 @@
 
 mod app_dir;
 mod backend;
+mod certificates;
 mod facts;
 mod files;
 pub(crate) mod fixture;
@@ -15,8 +16,9 @@ mod said;
 mod terminal;
 mod wait;
 
-pub(crate) use app_dir::{AppDir, Output, finish};
+pub(crate) use app_dir::{AppDir, Output, finish, finish_within};
 pub(crate) use backend::Backend;
+pub(crate) use certificates::Ca;
 pub(crate) use files::most_files;
 pub(crate) use http::{Response, get, try_get, try_get_at, whole};
 pub(crate) use marks::{Marked, marked};
