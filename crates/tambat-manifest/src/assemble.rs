@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tambat_model::{Draft, Place, Plan, Problem, ProcessDraft, ProcessName};
+use tambat_model::{Draft, Manner, Place, Plan, Problem, ProcessDraft, ProcessName};
 
 use crate::diagnostic::{Diagnostic, Source, Spot};
 use crate::findings::Findings;
@@ -11,8 +11,8 @@ use crate::manifest::{self, Manifest};
 use crate::procfile::{self, Procfile};
 use crate::{Files, Loaded, name_of};
 
-/// What the files mean for an app in this directory.
-pub(crate) fn assemble(files: &Files, dir: &Path) -> Result<Loaded, Vec<Diagnostic>> {
+/// What the files mean for an app in this directory that is run so.
+pub(crate) fn assemble(files: &Files, dir: &Path, manner: Manner) -> Result<Loaded, Vec<Diagnostic>> {
     let procfile = files.procfile.as_ref().map(procfile::read);
     let manifest = match files.manifest.as_ref().map(manifest::read).transpose() {
         Ok(manifest) => manifest,
@@ -22,12 +22,13 @@ pub(crate) fn assemble(files: &Files, dir: &Path) -> Result<Loaded, Vec<Diagnost
             return Err(found.in_order());
         }
     };
-    Assembly { procfile, manifest }.plan(dir)
+    Assembly { procfile, manifest, manner }.plan(dir)
 }
 
 struct Assembly {
     procfile: Option<Procfile>,
     manifest: Option<Manifest>,
+    manner: Manner,
 }
 
 impl Assembly {
@@ -81,6 +82,7 @@ impl Assembly {
             processes,
             resources: self.manifest.as_ref().map(|m| m.resources.clone()).unwrap_or_default(),
             router: self.manifest.as_ref().map(|m| m.router.clone()).unwrap_or_default(),
+            manner: self.manner,
         }
     }
 

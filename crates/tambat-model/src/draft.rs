@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::{
-    AppName, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, Hsts, PathPrefix, PortName,
+    AppName, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, Hsts, Manner, PathPrefix, PortName,
     ProcessName, Protocol, ProxyProtocol, ResourcePlan, Restart, RouterPlan, ServicePort, UrlTemplate, VarName,
 };
 
@@ -24,6 +24,8 @@ pub struct Draft {
     pub resources: Vec<ResourcePlan>,
     /// `[router]`.
     pub router: RouterPlan,
+    /// Who runs it.
+    pub manner: Manner,
 }
 
 /// A process as it was written.
@@ -76,7 +78,8 @@ pub struct ProcessDraft {
 impl Draft {
     /// An app of which nothing but its name and its directory is written.
     pub fn new(name: AppName, dir: PathBuf) -> Self {
-        Self { name, dir, build: None, processes: Vec::new(), resources: Vec::new(), router: RouterPlan::default() }
+        let (processes, resources) = (Vec::new(), Vec::new());
+        Self { name, dir, build: None, processes, resources, router: RouterPlan::default(), manner: Manner::default() }
     }
 }
 

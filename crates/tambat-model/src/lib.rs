@@ -4,6 +4,7 @@
 //! [`Draft`] (what was written) comes a [`Plan`] (what is meant); a plan and a base number give the
 //! [`ServicePorts`]; a plan, its [`Wiring`] and the [`World`] (what runs) give the [`RouteTable`].
 
+mod apps;
 mod assign;
 mod check;
 mod check_http;
@@ -21,6 +22,7 @@ mod host;
 mod https;
 mod launch;
 mod listed;
+mod manner;
 mod mend;
 mod name;
 mod network;
@@ -42,6 +44,7 @@ mod url;
 mod uses;
 mod world;
 
+pub use apps::{clashes, joined, of_app};
 pub use assign::{BASE_DEFAULT, BASE_STEP, Base, PortKey, ServicePorts, Wanted, next_base};
 pub use clause::{ClauseId, UnknownClause};
 pub use dependency_file::DependencyFile;
@@ -57,6 +60,7 @@ pub use host::{HOSTNAME_BYTES_MAX, HostError, HostPattern, HostTable, PathPrefix
 pub use https::{Hsts, HstsError, HttpsRedirect};
 pub use launch::{InstancePorts, instance_environment, public_url, url_at};
 pub use listed::{ListedApp, ListedPort};
+pub use manner::{FIRST_BYTE_SERVED, Manner, RESPONSE_IDLE_SERVED, STREAM_IDLE_SERVED, WAIT_SERVED};
 pub use name::{AppName, InstanceName, NameError, PortName, ProcessName, VarName};
 pub use network::{Network, NetworkError, Trusted};
 pub use plan::{Plan, PortPlan, ProcessPlan, Readiness, ResourcePlan, Restart, Role, Stop, Use};

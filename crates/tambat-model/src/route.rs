@@ -261,7 +261,7 @@ fn admission(process: &ProcessPlan, port: &PortPlan, view: &ProcessView) -> Admi
         return Admission::Serve(targets);
     }
     if let Some(coming) = view.instances.iter().find(|i| is_coming(i, process.role)) {
-        return hold(Some(process.ready.within()), mend::coming(coming, process, port));
+        return hold(Some(process.wait), mend::coming(coming, process, port));
     }
     let (cause, mend) = mend::absent(process, port, view);
     Admission::Refuse { cause, mend }

@@ -17,7 +17,7 @@ use crate::listener::{CountersSnapshot, Listener, ListenerKind, ListenerState};
 use crate::report::{Reports, RouterReport};
 use crate::settings::RouterSettings;
 use crate::tls::{self, HANDSHAKES_MAX, Task, Unshaken};
-use crate::worker::{self, Order};
+use crate::worker::{self, Order, Scope};
 
 /// How often a draining router looks whether all is done: connections do not tell when they end.
 const DRAIN_LOOK_EVERY_MS: u64 = 10;
@@ -119,13 +119,28 @@ impl Router {
     /// last one has, or after `limit`. What is still open then is closed with the router. Cancelling it stops only
     /// the waiting.
     pub async fn drain(&self, limit: Duration) {
+        self.drain_those(Scope::All, limit).await;
+    }
+
+    /// The same for shared listeners alone. Service ports go on: an app that finishes a request may need another one
+    /// meanwhile. Their connections end as soon as they are idle, too; who needs one opens another.
+    pub async fn drain_shared(&self, limit: Duration) {
+        self.drain_those(Scope::Shared, limit).await;
+    }
+
+    async fn drain_those(&self, scope: Scope, limit: Duration) {
         let unheard = Arc::new(());
-        self.shared.order_all(|| Order::Drain(Arc::clone(&unheard)));
+        self.shared.order_all(|| Order::Drain(scope, Arc::clone(&unheard)));
         let start = Instant::now();
         // Until the last worker has heard of it, connections are accepted.
-        while (Arc::strong_count(&unheard) > 1 || self.open() > 0) && start.elapsed() < limit {
+        while (Arc::strong_count(&unheard) > 1 || self.open_at(scope) > 0) && start.elapsed() < limit {
             tokio::time::sleep(Duration::from_millis(DRAIN_LOOK_EVERY_MS)).await;
         }
+    }
+
+    /// How many connections are open there.
+    fn open_at(&self, scope: Scope) -> usize {
+        self.listeners().iter().filter(|(kind, _)| scope.has(**kind)).map(|(_, state)| state.snapshot().open).sum()
     }
 
     /// Closes the listeners and all connections, and waits until the threads have ended: some milliseconds at most. What

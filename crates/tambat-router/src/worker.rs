@@ -22,7 +22,7 @@ use crate::arrival::Arrival;
 use crate::connection;
 use crate::deadlines::Deadlines;
 use crate::http::{Clock, KnownQueues, Pseudonyms, Spare};
-use crate::listener::{ListenerState, Open};
+use crate::listener::{ListenerKind, ListenerState, Open};
 use crate::pool::{Own, Pool};
 use crate::report::RouterReport;
 use crate::router::Shared;
@@ -38,10 +38,26 @@ pub(crate) enum Order {
     Listen(TcpListener, Arc<ListenerState>, Option<Arc<TlsSettings>>),
     /// Serve this connection.
     Serve(Accepted),
-    /// Accept nothing more, and end connections as soon as they are idle. Dropped when that has begun.
-    Drain(Arc<()>),
+    /// Accept nothing more there, and end connections as soon as they are idle. Dropped when that has begun.
+    Drain(Scope, Arc<()>),
     /// Close everything and end.
     Stop,
+}
+
+/// Which listeners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Those that names share.
+    Shared,
+    /// All.
+    All,
+}
+
+impl Scope {
+    /// Is this one of them?
+    pub(crate) fn has(self, kind: ListenerKind) -> bool {
+        self == Self::All || kind.service_port().is_none()
+    }
 }
 
 /// A connection on its way to a worker.
@@ -244,17 +260,18 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
     if let Some(access) = &worker.access {
         spawn_local(Rc::clone(access).watch());
     }
-    let mut accepting: Vec<AbortHandle> = Vec::new();
+    let mut accepting: Vec<(ListenerKind, AbortHandle)> = Vec::new();
     while let Some(order) = inbox.recv().await {
         match order {
             // One that comes too late is closed.
             Order::Listen(listener, state, tls) if !worker.is_draining.get() => {
-                accepting.push(spawn_local(accept(listener, state, tls, Rc::clone(&worker))).abort_handle());
+                let kind = state.kind;
+                accepting.push((kind, spawn_local(accept(listener, state, tls, Rc::clone(&worker))).abort_handle()));
             }
             Order::Listen(..) => {}
             Order::Serve(accepted) => worker.serve(accepted),
-            Order::Drain(unheard) => {
-                accepting.drain(..).for_each(|task| task.abort());
+            Order::Drain(scope, unheard) => {
+                accepting.extract_if(.., |(kind, _)| scope.has(*kind)).for_each(|(_, task)| task.abort());
                 worker.is_draining.set(true);
                 worker.deadlines.wake_all();
                 drop(unheard);

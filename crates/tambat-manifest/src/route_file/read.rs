@@ -4,9 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tambat_model::{HealthRules, HostPattern, HttpDraft, HttpRules, PathPrefix, ProxyProtocol, Sticky};
+use tambat_model::{
+    FIRST_BYTE_SERVED, HealthRules, HostPattern, HttpDraft, HttpRules, PathPrefix, ProxyProtocol, RESPONSE_IDLE_SERVED,
+    STREAM_IDLE_SERVED, Sticky, WAIT_SERVED,
+};
 use toml_edit::{Document, TableLike};
 
 use super::{CHECKS_MAX, FileRoute, RouteFile, RouterKeys, TARGETS_MAX};
@@ -16,18 +18,6 @@ use crate::keys::KeyTable;
 use crate::manifest::syntax_error;
 use crate::reader::{At, Fields, Reader, Wrong};
 use crate::text::Text;
-
-/// How long the first byte of an answer may take: what takes longer has hung, and its client has gone.
-const FIRST_BYTE: Duration = Duration::from_secs(30);
-
-/// How long an answer may stand still: just under the minute after which many clients give up.
-const RESPONSE_IDLE: Duration = Duration::from_secs(55);
-
-/// How long a tunnel may stand still: those who keep one open on purpose send something more often.
-const TUNNEL_IDLE: Duration = Duration::from_hours(1);
-
-/// How long a request waits for a target: a restart takes less.
-const WAIT: Duration = Duration::from_secs(30);
 
 /// Those of the tables inside of `[router]`.
 const KEYS_OF_ROUTER: [KeyTable; 3] =
@@ -143,8 +133,8 @@ fn read_route(reader: &mut Reader, at: &At<'_>, claims: &mut Claims<'_>) -> Opti
         path,
         strip: fields.get("strip_path").and_then(|at| reader.flag(at)).unwrap_or_default(),
         targets,
-        idle: idle.unwrap_or(TUNNEL_IDLE),
-        wait: draft.wait.unwrap_or(WAIT),
+        idle: idle.unwrap_or(STREAM_IDLE_SERVED),
+        wait: draft.wait.unwrap_or(WAIT_SERVED),
         http: Arc::new(rules(draft, health.as_ref())),
         proxy_protocol: http_keys::proxy_protocol(reader, &fields),
         health: health.unwrap_or_default(),
@@ -160,9 +150,9 @@ fn read_route(reader: &mut Reader, at: &At<'_>, claims: &mut Claims<'_>) -> Opti
 fn rules(draft: HttpDraft, health: Option<&HealthRules>) -> HttpRules {
     let headers: Vec<_> = draft.headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     HttpRules {
-        first_byte: Some(draft.first_byte.unwrap_or(FIRST_BYTE)),
-        response_idle: Some(draft.response_idle.unwrap_or(RESPONSE_IDLE)),
-        wait: Some(draft.wait.unwrap_or(WAIT)),
+        first_byte: Some(draft.first_byte.unwrap_or(FIRST_BYTE_SERVED)),
+        response_idle: Some(draft.response_idle.unwrap_or(RESPONSE_IDLE_SERVED)),
+        wait: Some(draft.wait.unwrap_or(WAIT_SERVED)),
         waits_when_refused: false,
         body_bytes_max: draft.body_bytes_max,
         https_headers: draft.hsts.map(|hsts| hsts.added_to(&headers)),
