@@ -210,7 +210,7 @@ fn g07_hellos_in_pieces_and_long_ones() {
     let hello = Hello::of("b.example").message();
     let five: Vec<u8> = hello.chunks(hello.len().div_ceil(5)).flat_map(record).collect();
     let bytes: Vec<u8> = hello.chunks(1).flat_map(record).collect();
-    secured.says(&[five.clone()]).must_be_for("b.example");
+    secured.says(std::slice::from_ref(&five)).must_be_for("b.example");
     secured.says(&[bytes]).must_be_for("b.example");
     secured.says(&five.chunks(1).map(<[u8]>::to_vec).collect::<Vec<_>>()).must_be_for("b.example");
     // A share of a key that nobody knows, as large as those of several post-quantum groups together.
