@@ -105,6 +105,19 @@ fn not_installed(what: &str) -> String {
     format!("cannot find {what}: `cargo xtask packages` installs it, and so does `cargo xtask test`")
 }
 
+/// testssl.sh.
+pub(crate) fn testssl() {
+    needs("testssl", &["--version"], "testssl.sh");
+}
+
+/// The scanner sslyze.
+pub(crate) fn sslyze() -> PathBuf {
+    let sslyze = repository().join("target/tools/sslyze/bin/sslyze");
+    let ran = Command::new(&sslyze).arg("--help").output();
+    assert!(ran.is_ok_and(|output| output.status.success()), "{}", not_installed("sslyze"));
+    sslyze
+}
+
 /// Node.js and npm.
 pub(crate) fn node() {
     needs("node", &["--version"], "nodejs");
