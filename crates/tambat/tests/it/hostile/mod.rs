@@ -1,6 +1,6 @@
 //! Hostile clients, misbehaving apps and floods, sent as bytes through `tambat route` to an app that writes down every
 //! byte it is sent. Each test is named after its case: groups `a` (framing), `b` (request line and fields), `c` (the app
-//! misbehaves), `d` (upgrades, expectations, trust) and `f` (slow, big, many). Each asserts three things: what the client
+//! misbehaves), `d` (upgrades, expectations, trust), `e` (HTTP/2) and `f` (slow, big, many). Each asserts three things: what the client
 //! got, what the app saw, and that the next good request on a new connection is answered.
 //!
 //! `vectors` holds the bytes of groups `a` and `b`, for the tests of each case, for the smuggling harness (`smuggling`),
@@ -11,6 +11,7 @@ mod b;
 mod c;
 mod client;
 mod d;
+mod e;
 mod f;
 mod memory;
 mod recorder;
