@@ -5,7 +5,7 @@
 //! most of them; and there would be as many pauses to keep when descriptors run out.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,12 +16,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::addresses::AddressCount;
+use crate::arrival::Arrival;
 use crate::connection::is_http;
 use crate::http::too_many_connections;
 use crate::listener::ListenerState;
 use crate::report::RouterReport;
+use crate::router::Shared;
 use crate::socket::prepare_listener;
-use crate::tls::{Arrival, TlsSettings};
+use crate::tls::{TlsSettings, Unshaken};
 use crate::worker::Worker;
 
 /// How long accepting rests when descriptors or memory have run out: nothing tells when there are some again.
@@ -102,37 +104,23 @@ impl Acceptor<'_> {
     }
 
     fn take(&self, client: TcpStream, peer: SocketAddr, tls: Option<(Arc<TlsSettings>, OwnedSemaphorePermit)>) {
-        match self.count(peer) {
-            Ok(count) => {
-                let open = self.state.opened(self.addr.port(), count);
-                match tls {
-                    None => self.worker.deal(client, peer, open),
-                    Some((settings, room)) => {
-                        if let Ok(client) = client.into_std() {
-                            self.worker.shared.shake(Arrival { client, peer, open, settings, room });
-                        }
-                    }
-                }
-            }
-            Err(TooMany) => {
-                self.state.refused.fetch_add(1, Ordering::Relaxed);
-                if tls.is_none() && is_http(self.state.kind, self.worker) {
-                    // As much as the socket takes at once: a flood is not to keep anybody busy.
-                    let socket = SockRef::from(&client);
-                    let _ = socket.send(&too_many_connections()).and_then(|_| socket.shutdown(Shutdown::Write));
-                }
-            }
+        let (shared, port, arrival) = (&self.worker.shared, self.addr.port(), Arrival::of(peer));
+        // Whose connection it is, and whom it counts for, the header says.
+        if shared.settings.introduces(peer.ip(), self.state.kind) {
+            let settings = tls.map(|(settings, _)| settings);
+            return self.worker.deal(client, arrival, self.state.opened_by_proxy(port, settings));
         }
-    }
-
-    /// Hostile case F6: one client's connections do not keep others out.
-    fn count(&self, peer: SocketAddr) -> Result<Option<AddressCount>, TooMany> {
-        let (settings, client) = (&self.worker.shared.settings, peer.ip().to_canonical());
-        match settings.connections_per_address_max {
-            Some(max) if !settings.trusted.contains(client) => {
-                self.worker.shared.addresses.count(client, max).map(Some).ok_or(TooMany)
+        let open = match count(shared, peer.ip()) {
+            Ok(count) => self.state.opened(port, count),
+            Err(TooMany) => return turn_one_too_many_away(&client, self.state, tls.is_some(), self.worker),
+        };
+        match tls {
+            None => self.worker.deal(client, arrival, open),
+            Some((settings, room)) => {
+                if let Ok(client) = client.into_std() {
+                    shared.shake(Unshaken { client, arrival, open, settings, room });
+                }
             }
-            _ => Ok(None),
         }
     }
 
@@ -148,7 +136,28 @@ impl Acceptor<'_> {
 }
 
 /// The client has as many connections as it may.
-struct TooMany;
+pub(crate) struct TooMany;
+
+/// Counts a connection at its client's address, where that is limited.
+///
+/// Hostile case F6: one client's connections do not keep others out.
+pub(crate) fn count(shared: &Shared, client: IpAddr) -> Result<Option<AddressCount>, TooMany> {
+    let (settings, client) = (&shared.settings, client.to_canonical());
+    match settings.connections_per_address_max {
+        Some(max) if !settings.trusted.contains(client) => shared.addresses.count(client, max).map(Some).ok_or(TooMany),
+        _ => Ok(None),
+    }
+}
+
+/// Tells a client that has as many connections as it may, where it would understand that.
+pub(crate) fn turn_one_too_many_away(client: &TcpStream, state: &ListenerState, speaks_tls: bool, worker: &Worker) {
+    state.refused.fetch_add(1, Ordering::Relaxed);
+    if !speaks_tls && is_http(state.kind, worker) {
+        // As much as the socket takes at once: a flood is not to keep anybody busy.
+        let socket = SockRef::from(client);
+        let _ = socket.send(&too_many_connections()).and_then(|_| socket.shutdown(Shutdown::Write));
+    }
+}
 
 /// What is not known (`EMFILE` and its kin have no kind of their own, nor have most errors of the network that accept(2)
 /// passes on) is met with a pause: whatever it is, it cannot make the loop spin.

@@ -26,14 +26,17 @@
 mod accept;
 mod access;
 mod addresses;
+mod arrival;
 mod calendar;
 mod carry;
+mod challenges;
 mod choice;
 mod connection;
 mod deadlines;
 mod health;
 mod http;
 mod http2;
+mod introduction;
 mod listener;
 mod pool;
 mod report;
@@ -48,6 +51,7 @@ mod turn_away;
 mod worker;
 
 pub use access::{AccessFormat, AccessLog, EndedBy};
+pub use challenges::Challenges;
 pub use health::{Check, Checker, Health, HealthView, QUESTIONS_MAX, REST, Sign, TargetHealth};
 pub use listener::{CountersSnapshot, Listener, ListenerKind};
 pub use report::RouterReport;

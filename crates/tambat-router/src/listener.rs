@@ -133,10 +133,20 @@ impl ListenerState {
 
     /// A connection was accepted; it is open until the guard is dropped.
     pub(crate) fn opened(self: &Arc<Self>, port: u16, address: Option<AddressCount>) -> Open {
+        self.open(port, First::Anything, address)
+    }
+
+    /// The same, of one that has to begin with a PROXY header: whose it is stands there.
+    /// Behind it comes TLS, where there are settings for that.
+    pub(crate) fn opened_by_proxy(self: &Arc<Self>, port: u16, tls: Option<Arc<TlsSettings>>) -> Open {
+        self.open(port, First::ProxyHeader(tls), None)
+    }
+
+    fn open(self: &Arc<Self>, port: u16, first: First, address: Option<AddressCount>) -> Open {
         self.connections.fetch_add(1, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
         self.all_open.fetch_add(1, Ordering::Relaxed);
-        Open { listener: Arc::clone(self), port, is_counted: true, _address: address }
+        Open { listener: Arc::clone(self), port, is_counted: true, first, address }
     }
 
     /// A connection waits until the guard is dropped; none: `max` of them wait already.
@@ -161,7 +171,17 @@ pub(crate) struct Open {
     port: u16,
     /// Is it a connection, and not one of the streams on it?
     is_counted: bool,
-    _address: Option<AddressCount>,
+    first: First,
+    address: Option<AddressCount>,
+}
+
+/// What a connection has to begin with. Decided before its first byte: nothing is guessed.
+#[derive(Debug)]
+pub(crate) enum First {
+    /// What its client says.
+    Anything,
+    /// A PROXY header, from whoever has connected for the client, and then perhaps TLS.
+    ProxyHeader(Option<Arc<TlsSettings>>),
 }
 
 impl Open {
@@ -174,9 +194,25 @@ impl Open {
         self.port
     }
 
+    /// What it has to begin with.
+    pub(crate) fn first(&self) -> &First {
+        &self.first
+    }
+
+    /// Its client is known now, and counted at its address where that is limited.
+    pub(crate) fn is_by(&mut self, address: Option<AddressCount>) {
+        self.address = address;
+    }
+
     /// The same for a stream on it, which is no connection of its own.
     pub(crate) fn of_a_stream(&self) -> Self {
-        Self { listener: Arc::clone(&self.listener), port: self.port, is_counted: false, _address: None }
+        Self {
+            listener: Arc::clone(&self.listener),
+            port: self.port,
+            is_counted: false,
+            first: First::Anything,
+            address: None,
+        }
     }
 }
 

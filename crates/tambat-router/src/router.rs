@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,8 +16,8 @@ use crate::http::{Queues, router_number};
 use crate::listener::{CountersSnapshot, Listener, ListenerKind, ListenerState};
 use crate::report::{Reports, RouterReport};
 use crate::settings::RouterSettings;
-use crate::tls::{self, Arrival, HANDSHAKES_MAX, Task};
-use crate::worker::{self, Order};
+use crate::tls::{self, HANDSHAKES_MAX, Task, Unshaken};
+use crate::worker::{self, Order, Scope};
 
 /// How often a draining router looks whether all is done: connections do not tell when they end.
 const DRAIN_LOOK_EVERY_MS: u64 = 10;
@@ -80,6 +80,9 @@ impl Router {
         }
         if listener.tls.is_some() {
             self.start_handshakers()?;
+            if let (ListenerKind::Shared, Some(socket)) = (listener.kind, listener.sockets.first()) {
+                self.shared.https_port.store(socket.local_addr()?.port(), Ordering::Relaxed);
+            }
         }
         let state = {
             let mut listeners = self.listeners();
@@ -116,13 +119,28 @@ impl Router {
     /// last one has, or after `limit`. What is still open then is closed with the router. Cancelling it stops only
     /// the waiting.
     pub async fn drain(&self, limit: Duration) {
+        self.drain_those(Scope::All, limit).await;
+    }
+
+    /// The same for shared listeners alone. Service ports go on: an app that finishes a request may need another one
+    /// meanwhile. Their connections end as soon as they are idle, too; who needs one opens another.
+    pub async fn drain_shared(&self, limit: Duration) {
+        self.drain_those(Scope::Shared, limit).await;
+    }
+
+    async fn drain_those(&self, scope: Scope, limit: Duration) {
         let unheard = Arc::new(());
-        self.shared.order_all(|| Order::Drain(Arc::clone(&unheard)));
+        self.shared.order_all(|| Order::Drain(scope, Arc::clone(&unheard)));
         let start = Instant::now();
         // Until the last worker has heard of it, connections are accepted.
-        while (Arc::strong_count(&unheard) > 1 || self.open() > 0) && start.elapsed() < limit {
+        while (Arc::strong_count(&unheard) > 1 || self.open_at(scope) > 0) && start.elapsed() < limit {
             tokio::time::sleep(Duration::from_millis(DRAIN_LOOK_EVERY_MS)).await;
         }
+    }
+
+    /// How many connections are open there.
+    fn open_at(&self, scope: Scope) -> usize {
+        self.listeners().iter().filter(|(kind, _)| scope.has(**kind)).map(|(_, state)| state.snapshot().open).sum()
     }
 
     /// Closes the listeners and all connections, and waits until the threads have ended: some milliseconds at most. What
@@ -184,6 +202,8 @@ pub(crate) struct Shared {
     pub(crate) handshake_room: Arc<Semaphore>,
     orders: Vec<UnboundedSender<Order>>,
     handshakers: OnceLock<Vec<UnboundedSender<Task>>>,
+    /// The port of a shared listener with TLS; 0: there is none.
+    https_port: AtomicU16,
     /// Which thread shakes hands next. With one turn for both, each would always deal to the same.
     handshaker_turn: AtomicUsize,
     /// Whose turn it is.
@@ -209,6 +229,7 @@ impl Shared {
             handshake_room: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             orders,
             handshakers: OnceLock::new(),
+            https_port: AtomicU16::new(0),
             handshaker_turn: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
         }
@@ -224,11 +245,16 @@ impl Shared {
         let _ = self.orders[worker].send(order);
     }
 
+    /// Where names are served over TLS.
+    pub(crate) fn https_port(&self) -> Option<u16> {
+        Some(self.https_port.load(Ordering::Relaxed)).filter(|port| *port != 0)
+    }
+
     /// Has a thread shake hands. What comes when there is none any more is closed.
-    pub(crate) fn shake(&self, arrival: Arrival) {
+    pub(crate) fn shake(&self, unshaken: Unshaken) {
         if let Some(handshakers) = self.handshakers.get() {
             let turn = self.handshaker_turn.fetch_add(1, Ordering::Relaxed) % handshakers.len();
-            let _ = handshakers[turn].send(Task::Shake(arrival));
+            let _ = handshakers[turn].send(Task::Shake(unshaken));
         }
     }
 

@@ -1,5 +1,6 @@
 //! What may be set about the router.
 
+use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -8,6 +9,8 @@ use std::time::Duration;
 use tambat_wire::http1::Trusted;
 
 use crate::access::AccessLog;
+use crate::challenges::Challenges;
+use crate::listener::ListenerKind;
 
 /// How long connecting to a target may take: on one machine it takes microseconds, unless the target's backlog is full.
 const CONNECT_TIMEOUT_S: u64 = 5;
@@ -68,10 +71,23 @@ pub struct RouterSettings {
     pub connections_per_address_max: Option<NonZeroU32>,
     /// The peers whose forwarding fields are believed; nobody.
     pub trusted: Trusted,
+    /// The peers whose connections begin with a PROXY header, and no others do; nobody. At a service port this does not
+    /// hold for those of this machine: handles lead there, and other routers of this user come from there.
+    pub proxy_peers: Trusted,
     /// A request that carries this in `Tambat-Hop` comes from a router of this user: its forwarding fields are believed.
     pub hop_token: Option<Arc<str>>,
+    /// Who answers ACME CAs, and knows which names are public; none: nobody does.
+    pub challenges: Option<Arc<dyn Challenges>>,
     /// Where each request is noted when it is over; none: nowhere.
     pub access: Option<AccessLog>,
+}
+
+impl RouterSettings {
+    /// Does this peer begin its connections to such a listener with a PROXY header?
+    pub(crate) fn introduces(&self, peer: IpAddr, at: ListenerKind) -> bool {
+        let is_exempt = || matches!(at, ListenerKind::Service(_)) && peer.to_canonical().is_loopback();
+        self.proxy_peers.contains(peer) && !is_exempt()
+    }
 }
 
 impl Default for RouterSettings {
@@ -89,7 +105,9 @@ impl Default for RouterSettings {
             connections_max: CONNECTIONS_MAX,
             connections_per_address_max: None,
             trusted: Trusted::default(),
+            proxy_peers: Trusted::default(),
             hop_token: None,
+            challenges: None,
             access: None,
         }
     }

@@ -6,7 +6,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -37,6 +37,15 @@ impl Transport {
         match self {
             Self::Tcp(stream) => Some(stream),
             Self::Tls(_) | Self::Stream(_) => None,
+        }
+    }
+
+    /// This end of the connection; none: it has no address of its own.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Tls(stream) => stream.local_addr().ok(),
+            Self::Stream(stream) => stream.carrier().local_addr(),
         }
     }
 

@@ -10,6 +10,7 @@ pub mod http2;
 mod postgres;
 mod printable;
 mod probe;
+pub mod proxy_protocol;
 mod recognise;
 mod redis;
 mod refusal;

@@ -34,7 +34,7 @@ impl Clock {
     }
 
     /// A new id for a request that came at `now`.
-    pub(super) fn request_id(&self, now: Instant) -> RequestId {
+    pub(crate) fn request_id(&self, now: Instant) -> RequestId {
         RequestId::new(self.unix_ms(now), u128::from(self.random()) << 64 | u128::from(self.random()))
     }
 

@@ -17,9 +17,11 @@ use super::connection::{Chosen, Connection, Phase};
 use super::queue::{Counted, Ticket};
 use super::reply::Reply;
 use crate::access::EndedBy;
+use crate::arrival::Arrival;
 use crate::choice::{Patience, Tried, UNTAKEN_LIMIT_S};
 use crate::connection::{RETRY_EVERY_MS, change, dial, until};
 use crate::listener::{ListenerKind, ListenerState, Waits};
+use crate::pool::Own;
 use crate::report::RouterReport;
 use crate::transport::{Transport, broken};
 use crate::worker::{Worker, is_of_this_side};
@@ -44,6 +46,8 @@ impl Connection {
         };
         let seeker = Seeker {
             client: &self.client,
+            arrival: &self.arrival,
+            own: self.own.as_ref(),
             kind: self.open.listener().kind,
             listener: self.open.listener(),
             worker: &self.worker,
@@ -71,6 +75,8 @@ impl Connection {
 
 struct Seeker<'a> {
     client: &'a Rc<Transport>,
+    arrival: &'a Arrival,
+    own: Option<&'a Own>,
     kind: ListenerKind,
     listener: &'a Arc<ListenerState>,
     worker: &'a Worker,
@@ -182,16 +188,18 @@ impl Seeker<'_> {
     /// A connection to this target; none: it was not to be had, and that is noted.
     async fn connect(&mut self, (target, counted): Chosen) -> Option<Upstream> {
         // One that has served before may have ended, and there is no second retry.
+        let proxy_protocol = self.active.route.as_ref().and_then(|route| route.proxy_protocol);
         if self.active.retries == 0
-            && let Some(stream) = self.worker.pool.take(&target)
+            && let Some(stream) = self.worker.kept(&target, proxy_protocol, self.own)
         {
             return Some(Upstream { stream: Transport::Tcp(stream), target, counted, is_reused: true });
         }
         let limit = self.worker.shared.settings.connect_timeout;
-        let mut dialled = dial(target.addr, limit).await;
+        let header = proxy_protocol.map(|version| self.arrival.header(version, self.client, &self.active.id));
+        let mut dialled = dial(target.addr, header.as_deref(), limit).await;
         // Descriptors and ports that idle connections have are better used by this one.
         if dialled.as_ref().is_err_and(is_of_this_side) && self.worker.pool.clear() {
-            dialled = dial(target.addr, limit).await;
+            dialled = dial(target.addr, header.as_deref(), limit).await;
         }
         match dialled {
             Ok(stream) => Some(Upstream { stream: Transport::Tcp(stream), target, counted, is_reused: false }),

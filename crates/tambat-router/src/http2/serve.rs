@@ -1,7 +1,6 @@
 //! The life of one HTTP/2 connection.
 
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -24,6 +23,7 @@ use super::limits::{
 use super::session::Session;
 use super::stream::Stream;
 use super::wire::Wire;
+use crate::arrival::Arrival;
 use crate::choice::Told;
 use crate::http;
 use crate::listener::Open;
@@ -41,7 +41,7 @@ const NOT_IMPLEMENTED: StatusCode = StatusCode::NOT_IMPLEMENTED;
 pub(crate) fn serve(
     client: Rc<Transport>,
     before: Vec<u8>,
-    peer: IpAddr,
+    arrival: Arrival,
     open: Open,
     worker: Rc<Worker>,
     told: Option<Told>,
@@ -50,7 +50,7 @@ pub(crate) fn serve(
         let session = Session::new(client, Rc::clone(&worker));
         let carrier = Rc::clone(&session.carrier);
         if let Some(codec) = handshake(&session, before).await {
-            let mut driver = Driver { codec, session, peer, open, told, is_draining: false };
+            let mut driver = Driver { codec, session, arrival, open, told, is_draining: false };
             poll_fn(|cx| driver.poll(cx)).await;
         }
         let _ = timeout(Duration::from_secs(CLOSING_S), linger(&carrier, &worker)).await;
@@ -100,7 +100,7 @@ fn settings() -> Builder {
 struct Driver {
     codec: Connection<Wire, Bytes>,
     session: Rc<Session>,
-    peer: IpAddr,
+    arrival: Arrival,
     open: Open,
     told: Option<Told>,
     /// The client was told that it drains.
@@ -179,7 +179,7 @@ impl Driver {
         let body = (!ends).then_some(body);
         let stream = Transport::Stream(Box::new(Stream::new(&self.session, head, translated, body, respond)));
         let (open, worker) = (self.open.of_a_stream(), Rc::clone(&self.session.worker));
-        spawn_local(http::serve(stream, self.peer, open, worker, self.told.clone()));
+        spawn_local(http::serve(stream, self.arrival.clone(), open, worker, self.told.clone()));
     }
 
     fn websocket_key(&self) -> WebSocketKey {

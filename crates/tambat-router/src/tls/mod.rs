@@ -26,4 +26,4 @@ pub(crate) use handshake::Handshaken;
 pub(crate) use secured::Secured;
 pub use settings::{Certificate, Certificates, ClientAuth, Hello, Lookup, TlsError, TlsSettings};
 pub(crate) use stream::TlsStream;
-pub(crate) use threads::{Arrival, HANDSHAKES_MAX, Task, start};
+pub(crate) use threads::{HANDSHAKES_MAX, Task, Unshaken, start};

@@ -11,7 +11,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice, Read as _, Write as _};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::task::{Context, Poll};
 
 use rustls::ServerConnection;
@@ -75,6 +75,10 @@ impl TlsStream {
     }
 
     /// What is known of it.
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
     pub(crate) fn secured(&self) -> &Secured {
         &self.secured
     }

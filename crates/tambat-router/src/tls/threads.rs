@@ -1,6 +1,5 @@
 //! The threads that shake hands.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -16,6 +15,7 @@ use tokio::time::timeout;
 use super::failure::HandshakeFailure;
 use super::handshake::shake;
 use super::settings::TlsSettings;
+use crate::arrival::Arrival;
 use crate::listener::Open;
 use crate::router::Shared;
 use crate::worker::{Accepted, Order, runtime};
@@ -32,16 +32,16 @@ const LOWER_STEPS: u8 = 5;
 #[derive(Debug)]
 pub(crate) enum Task {
     /// Shake hands.
-    Shake(Arrival),
+    Shake(Unshaken),
     /// Close everything and end.
     Stop,
 }
 
 /// A connection that has been accepted and has not shaken hands.
 #[derive(Debug)]
-pub(crate) struct Arrival {
+pub(crate) struct Unshaken {
     pub(crate) client: std::net::TcpStream,
-    pub(crate) peer: SocketAddr,
+    pub(crate) arrival: Arrival,
     pub(crate) open: Open,
     pub(crate) settings: Arc<TlsSettings>,
     /// It is one of those that may be under way.
@@ -61,14 +61,14 @@ pub(crate) fn start(number: usize, inbox: UnboundedReceiver<Task>, shared: Arc<S
 }
 
 async fn obey(mut inbox: UnboundedReceiver<Task>, shared: Arc<Shared>) {
-    while let Some(Task::Shake(arrival)) = inbox.recv().await {
-        spawn_local(serve(arrival, Arc::clone(&shared)));
+    while let Some(Task::Shake(unshaken)) = inbox.recv().await {
+        spawn_local(serve(unshaken, Arc::clone(&shared)));
     }
 }
 
 /// Shakes hands, and gives the connection to the worker whose turn it is.
-async fn serve(arrival: Arrival, shared: Arc<Shared>) {
-    let Arrival { client, peer, open, settings, room } = arrival;
+async fn serve(unshaken: Unshaken, shared: Arc<Shared>) {
+    let Unshaken { client, arrival, open, settings, room } = unshaken;
     // A socket that cannot be watched, for want of memory, is closed.
     let Ok(client) = TcpStream::from_std(client) else { return };
     let counters = &open.listener().handshakes;
@@ -81,7 +81,7 @@ async fn serve(arrival: Arrival, shared: Arc<Shared>) {
     if let Ok(Some(handshaken)) = outcome
         && let Ok(client) = client.into_std()
     {
-        let accepted = Accepted { client, peer, open, handshaken: Some(Box::new(handshaken)) };
+        let accepted = Accepted { client, arrival, open, handshaken: Some(Box::new(handshaken)) };
         shared.order(shared.turn(), Order::Serve(accepted));
     }
 }

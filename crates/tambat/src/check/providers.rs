@@ -91,9 +91,11 @@ impl Providers {
             terminal: None,
             building: false,
             exit_on_end: false,
+            stays: false,
+            commons: Arc::default(),
         };
         let supervisor =
-            Supervisor::start(setup, spawner, Outlets { world: world_out, lines: lines_out, news: news_out });
+            Supervisor::start(setup, Arc::new(spawner), Outlets { world: world_out, lines: lines_out, news: news_out });
         let tasks = vec![
             tokio::spawn(publish(Arc::clone(&plan), wiring.clone(), world.clone(), tables)),
             tokio::spawn(report(reports, supervisor.commands(), wiring)),
