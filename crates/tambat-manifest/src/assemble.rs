@@ -162,8 +162,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use tambat_model::{
-        AccessLogFormat, Balance, HealthRules, HttpRules, Network, Protocol, ProxyProtocol, Readiness, Restart, Role,
-        RouterPlan, RouterTimeouts, Sticky,
+        AccessLogFormat, Balance, CertificateFiles, ClientAuthPlan, HealthRules, HttpRules, HttpsRedirect, Network,
+        Protocol, ProxyProtocol, Readiness, Restart, Role, RouterPlan, RouterTimeouts, Sticky, TlsPlan,
     };
 
     use super::*;
@@ -229,6 +229,8 @@ mod tests {
             timeouts = { idle = "15m", first_byte = "30s", response_idle = "55s", wait = "10s" }
             max_body = "10MiB"
             headers = { X-Frame-Options = "DENY", Server = "" }
+            https_redirect = false
+            hsts = "2d"
             sticky = "sid"
             balance = "least-in-flight"
             max_in_flight = 100
@@ -253,6 +255,10 @@ mod tests {
             access_log = "access.log"
             access_log_format = "text"
             timeouts = { head = "1s", body_idle = "2s", keep_alive = "3s", connect = "4s" }
+            [router.tls]
+            certificates = [{ chain = "a.pem", key = "a.key" }]
+            client_ca = "ca.pem"
+            client_auth = "optional"
         "#;
         let plan = plan(Some(manifest), None);
         assert_eq!((plan.name().as_str(), plan.build()), ("shop", Some("make")));
@@ -278,6 +284,13 @@ mod tests {
             waits_when_refused: true,
             body_bytes_max: Some(10 << 20),
             headers: [("X-Frame-Options", "DENY"), ("Server", "")].map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec(),
+            https_headers: Some(
+                [("X-Frame-Options", "DENY"), ("Server", ""), ("Strict-Transport-Security", "max-age=172800")]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .to_vec(),
+            ),
+            https_redirect: HttpsRedirect::Never,
+            health_path: Some("/healthz".to_owned()),
             sticky: Some(Sticky { cookie: "sid".to_owned() }),
             balance: Balance::LeastInFlight,
             in_flight_max: NonZeroU32::new(100),
@@ -317,6 +330,10 @@ mod tests {
             access_log: Some("access.log".to_owned()),
             access_log_format: AccessLogFormat::Text,
             timeouts,
+            tls: TlsPlan {
+                certificates: vec![CertificateFiles { chain: "a.pem".to_owned(), key: "a.key".to_owned() }],
+                client_auth: Some(ClientAuthPlan { ca: "ca.pem".to_owned(), required: false }),
+            },
         };
         assert_eq!(*plan.router(), router);
         assert_eq!((clock.role, clock.uses[0].var.as_str()), (Role::Worker, "MAILER"));

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use tambat_model::{
-    AccessLogFormat, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, HttpDraft, Network,
+    AccessLogFormat, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, Hsts, HttpDraft, Network,
     PathPrefix, ProxyProtocol, RouterPlan, RouterTimeouts, Trusted,
 };
 use toml_edit::Value;
@@ -13,6 +13,7 @@ use toml_edit::Value;
 use crate::keys::KeyTable;
 use crate::manifest::{not_blank, parse_path};
 use crate::reader::{At, Fields, Node, Reader, Wrong};
+use crate::tls_keys;
 
 /// So many fields of one's own are added to every answer of a route; more is a page's worth, and costs at each one.
 const HEADERS_MAX: usize = 64;
@@ -97,6 +98,8 @@ pub(crate) fn http(reader: &mut Reader, fields: &Fields<'_>, timeouts: Option<&F
         wait,
         body_bytes_max: get("max_body").and_then(|at| reader.size(at)),
         headers: get("headers").map(|at| headers(reader, at)).unwrap_or_default(),
+        https_redirect: get("https_redirect").and_then(|at| reader.flag(at)),
+        hsts: get("hsts").and_then(|at| reader.parse(at, |text| Ok(text.parse::<Hsts>()?))),
         sticky: get("sticky").and_then(|at| sticky(reader, at)),
         balance: get("balance").and_then(|at| balance(reader, at)),
         in_flight_max: get("max_in_flight").and_then(|at| some(reader, at)),
@@ -104,8 +107,12 @@ pub(crate) fn http(reader: &mut Reader, fields: &Fields<'_>, timeouts: Option<&F
     }
 }
 
-/// `[router]`; `keys` are those it has in its kind of file, `limits` those of its `timeouts`.
-pub(crate) fn router(reader: &mut Reader, fields: &Fields<'_>, limits: KeyTable) -> RouterPlan {
+/// `[router]`; the keys are those that its kind of file has for its `timeouts`, its `tls`, and the certificates there.
+pub(crate) fn router(
+    reader: &mut Reader,
+    fields: &Fields<'_>,
+    [limits, tls, certificate]: [KeyTable; 3],
+) -> RouterPlan {
     let get = |name| fields.get(name);
     let formats = [("json", AccessLogFormat::Json), ("text", AccessLogFormat::Text)];
     RouterPlan {
@@ -118,6 +125,7 @@ pub(crate) fn router(reader: &mut Reader, fields: &Fields<'_>, limits: KeyTable)
         access_log: get("access_log").and_then(|at| reader.parse(at, not_blank)),
         access_log_format: get("access_log_format").and_then(|at| reader.word(at, &formats)).unwrap_or_default(),
         timeouts: get("timeouts").map(|at| router_timeouts(reader, at, limits)).unwrap_or_default(),
+        tls: get("tls").map(|at| tls_keys::tls(reader, at, tls, certificate)).unwrap_or_default(),
     }
 }
 

@@ -40,12 +40,20 @@ pub enum KeyTable {
     Router,
     /// The `timeouts` of `[router]`.
     RouterTimeouts,
+    /// `[router.tls]`.
+    RouterTls,
+    /// One of its `certificates`.
+    RouterTlsCertificate,
     /// At the top of a router's file.
     RouteFile,
     /// `[router]` of a router's file.
     RouteFileRouter,
     /// Its `timeouts`.
     RouteFileRouterTimeouts,
+    /// Its `tls`.
+    RouteFileRouterTls,
+    /// One of the `certificates` there.
+    RouteFileRouterTlsCertificate,
     /// `[routes.NAME]` of a router's file.
     RouteFileRoute,
     /// A route's `timeouts`.
@@ -68,6 +76,8 @@ impl KeyTable {
             Self::Resource => "in `[resources.NAME]`",
             Self::Router | Self::RouteFileRouter => "in `[router]`",
             Self::RouterTimeouts | Self::RouteFileRouterTimeouts => "in `timeouts` of `[router]`",
+            Self::RouterTls | Self::RouteFileRouterTls => "in `[router.tls]`",
+            Self::RouterTlsCertificate | Self::RouteFileRouterTlsCertificate => "in an entry of `certificates`",
             Self::RouteFileRoute => "in `[routes.NAME]`",
             Self::RouteFileTimeouts => "in `timeouts` of `[routes.NAME]`",
         }
@@ -84,6 +94,8 @@ impl KeyTable {
             Self::RouteFile
             | Self::RouteFileRouter
             | Self::RouteFileRouterTimeouts
+            | Self::RouteFileRouterTls
+            | Self::RouteFileRouterTlsCertificate
             | Self::RouteFileRoute
             | Self::RouteFileTimeouts
             | Self::RouteFileHealth => ROUTE_FILE_KEYS,
@@ -163,6 +175,18 @@ pub const KEYS: &[Key] = &[
         "headers",
         "a table",
         "fields its answers get in place of its own: NAME = \"value\", \"\" removes",
+    ),
+    key(
+        KeyTable::Process,
+        "https_redirect",
+        "true or false",
+        "who comes without TLS is sent to https; where the name has a public certificate unless said",
+    ),
+    key(
+        KeyTable::Process,
+        "hsts",
+        "a number of days such as \"365d\"",
+        "how long browsers come over https alone, once they have; not told unless said",
     ),
     key(
         KeyTable::Process,
@@ -271,6 +295,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(KeyTable::Router, "access_log_format", "a string", "\"json\" (unless said) or \"text\""),
     key(KeyTable::Router, "timeouts", "a table", "limits on clients, whatever they ask for"),
+    key(KeyTable::Router, "tls", "a table", "certificates from files, and who has to have one"),
     key(
         KeyTable::RouterTimeouts,
         "head",
@@ -295,6 +320,26 @@ pub const KEYS: &[Key] = &[
         "a duration such as \"5s\"",
         "how long connecting to an instance may take; 5s unless said",
     ),
+    key(
+        KeyTable::RouterTls,
+        "certificates",
+        "a list of tables",
+        "certificates from files: [{ chain = \"fullchain.pem\", key = \"privkey.pem\" }]",
+    ),
+    key(
+        KeyTable::RouterTls,
+        "client_ca",
+        "a string",
+        "clients must have a certificate that is signed by one in this file",
+    ),
+    key(
+        KeyTable::RouterTls,
+        "client_auth",
+        "a string",
+        "\"required\" (unless said) or \"optional\": clients without one are let in, too",
+    ),
+    key(KeyTable::RouterTlsCertificate, "chain", "a string", "the certificate and those of who signed it, PEM"),
+    key(KeyTable::RouterTlsCertificate, "key", "a string", "its key, PEM"),
 ];
 
 /// The table of the manual, in Markdown.

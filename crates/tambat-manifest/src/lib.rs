@@ -19,6 +19,7 @@ mod route_file;
 mod routing;
 mod size;
 mod text;
+mod tls_keys;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -30,6 +30,7 @@ pub const CHECKS_MAX: usize = 4_096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteFile {
     listen: Vec<SocketAddr>,
+    listen_tls: Vec<SocketAddr>,
     router: RouterKeys,
     routes: Vec<FileRoute>,
 }
@@ -93,9 +94,15 @@ impl RouteFile {
         read::read(text)
     }
 
-    /// Where the router listens: at least one address, none twice; port 0 is the kernel's choice.
+    /// Where the router listens without TLS, none twice; port 0 is the kernel's choice. With [`Self::listen_tls`] there is
+    /// at least one address.
     pub fn listen(&self) -> &[SocketAddr] {
         &self.listen
+    }
+
+    /// Where it listens with TLS. If there is such an address, there is a certificate.
+    pub fn listen_tls(&self) -> &[SocketAddr] {
+        &self.listen_tls
     }
 
     /// The router itself.
@@ -110,7 +117,7 @@ impl RouteFile {
 
     /// Has this file nothing new for a router that was started with the other, but routes?
     pub fn differs_in_routes_alone(&self, other: &Self) -> bool {
-        (&self.listen, &self.router) == (&other.listen, &other.router)
+        (&self.listen, &self.listen_tls, &self.router) == (&other.listen, &other.listen_tls, &other.router)
     }
 
     /// The routes, taken out.

@@ -58,5 +58,5 @@ pub(crate) fn read_router(reader: &mut Reader, at: &At<'_>) -> RouterPlan {
         let wrong = Wrong::from("nothing says where requests are written down, so their format says nothing");
         reader.wrong(at.whole(), wrong.help("access_log = \"access.log\""));
     }
-    http_keys::router(reader, &fields, KeyTable::RouterTimeouts)
+    http_keys::router(reader, &fields, [KeyTable::RouterTimeouts, KeyTable::RouterTls, KeyTable::RouterTlsCertificate])
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::{
-    AppName, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, Manner, PathPrefix, PortName,
+    AppName, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, Hsts, Manner, PathPrefix, PortName,
     ProcessName, Protocol, ProxyProtocol, ResourcePlan, Restart, RouterPlan, ServicePort, UrlTemplate, VarName,
 };
 
@@ -136,6 +136,10 @@ pub struct HttpDraft {
     pub body_bytes_max: Option<u64>,
     /// `headers`, in the file's order.
     pub headers: Vec<(FieldName, FieldValue)>,
+    /// `https_redirect`.
+    pub https_redirect: Option<bool>,
+    /// `hsts`.
+    pub hsts: Option<Hsts>,
     /// `sticky`: the cookie.
     pub sticky: Option<CookieName>,
     /// `balance`.

@@ -19,6 +19,7 @@ mod framework;
 mod handle;
 mod health;
 mod host;
+mod https;
 mod launch;
 mod listed;
 mod manner;
@@ -56,6 +57,7 @@ pub use framework::Framework;
 pub use handle::{ForeignUrl, Handle, HandleState, Provider, Wiring};
 pub use health::{HEALTH_DOWN_DEFAULT, HEALTH_EVERY_DEFAULT, HEALTH_UP_DEFAULT, HEALTH_WITHIN_DEFAULT, HealthRules};
 pub use host::{HOSTNAME_BYTES_MAX, HostError, HostPattern, HostTable, PathPrefix, Site, Stripped};
+pub use https::{Hsts, HstsError, HttpsRedirect};
 pub use launch::{InstancePorts, instance_environment, public_url, url_at};
 pub use listed::{ListedApp, ListedPort};
 pub use manner::{FIRST_BYTE_SERVED, Manner, RESPONSE_IDLE_SERVED, STREAM_IDLE_SERVED, WAIT_SERVED};
@@ -71,7 +73,7 @@ pub use route::{
     Admission, Balance, ForeignService, HttpRules, Ledger, Route, RouteTable, Sticky, Target, foreign_route,
     route_table,
 };
-pub use router_plan::{AccessLogFormat, RouterPlan, RouterTimeouts};
+pub use router_plan::{AccessLogFormat, CertificateFiles, ClientAuthPlan, RouterPlan, RouterTimeouts, TlsPlan};
 pub use shell::shell_command;
 pub use site::{PortSite, local_label};
 pub use text::{colours_only, plain};

@@ -385,13 +385,17 @@ fn plan_process(draft: &Draft, process: &ProcessDraft, position: u16, uses: Vec<
 /// machine nothing else has a limit unless its user says one.
 fn http_rules(process: &ProcessDraft, manner: Manner) -> HttpRules {
     let http = &process.http;
+    let headers: Vec<_> = http.headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     HttpRules {
         first_byte: http.first_byte.or(manner.first_byte()),
         response_idle: http.response_idle.or(manner.response_idle()),
         wait: http.wait,
         waits_when_refused: true,
         body_bytes_max: http.body_bytes_max,
-        headers: http.headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        https_headers: http.hsts.map(|hsts| hsts.added_to(&headers)),
+        headers,
+        https_redirect: http.https_redirect.into(),
+        health_path: process.health.as_ref().and_then(|health| health.path.clone()),
         sticky: http.sticky.as_ref().map(|cookie| Sticky { cookie: cookie.to_string() }),
         balance: http.balance.unwrap_or_default(),
         in_flight_max: http.in_flight_max,

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::host::{HostTable, Site};
+use crate::https::HttpsRedirect;
 use crate::listed::ListedApp;
 use crate::mend;
 use crate::traffic::Traffic;
@@ -56,6 +57,12 @@ pub struct HttpRules {
     pub body_bytes_max: Option<u64>,
     /// Fields that the answers get, in place of what the app said; an empty value removes the field.
     pub headers: Vec<(String, String)>,
+    /// The same for clients that come over TLS, where they get others (HSTS).
+    pub https_headers: Option<Vec<(String, String)>>,
+    /// Who is sent to https when they come without.
+    pub https_redirect: HttpsRedirect,
+    /// Where its health is asked: nobody is sent anywhere from there.
+    pub health_path: Option<String>,
     /// A client stays with its target.
     pub sticky: Option<Sticky>,
     /// How the target is chosen.

@@ -121,7 +121,8 @@ impl Arrival {
     /// What the client's TLS with us has said comes before what was said of its TLS with somebody else.
     fn notes<'a>(&'a self, secured: Option<&'a Secured>, unique_id: &'a [u8]) -> Notes<'a> {
         let known = self.known.as_deref();
-        let ours = secured.map(|secured| Tls { version: Some(secured.version.openssl_name()), certified: false });
+        let ours = secured
+            .map(|secured| Tls { version: Some(secured.version.openssl_name()), certified: secured.client.is_some() });
         Notes {
             authority: match secured {
                 Some(secured) => secured.server_name.as_deref(),

@@ -29,6 +29,7 @@ mod addresses;
 mod arrival;
 mod calendar;
 mod carry;
+mod challenges;
 mod choice;
 mod connection;
 mod deadlines;
@@ -49,6 +50,7 @@ mod turn_away;
 mod worker;
 
 pub use access::{AccessFormat, AccessLog, EndedBy};
+pub use challenges::Challenges;
 pub use health::{Check, Checker, Health, HealthView, QUESTIONS_MAX, REST, Sign, TargetHealth};
 pub use listener::{CountersSnapshot, Listener, ListenerKind};
 pub use report::RouterReport;

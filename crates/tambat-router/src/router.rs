@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -80,6 +80,9 @@ impl Router {
         }
         if listener.tls.is_some() {
             self.start_handshakers()?;
+            if let (ListenerKind::Shared, Some(socket)) = (listener.kind, listener.sockets.first()) {
+                self.shared.https_port.store(socket.local_addr()?.port(), Ordering::Relaxed);
+            }
         }
         let state = {
             let mut listeners = self.listeners();
@@ -199,6 +202,8 @@ pub(crate) struct Shared {
     pub(crate) handshake_room: Arc<Semaphore>,
     orders: Vec<UnboundedSender<Order>>,
     handshakers: OnceLock<Vec<UnboundedSender<Task>>>,
+    /// The port of a shared listener with TLS; 0: there is none.
+    https_port: AtomicU16,
     /// Which thread shakes hands next. With one turn for both, each would always deal to the same.
     handshaker_turn: AtomicUsize,
     /// Whose turn it is.
@@ -224,6 +229,7 @@ impl Shared {
             handshake_room: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             orders,
             handshakers: OnceLock::new(),
+            https_port: AtomicU16::new(0),
             handshaker_turn: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
         }
@@ -237,6 +243,11 @@ impl Shared {
     /// Gives an order to a worker. One that has ended closes what it is given.
     pub(crate) fn order(&self, worker: usize, order: Order) {
         let _ = self.orders[worker].send(order);
+    }
+
+    /// Where names are served over TLS.
+    pub(crate) fn https_port(&self) -> Option<u16> {
+        Some(self.https_port.load(Ordering::Relaxed)).filter(|port| *port != 0)
     }
 
     /// Has a thread shake hands. What comes when there is none any more is closed.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tambat_wire::http1::Trusted;
 
 use crate::access::AccessLog;
+use crate::challenges::Challenges;
 use crate::listener::ListenerKind;
 
 /// How long connecting to a target may take: on one machine it takes microseconds, unless the target's backlog is full.
@@ -75,6 +76,8 @@ pub struct RouterSettings {
     pub proxy_peers: Trusted,
     /// A request that carries this in `Tambat-Hop` comes from a router of this user: its forwarding fields are believed.
     pub hop_token: Option<Arc<str>>,
+    /// Who answers ACME CAs, and knows which names are public; none: nobody does.
+    pub challenges: Option<Arc<dyn Challenges>>,
     /// Where each request is noted when it is over; none: nowhere.
     pub access: Option<AccessLog>,
 }
@@ -104,6 +107,7 @@ impl Default for RouterSettings {
             trusted: Trusted::default(),
             proxy_peers: Trusted::default(),
             hop_token: None,
+            challenges: None,
             access: None,
         }
     }

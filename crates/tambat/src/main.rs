@@ -3,6 +3,7 @@
 //! This is the composition root: the only place that knows the supervisor and the router both. `cli` has a file a
 //! verb; `daemon` is what `tambat start` runs, `serve` what `tambat serve` does, and `route` what `tambat route` does.
 
+mod certificates;
 mod check;
 mod cli;
 mod control_socket;

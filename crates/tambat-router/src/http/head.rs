@@ -57,6 +57,10 @@ enum Verdict<'t> {
     Catalogue,
     /// What may be asked for (RFC 9110 §9.3.7).
     Options,
+    /// The proof that an ACME CA asks for.
+    Challenge(String),
+    /// The same at this URL.
+    Redirect(&'t Arc<Route>, String),
     /// An error, on behalf of this route where there is one.
     Refuse(Option<&'t Arc<Route>>, Reply),
 }
@@ -262,7 +266,7 @@ impl Connection {
             active.notes.write(Noted { host: head.host(), path: head.path(), ..Noted::default() });
         }
         let table = worker.tables.newest();
-        let verdict = self.verdict(&table, head, worker);
+        let verdict = self.verdict(&table, head, &hop, worker);
         let (route, strip) = match verdict {
             Verdict::Forward(route, strip) => (route, strip),
             other => {
@@ -275,7 +279,9 @@ impl Connection {
         let pseudonym = worker.pseudonyms.of(route);
         hop.via = &pseudonym;
         let hop_token = route.http.hop_token.as_deref();
-        let forward = Forward { hop: &hop, strip, request_id: &active.id, hop_token, continue_here: false };
+        let client_certificate = self.client.secured().and_then(|secured| secured.client.as_deref());
+        let request_id = &active.id;
+        let forward = Forward { hop: &hop, strip, request_id, hop_token, continue_here: false, client_certificate };
         head.write(&forward, active.up.unsent.fresh());
         active.belongs_to(route, head, worker);
         drop(table);
@@ -284,14 +290,21 @@ impl Connection {
     }
 
     /// What becomes of a request, by the table.
-    fn verdict<'t>(&self, table: &'t RouteTable, head: &RequestHead<'_, '_>, worker: &Worker) -> Verdict<'t> {
+    fn verdict<'t>(
+        &self,
+        table: &'t RouteTable,
+        head: &RequestHead<'_, '_>,
+        hop: &Hop<'_>,
+        worker: &Worker,
+    ) -> Verdict<'t> {
         if head.disposition() == Disposition::AnswerOptions {
             return Verdict::Options;
         }
-        if let Some(secured) = self.client.secured()
-            && !secured.is_for(head.host())
-        {
-            return Verdict::Refuse(None, Reply::misdirected(head, secured));
+        if let Some(reply) = self.misdirected(head) {
+            return Verdict::Refuse(None, reply);
+        }
+        if let Some(answer) = self.challenge(head, worker) {
+            return Verdict::Challenge(answer);
         }
         let (route, strip) = match self.open.listener().kind {
             ListenerKind::Service(port) => (table.get(port), None),
@@ -304,6 +317,9 @@ impl Connection {
         let Some(route) = route else {
             return Verdict::Refuse(None, Reply::no_route(head));
         };
+        if let Some(url) = self.https_url(head, hop, route, worker) {
+            return Verdict::Redirect(route, url);
+        }
         if let Some(told) = &self.told {
             return Verdict::Refuse(Some(route), Reply::new(ErrorCode::NoTarget, told.cause.clone()).closing());
         }
@@ -327,14 +343,26 @@ impl Connection {
         match verdict {
             Verdict::Forward(..) => {}
             Verdict::Options => self.reply_options(),
+            Verdict::Challenge(answer) => self.reply_challenge(&answer),
+            Verdict::Redirect(route, url) => {
+                self.belongs_to(route);
+                self.reply_redirect(&url);
+            }
             Verdict::Catalogue => self.reply_catalogue(table),
             Verdict::Refuse(route, reply) => {
-                if let (Some(route), Some(active)) = (route, &mut self.active) {
-                    route.traffic.shard(self.worker.number).begin();
-                    active.route = Some(Arc::clone(route));
+                if let Some(route) = route {
+                    self.belongs_to(route);
                 }
                 self.reply(&reply);
             }
+        }
+    }
+
+    /// The request that is answered here is counted with this route's.
+    fn belongs_to(&mut self, route: &Arc<Route>) {
+        if let Some(active) = &mut self.active {
+            route.traffic.shard(self.worker.number).begin();
+            active.route = Some(Arc::clone(route));
         }
     }
 

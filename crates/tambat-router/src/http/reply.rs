@@ -142,14 +142,14 @@ impl Connection {
     }
 
     /// May another request come after an answer of the router's own? Not when a body is still to come that nobody reads.
-    fn may_keep(&self) -> bool {
+    pub(super) fn may_keep(&self) -> bool {
         let Some(active) = &self.active else {
             return false;
         };
         active.facts.keep_alive && active.exchange.request_is_whole() && !self.worker.is_draining.get()
     }
 
-    fn send_reply(&mut self, status: u16, code: Option<ErrorCode>, ended_by: EndedBy, keeps: bool) {
+    pub(super) fn send_reply(&mut self, status: u16, code: Option<ErrorCode>, ended_by: EndedBy, keeps: bool) {
         let now = Instant::now();
         let is_whole = self.active.as_ref().is_none_or(|active| active.exchange.request_is_whole());
         self.phase = match (keeps, is_whole) {

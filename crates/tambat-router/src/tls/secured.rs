@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::{ProtocolVersion, ServerConnection};
+use tambat_wire::http1::ClientCertificate;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::settings::Certificate;
 
@@ -14,6 +17,8 @@ pub(crate) struct Secured {
     /// What the client has seen.
     pub(crate) certificate: Arc<Certificate>,
     pub(crate) version: TlsVersion,
+    /// Who the client has proved to be by its own certificate.
+    pub(crate) client: Option<Box<ClientCertificate>>,
 }
 
 /// Versions of TLS.
@@ -25,7 +30,8 @@ pub(crate) enum TlsVersion {
 
 impl Secured {
     pub(super) fn new(tls: &ServerConnection, server_name: Option<Box<str>>, certificate: Arc<Certificate>) -> Self {
-        Self { server_name, certificate, version: TlsVersion::of(tls) }
+        let client = tls.peer_certificates().and_then(<[_]>::first).map(|der| Box::new(client_certificate(der)));
+        Self { server_name, certificate, version: TlsVersion::of(tls), client }
     }
 
     /// May a request for this host, in lower case and without a last dot, come here? A connection that was opened for another name may be used for it where
@@ -61,6 +67,14 @@ impl TlsVersion {
     }
 }
 
+/// What targets are told of a certificate that was verified.
+fn client_certificate(der: &[u8]) -> ClientCertificate {
+    // It was read before, by whoever has verified it.
+    let subject = X509Certificate::from_der(der).map(|(_, read)| read.subject().to_string()).unwrap_or_default();
+    let digest = TLS13_AES_128_GCM_SHA256.tls13().map(|suite| suite.common.hash_provider.hash(der));
+    ClientCertificate::new(der, &subject, digest.as_ref().map(AsRef::as_ref).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::certificate;
@@ -73,6 +87,7 @@ mod tests {
             server_name: name.map(Into::into),
             certificate: Arc::clone(&certificate),
             version: TlsVersion::Tls13,
+            client: None,
         };
         for host in ["a.example", "x.b.example", ""] {
             assert!(secured(Some("a.example")).is_for(host), "{host}");

@@ -5,6 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::sign::CertifiedKey;
 use tambat_model::HostPattern;
 
@@ -80,9 +82,31 @@ pub enum ClientAuth {
     Required(Arc<RootCertStore>),
 }
 
+impl ClientAuth {
+    /// Clients must have a certificate (or may, where it is not `required`) that is signed by one of this PEM text.
+    ///
+    /// # Errors
+    ///
+    /// When there is none in it, or one that cannot be read.
+    pub fn from_pem(pem: &[u8], required: bool) -> Result<Self, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            roots.add(certificate.map_err(|error| TlsError::ClientCa(error.to_string()))?)?;
+        }
+        if roots.is_empty() {
+            return Err(TlsError::ClientCa("there is no certificate in it".to_owned()));
+        }
+        let roots = Arc::new(roots);
+        Ok(if required { Self::Required(roots) } else { Self::Optional(roots) })
+    }
+}
+
 /// Why TLS cannot be had with these settings.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
+    /// What is to sign the certificates of clients cannot be read.
+    #[error("it is no PEM text with certificates: {0}")]
+    ClientCa(String),
     /// No client could ever be let in.
     #[error("cannot check client certificates: {0}")]
     ClientAuth(#[from] rustls::client::VerifierBuilderError),
@@ -114,6 +138,24 @@ impl TlsSettings {
 #[cfg(test)]
 mod tests {
     use super::super::testing::certificate;
+    use super::*;
+
+    #[test]
+    fn those_who_sign_for_clients_are_read_from_pem() {
+        let made = rcgen::generate_simple_self_signed(Vec::new()).unwrap();
+        let pem = made.cert.pem();
+        let count = |auth: Result<ClientAuth, _>| match auth {
+            Ok(ClientAuth::Required(roots) | ClientAuth::Optional(roots)) => roots.len(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(count(ClientAuth::from_pem(format!("words\n{pem}{pem}").as_bytes(), true)), 2);
+        assert!(matches!(ClientAuth::from_pem(pem.as_bytes(), false), Ok(ClientAuth::Optional(_))));
+        let said = |pem: &str| ClientAuth::from_pem(pem.as_bytes(), true).unwrap_err().to_string();
+        assert_eq!(said(""), "it is no PEM text with certificates: there is no certificate in it");
+        assert!(said(&pem.replace('M', "?")).starts_with("it is no PEM text with certificates: "));
+        let empty = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+        assert!(said(empty).starts_with("cannot prepare TLS: "), "{}", said(empty));
+    }
 
     #[test]
     fn a_star_in_a_certificate_is_one_label() {

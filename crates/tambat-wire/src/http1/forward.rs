@@ -4,6 +4,7 @@
 
 use tambat_model::{PathPrefix, Stripped};
 
+use super::client_certificate::ClientCertificate;
 use super::facts::Framing;
 use super::fields::{field_lines, put_number};
 use super::request::RequestHead;
@@ -26,6 +27,9 @@ pub struct Forward<'a> {
     pub hop_token: Option<&'a str>,
     /// The router itself has told the client to send its body: `Expect` is not passed on.
     pub continue_here: bool,
+    /// What the client has proved to be by its certificate. Where a trusted peer says that of somebody else, it is passed
+    /// on instead.
+    pub client_certificate: Option<&'a ClientCertificate>,
 }
 
 impl RequestHead<'_, '_> {
@@ -55,6 +59,11 @@ impl RequestHead<'_, '_> {
         self.put_framing(forward.continue_here, out);
         if let Some(token) = forward.hop_token {
             put_field(b"Tambat-Hop: ", token.as_bytes(), out);
+        }
+        if let Some(certificate) = forward.client_certificate
+            && !(forward.hop.trusts_peer && self.values("client-cert").next().is_some())
+        {
+            out.extend_from_slice(certificate.lines());
         }
         if let Some(left) = self.max_forwards {
             out.extend_from_slice(b"Max-Forwards: ");
@@ -148,6 +157,7 @@ mod tests {
         strip: Option<&'a PathPrefix>,
         hop_token: Option<&'a str>,
         continue_here: bool,
+        certificate: bool,
     }
 
     fn sent(bytes: &str, way: Way<'_>) -> Option<String> {
@@ -161,7 +171,10 @@ mod tests {
             via: "tambat",
         };
         let Way { strip, hop_token, continue_here, .. } = way;
-        let forward = Forward { hop: &hop, strip, request_id: &request_id, hop_token, continue_here };
+        let certificate = way.certificate.then(|| ClientCertificate::new(b"DER", "CN=alice", &[0xab]));
+        let client_certificate = certificate.as_ref();
+        let forward =
+            Forward { hop: &hop, strip, request_id: &request_id, hop_token, continue_here, client_certificate };
         let mut slots = FieldSlots::new();
         let Head::Found(head) = request_head(bytes.as_bytes(), &mut slots, &Limits::default()) else {
             return None;
@@ -192,6 +205,22 @@ mod tests {
                 "GET / HTTP/1.1\r\nHost: a\r\nAccept: */*\r\nCookie:  a=b \r\nX-Empty:\r\nRange: bytes=0-1,2-3\r\n{OWN}\r\n"
             )
         );
+    }
+
+    #[test]
+    fn nobody_but_a_trusted_peer_speaks_of_client_certificates() {
+        let claims = "Client-Cert: :AAAA:\r\nClient-Cert-Chain: :AAAA:\r\nX-Client-Cert-Subject: CN=root\r\n\
+            X-Client-Cert-SHA256: 00\r\nX_Client_Cert_Subject: CN=root\r\n";
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{claims}\r\n");
+        let own = "Client-Cert: :REVS:\r\nX-Client-Cert-Subject: CN=alice\r\nX-Client-Cert-SHA256: ab\r\n";
+        assert_eq!(sent(&head, Way::default()), sent("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Way::default()));
+        let certain = sent(&head, Way { certificate: true, ..Way::default() }).unwrap();
+        assert!(certain.ends_with(&format!("{own}\r\n")) && !certain.contains("AAAA") && !certain.contains("root"));
+        let trusting = sent(&head, Way { certificate: true, trusts_peer: true, ..Way::default() }).unwrap();
+        assert!(
+            trusting.contains("Client-Cert: :AAAA:\r\n") && trusting.contains("X-Client-Cert-Subject: CN=root\r\n")
+        );
+        assert!(!trusting.contains("alice") && !trusting.contains("X_Client"), "{trusting}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::limits::{FieldSlots, Limits, METHOD_BYTES_MAX};
 use super::request_id::RequestId;
 use super::scan::{Forwarding, Scan};
 use super::target::{Target, target};
-use super::trust::Hop;
+use super::trust::{Hop, Scheme};
 
 /// What becomes of a request that is not refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +144,11 @@ impl<'b> RequestHead<'b, '_> {
                 let mut words = hop.split(|b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty());
                 words.nth(1).is_some_and(|received_by| received_by == via.as_bytes())
             })
+    }
+
+    /// Did the client come over TLS: to here, or to a proxy whose word is taken?
+    pub fn came_over_tls(&self, hop: &Hop<'_>) -> bool {
+        self.origin(hop).scheme == Scheme::Https.as_str().as_bytes()
     }
 
     /// The values of the fields of this name, in their order.

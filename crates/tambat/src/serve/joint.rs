@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::daemon::Sayer;
 use crate::failure::Failure;
+use crate::router_setup::unintroduced;
 
 /// The tables of all apps.
 #[derive(Debug)]

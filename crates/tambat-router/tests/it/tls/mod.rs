@@ -2,4 +2,5 @@
 
 mod exchanges;
 mod handshakes;
+mod security;
 mod words;
