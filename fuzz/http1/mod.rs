@@ -200,7 +200,10 @@ fn check_written(head: &RequestHead<'_, '_>) {
         with_hop(trusts_peer, |hop| {
             let request_id = RequestId::kept(ID.as_bytes()).unwrap_or_else(|| RequestId::new(0, 0));
             let (strip, hop_token) = (strip.as_ref(), Some("t0ken"));
-            head.write(&Forward { hop, strip, request_id: &request_id, hop_token, continue_here }, &mut out);
+            head.write(
+                &Forward { hop, strip, request_id: &request_id, hop_token, continue_here, passes_te: false },
+                &mut out,
+            );
         });
         let Some(written) = out.strip_prefix(b"before") else { panic!("it is appended") };
         if head.path() == "*" {

@@ -352,7 +352,14 @@ pub(crate) fn fields(bytes: &[u8]) -> Vec<Field> {
 pub(crate) fn write(found: &RequestHead<'_, '_>, trusts_peer: bool, out: &mut Vec<u8>) {
     let request_id = RequestId::kept(ID.as_bytes()).unwrap_or_else(|| RequestId::new(0, 0));
     with_hop(trusts_peer, |hop| {
-        let forward = Forward { hop, strip: None, request_id: &request_id, hop_token: None, continue_here: false };
+        let forward = Forward {
+            hop,
+            strip: None,
+            request_id: &request_id,
+            hop_token: None,
+            continue_here: false,
+            passes_te: false,
+        };
         found.write(&forward, out);
     });
 }

@@ -183,7 +183,7 @@ pub(crate) fn check_process(process: &ProcessDraft) -> Vec<Problem> {
                 .help("instances = 1, or stateful = false if its instances share nothing"),
         );
     }
-    if process.ready.path.is_some() && first_protocol(process) != Protocol::Http {
+    if process.ready.path.is_some() && !first_protocol(process).is_http() {
         problems.push(Problem::error(key("ready"), format!("`{name}` does not speak http, so it has no path to ask")));
     }
     problems

@@ -31,6 +31,7 @@ mod carry;
 mod choice;
 mod connection;
 mod deadlines;
+mod h2c;
 mod health;
 mod http;
 mod listener;

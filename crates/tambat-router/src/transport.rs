@@ -4,7 +4,7 @@
 //! said at once, `WouldBlock` says that nothing is, and a poll says when to try again. All of it takes `&self`, since the
 //! two directions of a connection are moved independently.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::Shutdown;
 use std::rc::Rc;
@@ -15,6 +15,7 @@ use tambat_os::queued;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use crate::h2c;
 use crate::socket::{self, is_transient};
 
 /// What carries a connection's bytes.
@@ -22,15 +23,17 @@ use crate::socket::{self, is_transient};
 pub(crate) enum Transport {
     /// A socket, and nothing between.
     Tcp(TcpStream),
+    /// A stream of HTTP/2 to a target, which carries the bytes of HTTP/1.1. Boxed: most transports are sockets.
+    H2c(Box<h2c::Stream>),
 }
 
 impl Transport {
     /// The socket, where nothing is between: its bytes may go through a pipe.
     #[inline]
-    #[expect(clippy::unnecessary_wraps, reason = "not every transport is a bare socket")]
     pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(stream) => Some(stream),
+            Self::H2c(_) => None,
         }
     }
 
@@ -39,6 +42,7 @@ impl Transport {
     pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::H2c(stream) => stream.poll_read_ready(cx),
         }
     }
 
@@ -47,6 +51,7 @@ impl Transport {
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_write_ready(cx),
+            Self::H2c(stream) => stream.poll_write_ready(cx),
         }
     }
 
@@ -59,6 +64,7 @@ impl Transport {
     pub(crate) fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => socket::receive(stream, into),
+            Self::H2c(stream) => stream.receive(into),
         }
     }
 
@@ -72,6 +78,7 @@ impl Transport {
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => socket::send(stream, bytes),
+            Self::H2c(stream) => stream.send(bytes),
         }
     }
 
@@ -80,6 +87,11 @@ impl Transport {
     pub(crate) fn send_both(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => socket::send_both(stream, first, second),
+            Self::H2c(stream) => {
+                let sent = stream.send(first)?;
+                // What the second comes to when the first was taken is said the next time.
+                Ok(sent + if sent == first.len() { stream.send(second).unwrap_or(0) } else { 0 })
+            }
         }
     }
 
@@ -118,6 +130,8 @@ impl Transport {
     pub(crate) fn poll_end(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => Poll::Ready(SockRef::from(stream).shutdown(Shutdown::Write)),
+            // The end of the request is the end of its direction.
+            Self::H2c(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -125,6 +139,7 @@ impl Transport {
     pub(crate) fn has_unread(&self) -> bool {
         match self {
             Self::Tcp(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Self::H2c(stream) => stream.has_unread(),
         }
     }
 
@@ -132,6 +147,7 @@ impl Transport {
     pub(crate) fn reset_on_close(&self) {
         match self {
             Self::Tcp(stream) => socket::reset_on_close(stream),
+            Self::H2c(stream) => stream.reset(),
         }
     }
 
@@ -139,6 +155,7 @@ impl Transport {
     pub(crate) fn unacknowledged(&self) -> Option<usize> {
         match self {
             Self::Tcp(stream) => queued::unacknowledged(stream).ok(),
+            Self::H2c(_) => None,
         }
     }
 
@@ -148,6 +165,7 @@ impl Transport {
             Self::Tcp(stream) => {
                 let _ = stream.ready(Interest::ERROR).await;
             }
+            Self::H2c(_) => pending().await,
         }
     }
 
@@ -159,6 +177,8 @@ impl Transport {
     pub(crate) async fn gone(&self) {
         match self {
             Self::Tcp(stream) => socket::gone(stream).await,
+            // No client comes by one.
+            Self::H2c(_) => pending().await,
         }
     }
 }

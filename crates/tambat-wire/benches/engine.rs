@@ -91,7 +91,14 @@ fn exchanges(request: &[u8], answer: &[u8], count: u64) -> bool {
             return false;
         }
         head.write(
-            &Forward { hop: &hop, strip: None, request_id: &id, hop_token: None, continue_here: false },
+            &Forward {
+                hop: &hop,
+                strip: None,
+                request_id: &id,
+                hop_token: None,
+                continue_here: false,
+                passes_te: false,
+            },
             &mut to_target,
         );
         let mut exchange = Exchange::new(head.facts(), BodyRules { request_bytes_max: None });

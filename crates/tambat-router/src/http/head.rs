@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tambat_model::{ErrorCode, PathPrefix, Route, RouteTable};
+use tambat_model::{ErrorCode, PathPrefix, Protocol, Route, RouteTable};
 use tambat_wire::http1::{
     BodyRules, Disposition, Exchange, FieldSlots, Forward, Head, Hop, RequestHead, Scheme, head_may_be_whole,
     request_head,
@@ -269,7 +269,8 @@ impl Connection {
         let pseudonym = worker.pseudonyms.of(route);
         hop.via = &pseudonym;
         let hop_token = route.http.hop_token.as_deref();
-        let forward = Forward { hop: &hop, strip, request_id: &active.id, hop_token, continue_here: false };
+        let passes_te = route.protocol == Protocol::H2c;
+        let forward = Forward { hop: &hop, strip, request_id: &active.id, hop_token, continue_here: false, passes_te };
         head.write(&forward, active.up.unsent.fresh());
         active.belongs_to(route, head, worker);
         drop(table);
@@ -375,9 +376,14 @@ impl Active {
             return Step::Seek(None);
         };
         let counted = Counted::new(admitted, self.queue.as_ref());
-        match worker.pool.take(&target) {
+        let kept = if route.protocol == Protocol::H2c {
+            worker.links.take(&target).map(|stream| Transport::H2c(Box::new(stream)))
+        } else {
+            worker.pool.take(&target).map(Transport::Tcp)
+        };
+        match kept {
             Some(stream) => {
-                self.goes_to(Upstream { stream: Transport::Tcp(stream), target, counted, is_reused: true });
+                self.goes_to(Upstream { stream, target, counted, is_reused: true });
                 Step::Exchange
             }
             None => Step::Seek(Some((target, counted))),
@@ -410,7 +416,7 @@ mod tests {
     use std::future::poll_fn;
     use std::net::{IpAddr, Ipv4Addr};
 
-    use tambat_model::{Admission, Protocol, Site};
+    use tambat_model::{Admission, Site};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::{mpsc, watch};

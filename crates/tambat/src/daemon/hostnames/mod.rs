@@ -27,7 +27,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tambat_model::{Plan, Protocol, ServicePort};
+use tambat_model::{Plan, ServicePort};
 use tambat_os::ports::DEFAULT_HOSTS;
 use tambat_os::{Holder, Pid};
 use tokio::sync::watch;
@@ -112,7 +112,7 @@ pub(crate) async fn claim(plan: &Plan, sockets: &Sockets, port: u16, strict: boo
     let (app, dir) = (plan.name().to_string(), plan.dir().display().to_string());
     let me = Member { app, dir, token: token.clone(), claims: Vec::new() };
     let place = Place { lock: sockets.http_lock(port), socket: sockets.http_socket(port) };
-    let speaks_http = plan.processes().iter().flat_map(|p| &p.ports).any(|port| port.protocol == Protocol::Http);
+    let speaks_http = plan.processes().iter().flat_map(|p| &p.ports).any(|port| port.protocol.is_http());
     let mut claimed = Claimed { port: None, note: None, token, me, place, role: None, wanted: None };
     if !speaks_http {
         return Ok(claimed);
