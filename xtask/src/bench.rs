@@ -10,7 +10,10 @@ use std::{
     process::Command,
 };
 
-use self::{http::Selection, machine::Cores};
+use self::{
+    http::{Measurements, Selection},
+    machine::Cores,
+};
 use crate::{failure::Failure, run};
 
 mod boot;
@@ -46,6 +49,9 @@ const APP_BINARY: &str = "dist/examples/beside_axum";
 /// A load that is slower than what it loads measures itself: this program, optimised.
 const BUILD_LOAD: [&str; 4] = ["build", "--package", "xtask", "--release"];
 
+/// With what it needs for TLS, which takes longer.
+const BUILD_TLS_LOAD: [&str; 6] = ["build", "--package", "xtask", "--release", "--features", "tls"];
+
 const LOAD_BINARY: &str = "release/xtask";
 
 const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
@@ -71,13 +77,31 @@ pub(crate) fn start(root: &Path) -> Result<(), Failure> {
 ///
 /// As above, and when the words make no selection.
 pub(crate) fn http(root: &Path, words: &[&str]) -> Result<(), Failure> {
-    let selection = Selection::parse(words)?;
+    beside_proxies(root, ("http", words), http::MEASUREMENTS, &BUILD_LOAD)
+}
+
+/// The same for TLS and HTTP/2.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) fn tls(root: &Path, words: &[&str]) -> Result<(), Failure> {
+    beside_proxies(root, ("tls", words), http::tls::MEASUREMENTS, &BUILD_TLS_LOAD)
+}
+
+fn beside_proxies(
+    root: &Path,
+    (bench, words): (&str, &[&str]),
+    measurements: Measurements,
+    load: &[&str],
+) -> Result<(), Failure> {
+    let selection = Selection::parse(words, measurements)?;
     tools::ensure_http()?;
     if selection.builds_tambat() {
         run::shown(run::cargo(root, &BUILD))?;
     }
-    run::shown(run::cargo(root, &BUILD_LOAD))?;
-    enter_network(root, &beside(&own()?, LOAD_BINARY)?, &[&["http"], words].concat())
+    run::shown(run::cargo(root, load))?;
+    enter_network(root, &beside(&own()?, LOAD_BINARY)?, &[&[bench], words].concat())
 }
 
 /// `tambat-app` beside `axum::serve`, and how soon it accepts.
@@ -122,24 +146,35 @@ pub(crate) fn inside(root: &Path, words: &[&str]) -> Result<(), Failure> {
     set_up_network()?;
     let scratch = Scratch::new()?;
     let own = own()?;
-    let bench = |tambat: PathBuf| {
-        let (own, honcho, dir) = (own.clone(), tools::honcho(root), scratch.0.clone());
-        Ok(Bench { own, tambat, honcho, dir, cores: Cores::of_this_process()? })
+    let bench = |tambat: PathBuf, nginx: &Path| {
+        let (own, honcho, dir, nginx) = (own.clone(), tools::honcho(root), scratch.0.clone(), nginx.to_owned());
+        Ok(Bench { own, tambat, nginx, honcho, dir, cores: Cores::of_this_process()? })
+    };
+    let beside_proxies = |words: &[&str], measurements: Measurements| {
+        let selection = Selection::parse(words, measurements)?;
+        let tambat = match selection.tambat() {
+            Some(tambat) => tambat.to_owned(),
+            None if selection.builds_tambat() => beside(&own, BINARY)?,
+            None => PathBuf::new(),
+        };
+        Ok((bench(tambat, selection.nginx())?, selection))
     };
     match words {
         ["http", words @ ..] => {
-            let selection = Selection::parse(words)?;
-            let tambat = match selection.tambat() {
-                Some(tambat) => tambat.to_owned(),
-                None if selection.builds_tambat() => beside(&own, BINARY)?,
-                None => PathBuf::new(),
-            };
-            http::measure(root, &bench(tambat)?, &selection)
+            let (bench, selection) = beside_proxies(words, http::MEASUREMENTS)?;
+            http::measure(root, &bench, &selection)
         }
-        ["app", words @ ..] => {
-            http::app::measure(root, &bench(PathBuf::new())?, &beside(&own, APP_BINARY)?, http::app::rounds(words)?)
+        ["tls", words @ ..] => {
+            let (bench, selection) = beside_proxies(words, http::tls::MEASUREMENTS)?;
+            http::tls::measure(root, &bench, &selection)
         }
-        _ => start::measure(root, &bench(beside(&own, BINARY)?)?),
+        ["app", words @ ..] => http::app::measure(
+            root,
+            &bench(PathBuf::new(), Path::new(""))?,
+            &beside(&own, APP_BINARY)?,
+            http::app::rounds(words)?,
+        ),
+        _ => start::measure(root, &bench(beside(&own, BINARY)?, Path::new(""))?),
     }
 }
 
@@ -148,6 +183,7 @@ struct Bench {
     /// This program, which plays the small apps, too.
     own: PathBuf,
     tambat: PathBuf,
+    nginx: PathBuf,
     honcho: PathBuf,
     /// For apps, configurations and state.
     dir: PathBuf,
@@ -220,7 +256,7 @@ fn beside(own: &Path, binary: &str) -> Result<PathBuf, Failure> {
     path.filter(|path| path.is_file()).ok_or_else(|| {
         Failure::new(
             format!("cannot find {binary} in the target folder of {}", own.display()),
-            "run `cargo xtask bench start`, `cargo xtask bench http` or `cargo xtask bench app`",
+            "run it as `cargo xtask bench …`, which builds it",
         )
     })
 }

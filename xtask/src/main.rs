@@ -25,9 +25,10 @@ usage: cargo xtask TASK
   published          tambat-app: which crates its API shows, which Rust it needs, and its package
   deps               licences, banned crates and duplicate versions of everything that is linked
   bench start        the figures of BENCHMARKS.md: boot, memory, wake-ups, streams; fails where a bar is missed
-  bench http [--only NAME,…] [--peers NAME,…] [--rounds N] [--seconds N] [--tambat FILE]
+  bench http [--only NAME,…] [--peers NAME,…] [--rounds N] [--seconds N] [--tambat FILE] [--nginx FILE]
                      the router beside nginx and HAProxy; a wrong name lists the right ones; --tambat measures that
-                     program instead of building one
+                     program instead of building one, --nginx that one instead of Debian's
+  bench tls […]      the same with TLS and HTTP/2 in front
   bench app [--rounds N]
                      what tambat-app costs beside axum::serve, and how soon it accepts
   bench engine       instructions that the pure HTTP engine takes for one exchange (callgrind)
@@ -44,6 +45,7 @@ enum Task {
     Packages,
     BenchStart,
     BenchHttp(Vec<String>),
+    BenchTls(Vec<String>),
     BenchApp(Vec<String>),
     BenchEngine,
     /// The measuring half of these, in a network of its own.
@@ -79,6 +81,7 @@ fn task(words: &[&str]) -> Option<Task> {
         ["packages"] => Some(Task::Packages),
         ["bench", "start"] => Some(Task::BenchStart),
         ["bench", "http", words @ ..] => Some(Task::BenchHttp(owned(words))),
+        ["bench", "tls", words @ ..] => Some(Task::BenchTls(owned(words))),
         ["bench", "app", words @ ..] => Some(Task::BenchApp(owned(words))),
         ["bench", "engine"] => Some(Task::BenchEngine),
         [bench::INSIDE, words @ ..] => Some(Task::BenchInside(owned(words))),
@@ -101,6 +104,7 @@ fn perform(task: &Task) -> Result<(), Failure> {
         Task::Packages => packages::ensure().and_then(|()| libraries::ensure(&root)),
         Task::BenchStart => bench::start(&root),
         Task::BenchHttp(words) => bench::http(&root, &borrowed(words)),
+        Task::BenchTls(words) => bench::tls(&root, &borrowed(words)),
         Task::BenchApp(words) => bench::app(&root, &borrowed(words)),
         Task::BenchEngine => bench::engine(&root),
         Task::BenchInside(words) => bench::inside(&root, &borrowed(words)),

@@ -103,13 +103,16 @@ fn held(root: &Path) -> Result<(), Failure> {
     tidy::check(root, tidy::Graph::Held)
 }
 
+/// Of this program, which is built without it wherever nothing of TLS is measured. What it takes is part of the router.
+const WITH_TLS: &str = "--features=xtask/tls";
+
 fn clippy(root: &Path) -> Result<(), Failure> {
-    run::shown(run::cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    run::shown(run::cargo(root, &["clippy", "--workspace", "--all-targets", WITH_TLS, "--", "-D", "warnings"]))
 }
 
 /// `--tests` as well, so that features are the same as in the next step and nothing is compiled twice.
 fn build(root: &Path) -> Result<(), Failure> {
-    run::shown(run::cargo(root, &["build", "--workspace", "--bins", "--examples", "--tests"]))
+    run::shown(run::cargo(root, &["build", "--workspace", WITH_TLS, "--bins", "--examples", "--tests"]))
 }
 
 /// Who runs the tests. Both run the same ones; nextest also ends those that hang, and names what they leave open.
@@ -134,8 +137,10 @@ impl Runner {
 
     fn args(self) -> &'static [&'static str] {
         match self {
-            Self::Nextest => &["nextest", "run", "--workspace", "--profile", "ci"],
-            Self::Cargo => &["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--examples", "--tests"],
+            Self::Nextest => &["nextest", "run", "--workspace", WITH_TLS, "--profile", "ci"],
+            Self::Cargo => {
+                &["test", "--workspace", WITH_TLS, "--no-fail-fast", "--lib", "--bins", "--examples", "--tests"]
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The control API of a running tambat: JSON over HTTP/1.1 on a unix socket that only its user can open.
 //!
-//! This is the one compatibility promise: fields are added, never renamed or removed. Every path begins with
+//! This is the one compatibility promise: fields are added, never renamed or removed. Every path of an app begins with
 //! `/apps/{app}`, except `/apps` itself, which says which app answers here.
 //!
 //! | request | answer |
@@ -17,14 +17,23 @@
 //! | `DELETE /apps/{app}/attachments?name=NAME` | [`Done`] |
 //! | `POST /apps/{app}/stop` | [`Done`], before the app has stopped |
 //!
+//! `tambat serve` has a socket like this for each of its apps, and one of its own, for their directory:
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /serve` | [`ServeStatus`] |
+//! | `GET /metrics` | the metrics of all apps |
+//!
 //! What goes wrong is answered with a status of 4xx or 5xx and an [`ErrorBody`].
 
 mod client;
 mod routes;
+mod serve;
 mod types;
 
 pub use client::{Client, ClientError, Lines};
 pub use routes::{RouteStatus, RoutesReport, TargetStatus};
+pub use serve::{CertificateStatus, ServeStatus, ServedApp};
 pub use types::{
     AppStatus, Attach, Done, EnvironmentReport, ErrorBody, HandleStatus, InstanceStatus, LogRecord, PortStatus,
     ProcessStatus, ResourceStatus, Scale, VariableReport,

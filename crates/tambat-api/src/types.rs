@@ -13,6 +13,9 @@ pub struct AppStatus {
     pub pid: i32,
     /// That tambat's version.
     pub version: String,
+    /// Does it serve many apps, and go on when this one has stopped?
+    #[serde(default)]
+    pub served: bool,
     /// Its processes, by position.
     pub processes: Vec<ProcessStatus>,
     /// The backing services that are not run here.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tambat_model::{Draft, Place, Plan, Problem, ProcessDraft, ProcessName};
+use tambat_model::{Draft, Manner, Place, Plan, Problem, ProcessDraft, ProcessName};
 
 use crate::diagnostic::{Diagnostic, Source, Spot};
 use crate::findings::Findings;
@@ -11,8 +11,8 @@ use crate::manifest::{self, Manifest};
 use crate::procfile::{self, Procfile};
 use crate::{Files, Loaded, name_of};
 
-/// What the files mean for an app in this directory.
-pub(crate) fn assemble(files: &Files, dir: &Path) -> Result<Loaded, Vec<Diagnostic>> {
+/// What the files mean for an app in this directory that is run so.
+pub(crate) fn assemble(files: &Files, dir: &Path, manner: Manner) -> Result<Loaded, Vec<Diagnostic>> {
     let procfile = files.procfile.as_ref().map(procfile::read);
     let manifest = match files.manifest.as_ref().map(manifest::read).transpose() {
         Ok(manifest) => manifest,
@@ -22,12 +22,13 @@ pub(crate) fn assemble(files: &Files, dir: &Path) -> Result<Loaded, Vec<Diagnost
             return Err(found.in_order());
         }
     };
-    Assembly { procfile, manifest }.plan(dir)
+    Assembly { procfile, manifest, manner }.plan(dir)
 }
 
 struct Assembly {
     procfile: Option<Procfile>,
     manifest: Option<Manifest>,
+    manner: Manner,
 }
 
 impl Assembly {
@@ -81,6 +82,7 @@ impl Assembly {
             processes,
             resources: self.manifest.as_ref().map(|m| m.resources.clone()).unwrap_or_default(),
             router: self.manifest.as_ref().map(|m| m.router.clone()).unwrap_or_default(),
+            manner: self.manner,
         }
     }
 
@@ -160,8 +162,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use tambat_model::{
-        AccessLogFormat, Balance, HealthRules, HttpRules, Network, Protocol, Readiness, Restart, Role, RouterPlan,
-        RouterTimeouts, Sticky,
+        AccessLogFormat, Balance, CertificateFiles, ClientAuthPlan, HealthRules, HttpRules, HttpsRedirect, Network,
+        Protocol, ProxyProtocol, Readiness, Restart, Role, RouterPlan, RouterTimeouts, Sticky, TlsPlan,
     };
 
     use super::*;
@@ -220,12 +222,15 @@ mod tests {
             stateful = false
             owner = "any"
             expose = true
+            proxy_protocol = "v1"
             hosts = ["shop.example.com", "*.shop.example.com"]
             path = "/shop"
             strip_path = true
             timeouts = { idle = "15m", first_byte = "30s", response_idle = "55s", wait = "10s" }
             max_body = "10MiB"
             headers = { X-Frame-Options = "DENY", Server = "" }
+            https_redirect = false
+            hsts = "2d"
             sticky = "sid"
             balance = "least-in-flight"
             max_in_flight = 100
@@ -236,7 +241,7 @@ mod tests {
             protocol = "redis"
             [processes.chat]
             command = "chat"
-            ports = { c2s = { protocol = "tcp", port = 5222 }, admin = { protocol = "http", hosts = "admin.example.com", path = "/a", strip_path = true } }
+            ports = { c2s = { protocol = "tcp", port = 5222 }, admin = { protocol = "http", hosts = "admin.example.com", path = "/a", strip_path = true, proxy_protocol = "v2" } }
             [processes.clock]
             command = "clock"
             uses = { MAILER = "mail" }
@@ -245,10 +250,15 @@ mod tests {
             [router]
             workers = 2
             trusted = ["10.0.0.0/8", "::1"]
+            proxy_protocol = "192.0.2.0/24"
             max_connections = 256
             access_log = "access.log"
             access_log_format = "text"
             timeouts = { head = "1s", body_idle = "2s", keep_alive = "3s", connect = "4s" }
+            [router.tls]
+            certificates = [{ chain = "a.pem", key = "a.key" }]
+            client_ca = "ca.pem"
+            client_auth = "optional"
         "#;
         let plan = plan(Some(manifest), None);
         assert_eq!((plan.name().as_str(), plan.build()), ("shop", Some("make")));
@@ -274,6 +284,13 @@ mod tests {
             waits_when_refused: true,
             body_bytes_max: Some(10 << 20),
             headers: [("X-Frame-Options", "DENY"), ("Server", "")].map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec(),
+            https_headers: Some(
+                [("X-Frame-Options", "DENY"), ("Server", ""), ("Strict-Transport-Security", "max-age=172800")]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .to_vec(),
+            ),
+            https_redirect: HttpsRedirect::Never,
+            health_path: Some("/healthz".to_owned()),
             sticky: Some(Sticky { cookie: "sid".to_owned() }),
             balance: Balance::LeastInFlight,
             in_flight_max: NonZeroU32::new(100),
@@ -294,6 +311,11 @@ mod tests {
             (admin.hosts[0].to_string().as_str(), admin.path.as_str(), admin.strip),
             ("admin.example.com", "/a", true)
         );
+        let told = |process: &tambat_model::ProcessPlan| {
+            process.ports.iter().map(|port| port.proxy_protocol).collect::<Vec<_>>()
+        };
+        assert_eq!((told(web), told(cache)), (vec![Some(ProxyProtocol::V1)], vec![None]));
+        assert_eq!(told(chat), [None, Some(ProxyProtocol::V2)]);
         assert!(cache.stateful);
         assert_eq!(chat.ports[0].service.unwrap().get(), 5222);
         assert_eq!((chat.ports[1].name.as_ref().unwrap().as_str(), chat.ports[1].protocol), ("admin", Protocol::Http));
@@ -303,10 +325,15 @@ mod tests {
         let router = RouterPlan {
             workers: NonZeroU16::new(2),
             trusted: ["10.0.0.0/8", "::1"].iter().map(|n| n.parse::<Network>().unwrap()).collect(),
+            proxy_peers: ["192.0.2.0/24".parse::<Network>().unwrap()].into_iter().collect(),
             connections_max: NonZeroU32::new(256),
             access_log: Some("access.log".to_owned()),
             access_log_format: AccessLogFormat::Text,
             timeouts,
+            tls: TlsPlan {
+                certificates: vec![CertificateFiles { chain: "a.pem".to_owned(), key: "a.key".to_owned() }],
+                client_auth: Some(ClientAuthPlan { ca: "ca.pem".to_owned(), required: false }),
+            },
         };
         assert_eq!(*plan.router(), router);
         assert_eq!((clock.role, clock.uses[0].var.as_str()), (Role::Worker, "MAILER"));

@@ -5,20 +5,21 @@ use std::ops::Range;
 use std::time::Duration;
 
 use tambat_model::{
-    AccessLogFormat, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, HttpDraft, Network,
-    PathPrefix, RouterPlan, RouterTimeouts, Trusted,
+    AccessLogFormat, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, Hsts, HttpDraft, Network,
+    PathPrefix, ProxyProtocol, RouterPlan, RouterTimeouts, Trusted,
 };
 use toml_edit::Value;
 
 use crate::keys::KeyTable;
 use crate::manifest::{not_blank, parse_path};
 use crate::reader::{At, Fields, Node, Reader, Wrong};
+use crate::tls_keys;
 
 /// So many fields of one's own are added to every answer of a route; more is a page's worth, and costs at each one.
 const HEADERS_MAX: usize = 64;
 
 /// Each client's address is held against all of them.
-const TRUSTED_MAX: usize = 256;
+const NETWORKS_MAX: usize = 256;
 
 /// More threads than this no machine has cores for.
 const WORKERS_MAX: u16 = 256;
@@ -97,6 +98,8 @@ pub(crate) fn http(reader: &mut Reader, fields: &Fields<'_>, timeouts: Option<&F
         wait,
         body_bytes_max: get("max_body").and_then(|at| reader.size(at)),
         headers: get("headers").map(|at| headers(reader, at)).unwrap_or_default(),
+        https_redirect: get("https_redirect").and_then(|at| reader.flag(at)),
+        hsts: get("hsts").and_then(|at| reader.parse(at, |text| Ok(text.parse::<Hsts>()?))),
         sticky: get("sticky").and_then(|at| sticky(reader, at)),
         balance: get("balance").and_then(|at| balance(reader, at)),
         in_flight_max: get("max_in_flight").and_then(|at| some(reader, at)),
@@ -104,19 +107,25 @@ pub(crate) fn http(reader: &mut Reader, fields: &Fields<'_>, timeouts: Option<&F
     }
 }
 
-/// `[router]`; `keys` are those it has in its kind of file, `limits` those of its `timeouts`.
-pub(crate) fn router(reader: &mut Reader, fields: &Fields<'_>, limits: KeyTable) -> RouterPlan {
+/// `[router]`; the keys are those that its kind of file has for its `timeouts`, its `tls`, and the certificates there.
+pub(crate) fn router(
+    reader: &mut Reader,
+    fields: &Fields<'_>,
+    [limits, tls, certificate]: [KeyTable; 3],
+) -> RouterPlan {
     let get = |name| fields.get(name);
     let formats = [("json", AccessLogFormat::Json), ("text", AccessLogFormat::Text)];
     RouterPlan {
         workers: get("workers").and_then(|at| {
             reader.number(at, |n| u16::try_from(n).ok().filter(|n| *n <= WORKERS_MAX).and_then(|n| n.try_into().ok()))
         }),
-        trusted: get("trusted").map(|at| trusted(reader, at)).unwrap_or_default(),
+        trusted: get("trusted").map(|at| networks(reader, at)).unwrap_or_default(),
+        proxy_peers: get("proxy_protocol").map(|at| networks(reader, at)).unwrap_or_default(),
         connections_max: get("max_connections").and_then(|at| some(reader, at)),
         access_log: get("access_log").and_then(|at| reader.parse(at, not_blank)),
         access_log_format: get("access_log_format").and_then(|at| reader.word(at, &formats)).unwrap_or_default(),
         timeouts: get("timeouts").map(|at| router_timeouts(reader, at, limits)).unwrap_or_default(),
+        tls: get("tls").map(|at| tls_keys::tls(reader, at, tls, certificate)).unwrap_or_default(),
     }
 }
 
@@ -134,12 +143,19 @@ fn router_timeouts(reader: &mut Reader, at: &At<'_>, keys: KeyTable) -> RouterTi
     }
 }
 
-fn trusted(reader: &mut Reader, at: &At<'_>) -> Trusted {
+/// `trusted`, and `proxy_protocol` of the router.
+fn networks(reader: &mut Reader, at: &At<'_>) -> Trusted {
     let entries = strings(reader, at);
-    if entries.len() > TRUSTED_MAX {
-        reader.wrong(at.key_span.clone(), format!("at most {TRUSTED_MAX} networks can be trusted"));
+    if entries.len() > NETWORKS_MAX {
+        reader.wrong(at.key_span.clone(), format!("at most {NETWORKS_MAX} networks can be named"));
     }
     entries.iter().filter_map(|at| reader.parse(at, |text| Ok(text.parse::<Network>()?))).collect()
+}
+
+/// `proxy_protocol` of whoever is told by it.
+pub(crate) fn proxy_protocol(reader: &mut Reader, fields: &Fields<'_>) -> Option<ProxyProtocol> {
+    let versions = [ProxyProtocol::V1, ProxyProtocol::V2].map(|version| (version.as_str(), version));
+    fields.get("proxy_protocol").and_then(|at| reader.word(at, &versions))
 }
 
 /// `max_in_flight` and `queue`: at least one.

@@ -40,12 +40,20 @@ pub enum KeyTable {
     Router,
     /// The `timeouts` of `[router]`.
     RouterTimeouts,
+    /// `[router.tls]`.
+    RouterTls,
+    /// One of its `certificates`.
+    RouterTlsCertificate,
     /// At the top of a router's file.
     RouteFile,
     /// `[router]` of a router's file.
     RouteFileRouter,
     /// Its `timeouts`.
     RouteFileRouterTimeouts,
+    /// Its `tls`.
+    RouteFileRouterTls,
+    /// One of the `certificates` there.
+    RouteFileRouterTlsCertificate,
     /// `[routes.NAME]` of a router's file.
     RouteFileRoute,
     /// A route's `timeouts`.
@@ -68,6 +76,8 @@ impl KeyTable {
             Self::Resource => "in `[resources.NAME]`",
             Self::Router | Self::RouteFileRouter => "in `[router]`",
             Self::RouterTimeouts | Self::RouteFileRouterTimeouts => "in `timeouts` of `[router]`",
+            Self::RouterTls | Self::RouteFileRouterTls => "in `[router.tls]`",
+            Self::RouterTlsCertificate | Self::RouteFileRouterTlsCertificate => "in an entry of `certificates`",
             Self::RouteFileRoute => "in `[routes.NAME]`",
             Self::RouteFileTimeouts => "in `timeouts` of `[routes.NAME]`",
         }
@@ -84,6 +94,8 @@ impl KeyTable {
             Self::RouteFile
             | Self::RouteFileRouter
             | Self::RouteFileRouterTimeouts
+            | Self::RouteFileRouterTls
+            | Self::RouteFileRouterTlsCertificate
             | Self::RouteFileRoute
             | Self::RouteFileTimeouts
             | Self::RouteFileHealth => ROUTE_FILE_KEYS,
@@ -115,7 +127,7 @@ pub const KEYS: &[Key] = &[
         KeyTable::Process,
         "ports",
         "a table",
-        "named ports: name = protocol, or name = { protocol, port, hosts, path, strip_path }",
+        "named ports: name = protocol, or name = { protocol, port, hosts, path, strip_path, proxy_protocol }",
     ),
     key(KeyTable::Process, "instances", "a number from 0 to 1000", "how many are run; 1 unless said"),
     key(KeyTable::Process, "uses", "a list of strings or a table", "its backing services, or VARIABLE = service"),
@@ -132,6 +144,12 @@ pub const KEYS: &[Key] = &[
     ),
     key(KeyTable::Process, "owner", "a string", "who may listen on its port: \"tree\" (unless said) or \"any\""),
     key(KeyTable::Process, "expose", "true or false", "may be reached from other machines without seeing who calls"),
+    key(
+        KeyTable::Process,
+        "proxy_protocol",
+        "a string",
+        "each connection tells it in a PROXY header whom it is for: \"v1\", \"v2\"; none does unless said",
+    ),
     key(
         KeyTable::Process,
         "hosts",
@@ -157,6 +175,18 @@ pub const KEYS: &[Key] = &[
         "headers",
         "a table",
         "fields its answers get in place of its own: NAME = \"value\", \"\" removes",
+    ),
+    key(
+        KeyTable::Process,
+        "https_redirect",
+        "true or false",
+        "who comes without TLS is sent to https; where the name has a public certificate unless said",
+    ),
+    key(
+        KeyTable::Process,
+        "hsts",
+        "a number of days such as \"365d\"",
+        "how long browsers come over https alone, once they have; not told unless said",
     ),
     key(
         KeyTable::Process,
@@ -188,6 +218,7 @@ pub const KEYS: &[Key] = &[
     key(KeyTable::Port, "hosts", "a string or a list of strings", "as of a process, beside PORT.PROCESS.APP.localhost"),
     key(KeyTable::Port, "path", "a string", "as of a process"),
     key(KeyTable::Port, "strip_path", "true or false", "as of a process"),
+    key(KeyTable::Port, "proxy_protocol", "a string", "as of a process"),
     key(KeyTable::Ready, "path", "a string", "an http path that must answer 2xx"),
     key(KeyTable::Ready, "within", "a duration such as \"60s\"", "the limit for becoming ready; 60s unless said"),
     key(KeyTable::Stop, "signal", "a string", "what asks it to stop; TERM unless said"),
@@ -246,6 +277,12 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         KeyTable::Router,
+        "proxy_protocol",
+        "a string or a list of strings",
+        "peers whose connections must begin with a PROXY header: \"10.0.0.0/8\"; nobody's unless said",
+    ),
+    key(
+        KeyTable::Router,
         "max_connections",
         "a number from 1 up",
         "how many connections one client address may have; any number unless said",
@@ -258,6 +295,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(KeyTable::Router, "access_log_format", "a string", "\"json\" (unless said) or \"text\""),
     key(KeyTable::Router, "timeouts", "a table", "limits on clients, whatever they ask for"),
+    key(KeyTable::Router, "tls", "a table", "certificates from files, and who has to have one"),
     key(
         KeyTable::RouterTimeouts,
         "head",
@@ -282,6 +320,26 @@ pub const KEYS: &[Key] = &[
         "a duration such as \"5s\"",
         "how long connecting to an instance may take; 5s unless said",
     ),
+    key(
+        KeyTable::RouterTls,
+        "certificates",
+        "a list of tables",
+        "certificates from files: [{ chain = \"fullchain.pem\", key = \"privkey.pem\" }]",
+    ),
+    key(
+        KeyTable::RouterTls,
+        "client_ca",
+        "a string",
+        "clients must have a certificate that is signed by one in this file",
+    ),
+    key(
+        KeyTable::RouterTls,
+        "client_auth",
+        "a string",
+        "\"required\" (unless said) or \"optional\": clients without one are let in, too",
+    ),
+    key(KeyTable::RouterTlsCertificate, "chain", "a string", "the certificate and those of who signed it, PEM"),
+    key(KeyTable::RouterTlsCertificate, "key", "a string", "its key, PEM"),
 ];
 
 /// The table of the manual, in Markdown.

@@ -19,11 +19,12 @@ mod route_file;
 mod routing;
 mod size;
 mod text;
+mod tls_keys;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tambat_model::{AppName, Draft, Plan, ProcessDraft, ProcessName};
+use tambat_model::{AppName, Draft, Manner, Plan, ProcessDraft, ProcessName};
 
 pub use diagnostic::{Diagnostic, Severity, Source, Spot};
 pub use dotenv::{DotEnv, read_dotenv};
@@ -78,18 +79,27 @@ impl Files {
     /// What they mean for an app in this directory, which should be canonical: the app's default name is its last
     /// part. `Err`: everything that is wrong, errors first.
     pub fn plan(&self, dir: &Path) -> Result<Loaded, Vec<Diagnostic>> {
-        assemble::assemble(self, dir)
+        assemble::assemble(self, dir, Manner::Start)
     }
 }
 
 /// Reads `tambat.toml` and the `Procfile` of this directory, at least one of which must be there. `procfile` names
 /// another file (`-f`), seen from the directory.
 pub fn load(dir: &Path, procfile: Option<&Path>) -> Result<Loaded, LoadError> {
+    load_for(dir, procfile, Manner::Start)
+}
+
+/// The same for an app that a server runs.
+pub fn load_served(dir: &Path) -> Result<Loaded, LoadError> {
+    load_for(dir, None, Manner::Serve)
+}
+
+fn load_for(dir: &Path, procfile: Option<&Path>, manner: Manner) -> Result<Loaded, LoadError> {
     let files = Files::read(dir, procfile)?;
     if files.manifest.is_none() && files.procfile.is_none() {
         return Err(LoadError::NoFiles { dir: dir.to_path_buf() });
     }
-    files.plan(&canonical(dir)?).map_err(LoadError::Invalid)
+    assemble::assemble(&files, &canonical(dir)?, manner).map_err(LoadError::Invalid)
 }
 
 /// The plan for `tambat start -- CMD`: the command is the process `web` of an app named after this directory. No file

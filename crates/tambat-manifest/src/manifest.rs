@@ -183,7 +183,8 @@ impl Manifest {
 
     fn read_port(&mut self, process: &ProcessName, name: PortName, reader: &mut Reader, at: &At<'_>) -> PortDraft {
         // A protocol that is wrong is reported; any other keeps the port's name known.
-        let mut port = PortDraft { name, protocol: Protocol::Tcp, port: None, site: SiteDraft::default() };
+        let mut port =
+            PortDraft { name, protocol: Protocol::Tcp, port: None, proxy_protocol: None, site: SiteDraft::default() };
         let table = match at.node {
             Node::Value(Value::String(_)) => {
                 port.protocol = reader.parse(at, parse_protocol).unwrap_or(port.protocol);
@@ -204,6 +205,7 @@ impl Manifest {
         }
         port.protocol = fields.get("protocol").and_then(|at| reader.parse(at, parse_protocol)).unwrap_or(port.protocol);
         port.port = fields.get("port").and_then(|at| reader.port(at));
+        port.proxy_protocol = http_keys::proxy_protocol(reader, &fields);
         port.site = routing::read_site(reader, &fields, (process, Some(at.name)), &mut self.places);
         port
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tambat_model::{ServicePort, closest};
-use toml_edit::{Item, TableLike, Value};
+use toml_edit::{ArrayOfTables, Item, TableLike, Value};
 
 use crate::diagnostic::{Diagnostic, Source, Spot};
 use crate::duration::parse_duration;
@@ -43,8 +43,8 @@ pub(crate) enum Node<'a> {
     Value(&'a Value),
     /// What a `[header]` opens.
     Table(&'a dyn TableLike),
-    /// What a `[[header]]` opens.
-    Tables,
+    /// What `[[header]]`s open.
+    Tables(&'a ArrayOfTables),
 }
 
 /// The values of a table by the keys they have there.
@@ -99,7 +99,7 @@ impl<'a> Node<'a> {
             Item::None => None,
             Item::Value(value) => Some(Self::Value(value)),
             Item::Table(table) => Some(Self::Table(table)),
-            Item::ArrayOfTables(_) => Some(Self::Tables),
+            Item::ArrayOfTables(tables) => Some(Self::Tables(tables)),
         }
     }
 
@@ -112,7 +112,7 @@ impl<'a> Node<'a> {
             Self::Value(Value::Datetime(_)) => "a date",
             Self::Value(Value::Array(_)) => "a list",
             Self::Value(Value::InlineTable(_)) | Self::Table(_) => "a table",
-            Self::Tables => "a list of tables",
+            Self::Tables(_) => "a list of tables",
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{io, mem};
 
-use tambat_model::{HealthRules, HostPattern, HttpRules, PathPrefix, RouterPlan};
+use tambat_model::{HealthRules, HostPattern, HttpRules, PathPrefix, ProxyProtocol, RouterPlan};
 
 use crate::{Diagnostic, LoadError, Text};
 
@@ -30,6 +30,7 @@ pub const CHECKS_MAX: usize = 4_096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteFile {
     listen: Vec<SocketAddr>,
+    listen_tls: Vec<SocketAddr>,
     router: RouterKeys,
     routes: Vec<FileRoute>,
 }
@@ -64,6 +65,8 @@ pub struct FileRoute {
     pub wait: Duration,
     /// What holds for its requests.
     pub http: Arc<HttpRules>,
+    /// How its targets are told where each connection comes from.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// How its targets are asked.
     pub health: HealthRules,
 }
@@ -91,9 +94,15 @@ impl RouteFile {
         read::read(text)
     }
 
-    /// Where the router listens: at least one address, none twice; port 0 is the kernel's choice.
+    /// Where the router listens without TLS, none twice; port 0 is the kernel's choice. With [`Self::listen_tls`] there is
+    /// at least one address.
     pub fn listen(&self) -> &[SocketAddr] {
         &self.listen
+    }
+
+    /// Where it listens with TLS. If there is such an address, there is a certificate.
+    pub fn listen_tls(&self) -> &[SocketAddr] {
+        &self.listen_tls
     }
 
     /// The router itself.
@@ -108,7 +117,7 @@ impl RouteFile {
 
     /// Has this file nothing new for a router that was started with the other, but routes?
     pub fn differs_in_routes_alone(&self, other: &Self) -> bool {
-        (&self.listen, &self.router) == (&other.listen, &other.router)
+        (&self.listen, &self.listen_tls, &self.router) == (&other.listen, &other.listen_tls, &other.router)
     }
 
     /// The routes, taken out.

@@ -19,6 +19,7 @@ pub(crate) fn fill(draft: &mut ProcessDraft, reader: &mut Reader, fields: &Field
     let timeouts = timeouts.map(|table| reader.fields(table, KeyTable::Timeouts, "in `timeouts`"));
     let idle = timeouts.as_ref().and_then(|timeouts| timeouts.get("idle"));
     draft.idle = idle.and_then(|at| reader.duration(at, true));
+    draft.proxy_protocol = http_keys::proxy_protocol(reader, fields);
     draft.http = http_keys::http(reader, fields, timeouts.as_ref());
     draft.health = fields.get("health").map(|at| http_keys::health(reader, at, KeyTable::Health));
 }
@@ -57,5 +58,5 @@ pub(crate) fn read_router(reader: &mut Reader, at: &At<'_>) -> RouterPlan {
         let wrong = Wrong::from("nothing says where requests are written down, so their format says nothing");
         reader.wrong(at.whole(), wrong.help("access_log = \"access.log\""));
     }
-    http_keys::router(reader, &fields, KeyTable::RouterTimeouts)
+    http_keys::router(reader, &fields, [KeyTable::RouterTimeouts, KeyTable::RouterTls, KeyTable::RouterTlsCertificate])
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use insta::assert_snapshot;
 use proptest::prelude::*;
 use tambat_manifest::{LoadError, RouteFile, Text};
-use tambat_model::{AccessLogFormat, Balance, HealthRules, Network};
+use tambat_model::{AccessLogFormat, Balance, ClientAuthPlan, HealthRules, HttpsRedirect, Network};
 
 /// A file of 100,000 names is read within this, on a busy machine and without optimisation, too.
 const READ_LIMIT: Duration = Duration::from_secs(30);
@@ -17,6 +17,7 @@ const LISTEN: &str = "listen = \"127.0.0.1:0\"\n";
 /// Every key there is.
 const EVERYTHING: &str = r#"
 listen = ["127.0.0.1:0", "localhost:8080", "0.0.0.0:80"]
+listen_tls = "127.0.0.1:8443"
 [router]
 workers = 3
 trusted = ["10.0.0.0/8", "::1"]
@@ -25,6 +26,7 @@ timeouts = { head = "1s", body_idle = "2s", keep_alive = "3s", connect = "4s" }
 access_log = "-"
 access_log_format = "text"
 metrics = "127.0.0.1:9090"
+tls = { certificates = [{ chain = "a.pem", key = "a.key" }], client_ca = "ca.pem" }
 [routes."shop.v2"]
 hosts = ["*.shop.example", "Shop.Example."]
 path = "/api/"
@@ -35,6 +37,8 @@ timeouts = { first_byte = "5s", response_idle = "6s", idle = "7s", wait = "8s" }
 max_body = "10MiB"
 max_in_flight = 100
 queue = 50
+https_redirect = true
+hsts = "365d"
 sticky = "sid"
 headers = { "X-Frame-Options" = "DENY", Server = "" }
 health = { path = "/healthz", every = "1s", within = "500ms", up = 1, down = 5 }
@@ -84,6 +88,11 @@ fn everything_that_may_be_said() {
     assert_eq!(plan.trusted, ["10.0.0.0/8", "::1"].map(|text| text.parse::<Network>().unwrap()).into_iter().collect());
     assert_eq!((plan.access_log.as_deref(), plan.access_log_format), (Some("-"), AccessLogFormat::Text));
     assert_eq!(plan.timeouts.keep_alive, Some(Duration::from_secs(3)));
+    assert_eq!(file.listen_tls(), ["127.0.0.1:8443".parse().unwrap()]);
+    let [files] = &*plan.tls.certificates else { panic!("one certificate") };
+    assert_eq!((files.chain.as_str(), files.key.as_str()), ("a.pem", "a.key"));
+    // Who names a CA means it, unless they say otherwise.
+    assert_eq!(plan.tls.client_auth, Some(ClientAuthPlan { ca: "ca.pem".to_owned(), required: true }));
     assert_eq!(file.router().metrics, Some("127.0.0.1:9090".parse().unwrap()));
     let shop = &file.routes()[0];
     let targets: Vec<String> = shop.targets.iter().map(ToString::to_string).collect();
@@ -93,7 +102,92 @@ fn everything_that_may_be_said() {
     assert_eq!((http.balance, http.body_bytes_max), (Balance::LeastInFlight, Some(10 * 1024 * 1024)));
     assert_eq!(http.sticky.as_ref().map(|sticky| sticky.cookie.as_str()), Some("sid"));
     assert_eq!(http.headers[1], ("Server".to_owned(), String::new()));
+    let hsts = ("Strict-Transport-Security".to_owned(), "max-age=31536000".to_owned());
+    assert_eq!(http.https_headers.as_ref().unwrap()[2], hsts);
+    assert_eq!((http.https_redirect, http.health_path.as_deref()), (HttpsRedirect::Always, Some("/healthz")));
     assert_eq!((shop.health.up.get(), shop.health.down.get()), (1, 5));
+}
+
+#[test]
+fn tls_needs_a_certificate_and_an_address_of_its_own() {
+    let route = "[routes.shop]\ntargets = \"127.0.0.1:3000\"\n";
+    let tls = |lines: &str| said(&format!("listen_tls = \"127.0.0.1:8443\"\n{lines}\n{route}"));
+    assert_snapshot!(tls(""), @r#"
+    error: there is no certificate to listen with
+     --> routes.toml:1:1
+      |
+    1 | listen_tls = "127.0.0.1:8443"
+      | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = help: [router.tls]
+              certificates = [{ chain = "fullchain.pem", key = "privkey.pem" }]
+    "#);
+    assert_snapshot!(tls("listen = \"127.0.0.1:8443\"\n[router.tls]\ncertificates = [{ chain = \"a\", key = \"b\" }]"), @r#"
+    error: 127.0.0.1:8443 cannot be with TLS and without
+     --> routes.toml:1:14
+      |
+    1 | listen_tls = "127.0.0.1:8443"
+      |              ^^^^^^^^^^^^^^^^
+    2 | listen = "127.0.0.1:8443"
+      |          ----------------
+      |
+      = help: keep one of the two
+    "#);
+    assert_snapshot!(tls("[router.tls]\ncertificates = [{ chain = \"a.pem\" }]"), @r#"
+    error: this certificate has no `key`
+     --> routes.toml:3:17
+      |
+    3 | certificates = [{ chain = "a.pem" }]
+      |                 ^^^^^^^^^^^^^^^^^^^
+      |
+      = help: { chain = "fullchain.pem", key = "privkey.pem" }
+    "#);
+    assert_snapshot!(tls("[router.tls]\ncertificates = \"a.pem\""), @r#"
+    error: expected a list of tables, found a string
+     --> routes.toml:3:16
+      |
+    3 | certificates = "a.pem"
+      |                ^^^^^^^
+      |
+      = help: certificates = [{ chain = "fullchain.pem", key = "privkey.pem" }]
+    "#);
+    assert_snapshot!(tls("[router.tls]\nclient_auth = \"optional\""), @r#"
+    error: nothing says who signs the certificates of clients
+     --> routes.toml:3:1
+      |
+    3 | client_auth = "optional"
+      | ^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = help: client_ca = "ca.pem"
+    "#);
+    assert_snapshot!(tls("[router.tls]\nclient_auth = \"maybe\"\nclient_ca = \"ca.pem\""), @r#"
+    error: `client_auth` takes one of "required", "optional", not "maybe"
+     --> routes.toml:3:15
+      |
+    3 | client_auth = "maybe"
+      |               ^^^^^^^
+    "#);
+    assert_snapshot!(said_of_route("targets = \"127.0.0.1:3000\"\nhsts = \"1h\""), @r#"
+    error: `1h` is not a number of days, such as "365d", up to 3650; "0d" has
+           browsers forget it
+     --> routes.toml:4:8
+      |
+    4 | hsts = "1h"
+      |        ^^^^
+    "#);
+}
+
+#[test]
+fn tls_may_be_all_there_is() {
+    let route = "[routes.shop]\ntargets = \"127.0.0.1:3000\"\n";
+    let file = read(&format!(
+        "listen_tls = \"127.0.0.1:0\"\n{route}[router.tls]\ncertificates = [{{ chain = \"a\", key = \"b\" }}]"
+    ));
+    assert_eq!((file.listen().len(), file.listen_tls().len()), (0, 1));
+    assert_eq!(file.router().plan.tls.client_auth, None);
+    let tables = ["a", "b"].map(|name| format!("[[router.tls.certificates]]\nchain = \"{name}\"\nkey = \"{name}\"\n"));
+    let file = read(&format!("listen_tls = \"127.0.0.1:0\"\n{route}{}", tables.concat()));
+    assert_eq!(file.router().plan.tls.certificates[1].chain, "b");
 }
 
 #[test]
@@ -190,7 +284,7 @@ fn unknown_keys() {
     2 | [processes.web]
       |  ^^^^^^^^^
       |
-      = help: known here: listen, router, routes
+      = help: known here: listen, listen_tls, router, routes
     "#);
 }
 

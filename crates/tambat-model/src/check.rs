@@ -149,6 +149,30 @@ fn check_named_ports(process: &ProcessDraft) -> Vec<Problem> {
     problems
 }
 
+/// What is told of connections, to a process that has none, or twice.
+fn check_proxy_protocol(process: &ProcessDraft) -> Option<Problem> {
+    let (name, place) = (&process.name, Place::Key(process.name.clone(), "proxy_protocol"));
+    let shared = |port: &&PortDraft| port.protocol == Protocol::H2c && port.proxy_protocol.is_some();
+    let shared_port = process.ports.iter().find(shared);
+    let is_shared = process.proxy_protocol.is_some() && first_protocol(process) == Protocol::H2c;
+    if is_shared || shared_port.is_some() {
+        let what =
+            format!("`{name}` speaks h2c, where clients share a connection, so `proxy_protocol` names none of them");
+        let place = shared_port.map_or(place, |port| Place::Port(name.clone(), port.name.to_string()));
+        return Some(Problem::error(place, what).help("leave it out: X-Forwarded-For says who the client is"));
+    }
+    process.proxy_protocol?;
+    if first_protocol(process) == Protocol::None {
+        let what = format!("`{name}` speaks nothing (protocol = \"none\"), so nobody connects to it");
+        return Some(Problem::error(place, what).help("leave out `proxy_protocol`"));
+    }
+    let is_twice = process.ports.first().is_some_and(|port| port.proxy_protocol.is_some());
+    is_twice.then(|| {
+        let what = format!("`proxy_protocol` of the first port of `{name}` is given twice, here and in `ports`");
+        Problem::error(place, what)
+    })
+}
+
 /// What is wrong with a process by itself.
 pub(crate) fn check_process(process: &ProcessDraft) -> Vec<Problem> {
     let key = |key| Place::Key(process.name.clone(), key);
@@ -172,6 +196,7 @@ pub(crate) fn check_process(process: &ProcessDraft) -> Vec<Problem> {
         let what = format!("the first port of `{name}` is given twice, by `port` and in `ports`");
         problems.push(Problem::error(key("port"), what));
     }
+    problems.extend(check_proxy_protocol(process));
     if process.instances.is_some_and(|n| n > INSTANCES_MAX) {
         problems
             .push(Problem::error(key("instances"), format!("`{name}` asks for more than {INSTANCES_MAX} instances")));
@@ -192,11 +217,11 @@ pub(crate) fn check_process(process: &ProcessDraft) -> Vec<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Protocol::{Http, None as Nothing, Postgres, Redis, Tcp};
+    use crate::Protocol::{H2c, Http, None as Nothing, Postgres, Redis, Tcp};
     use crate::draft::{ReadyDraft, UseDraft};
     use crate::problem::Severity;
     use crate::sample::{draft, port, problems, process, with_ports};
-    use crate::{Plan, ProcessDraft, ResourcePlan};
+    use crate::{Plan, ProcessDraft, ProxyProtocol, ResourcePlan};
 
     #[test]
     fn an_app_without_fault_is_told_nothing() {
@@ -250,6 +275,23 @@ mod tests {
             (
                 with_ports("web", &[("a-b", Http, None), ("A_B", Http, None)]),
                 "the ports `a-b` and `A_B` of `web` would both be PORT_A_B",
+            ),
+            (
+                ProcessDraft { protocol: Some(Nothing), proxy_protocol: Some(ProxyProtocol::V1), ..web() },
+                "`web` speaks nothing (protocol = \"none\"), so nobody connects to it",
+            ),
+            (
+                ProcessDraft { protocol: Some(H2c), proxy_protocol: Some(ProxyProtocol::V1), ..web() },
+                "`web` speaks h2c, where clients share a connection, so `proxy_protocol` names none of them",
+            ),
+            (
+                {
+                    let mut twice = with_ports("web", &[("a", Tcp, None)]);
+                    (twice.proxy_protocol, twice.ports[0].proxy_protocol) =
+                        (Some(ProxyProtocol::V2), Some(ProxyProtocol::V2));
+                    twice
+                },
+                "`proxy_protocol` of the first port of `web` is given twice, here and in `ports`",
             ),
             (
                 with_ports("web", &[("a", Http, Some(7)), ("b", Http, Some(7))]),

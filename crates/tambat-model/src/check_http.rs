@@ -64,6 +64,8 @@ fn said_of_requests(process: &ProcessDraft) -> Vec<(&'static str, &'static str)>
         ("timeouts", "wait", http.wait.is_some()),
         ("max_body", "max_body", http.body_bytes_max.is_some()),
         ("headers", "headers", !http.headers.is_empty()),
+        ("https_redirect", "https_redirect", http.https_redirect.is_some()),
+        ("hsts", "hsts", http.hsts.is_some()),
         ("sticky", "sticky", http.sticky.is_some()),
         ("balance", "balance", http.balance.is_some()),
         ("max_in_flight", "max_in_flight", http.in_flight_max.is_some()),
@@ -81,7 +83,7 @@ mod tests {
     use crate::Protocol::{Http, None as Nothing, Redis, Tcp};
     use crate::draft::{HttpDraft, SiteDraft};
     use crate::sample::{plan, problems, process, with_ports};
-    use crate::{Balance, HealthRules, Sticky};
+    use crate::{Balance, HealthRules, HttpsRedirect, Sticky};
 
     /// All that can be said of requests.
     fn everything() -> HttpDraft {
@@ -93,6 +95,8 @@ mod tests {
             wait: second,
             body_bytes_max: Some(1),
             headers: vec![("X-A".parse().unwrap(), "b".parse().unwrap())],
+            https_redirect: Some(true),
+            hsts: "1d".parse().ok(),
             sticky: Some(crate::CookieName::tambat()),
             balance: Some(Balance::LeastInFlight),
             in_flight_max: some,
@@ -104,14 +108,16 @@ mod tests {
     fn what_is_said_of_requests_reaches_the_rules() {
         let plan =
             plan(vec![ProcessDraft { http: everything(), ..process("web", None, &[]) }, process("b", None, &[])]);
-        let rules = &plan.processes()[0].http;
+        let (rules, unsaid) = (&plan.processes()[0].http, &plan.processes()[1].http);
         let second = Some(Duration::from_secs(1));
         assert_eq!((rules.first_byte, rules.response_idle, rules.wait), (second, second, second));
         assert_eq!((rules.body_bytes_max, rules.balance), (Some(1), Balance::LeastInFlight));
         assert_eq!(rules.headers, [("X-A".to_owned(), "b".to_owned())]);
+        assert_eq!((rules.https_redirect, unsaid.https_redirect), (HttpsRedirect::Always, HttpsRedirect::WherePublic));
+        let https = [("X-A", "b"), ("Strict-Transport-Security", "max-age=86400")];
+        assert_eq!(rules.https_headers, Some(https.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()));
         assert_eq!(rules.sticky, Some(Sticky { cookie: "tambat".to_owned() }));
         assert_eq!((rules.in_flight_max, rules.queue_max), (NonZeroU32::new(7), NonZeroU32::new(7)));
-        let unsaid = &plan.processes()[1].http;
         assert!(unsaid.waits_when_refused && rules.waits_when_refused, "they are instances of ours");
         assert_eq!((unsaid.first_byte, unsaid.response_idle, unsaid.wait), (None, None, None));
     }
@@ -125,6 +131,8 @@ mod tests {
             "wait",
             "max_body",
             "headers",
+            "https_redirect",
+            "hsts",
             "sticky",
             "balance",
             "max_in_flight",

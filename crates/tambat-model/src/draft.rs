@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::{
-    AppName, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, PathPrefix, PortName, ProcessName,
-    Protocol, ResourcePlan, Restart, RouterPlan, ServicePort, UrlTemplate, VarName,
+    AppName, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, Hsts, Manner, PathPrefix, PortName,
+    ProcessName, Protocol, ProxyProtocol, ResourcePlan, Restart, RouterPlan, ServicePort, UrlTemplate, VarName,
 };
 
 /// An app as it was written in its manifest and its Procfile.
@@ -24,6 +24,8 @@ pub struct Draft {
     pub resources: Vec<ResourcePlan>,
     /// `[router]`.
     pub router: RouterPlan,
+    /// Who runs it.
+    pub manner: Manner,
 }
 
 /// A process as it was written.
@@ -61,6 +63,8 @@ pub struct ProcessDraft {
     pub any_owner: bool,
     /// May it be reached from other machines although it cannot see who calls?
     pub expose: bool,
+    /// `proxy_protocol`: how its first port is told where each connection comes from.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// `timeouts.idle`: a stream on which nothing moves for so long is closed.
     pub idle: Option<Duration>,
     /// By which names its first port is reached.
@@ -74,7 +78,8 @@ pub struct ProcessDraft {
 impl Draft {
     /// An app of which nothing but its name and its directory is written.
     pub fn new(name: AppName, dir: PathBuf) -> Self {
-        Self { name, dir, build: None, processes: Vec::new(), resources: Vec::new(), router: RouterPlan::default() }
+        let (processes, resources) = (Vec::new(), Vec::new());
+        Self { name, dir, build: None, processes, resources, router: RouterPlan::default(), manner: Manner::default() }
     }
 }
 
@@ -98,6 +103,7 @@ impl ProcessDraft {
             stateful: None,
             any_owner: false,
             expose: false,
+            proxy_protocol: None,
             idle: None,
             site: SiteDraft::default(),
             http: HttpDraft::default(),
@@ -130,6 +136,10 @@ pub struct HttpDraft {
     pub body_bytes_max: Option<u64>,
     /// `headers`, in the file's order.
     pub headers: Vec<(FieldName, FieldValue)>,
+    /// `https_redirect`.
+    pub https_redirect: Option<bool>,
+    /// `hsts`.
+    pub hsts: Option<Hsts>,
     /// `sticky`: the cookie.
     pub sticky: Option<CookieName>,
     /// `balance`.
@@ -149,6 +159,8 @@ pub struct PortDraft {
     pub protocol: Protocol,
     /// Its service port.
     pub port: Option<ServicePort>,
+    /// How it is told where each connection comes from.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// By which names it is reached.
     pub site: SiteDraft,
 }

@@ -53,6 +53,8 @@ error_codes! {
     LineTooLong = "line-too-long", 414;
     /// `Expect` asks for something other than `100-continue`.
     ExpectationUnknown = "expectation-unknown", 417;
+    /// The request's host is neither the one its TLS connection was opened for, nor in the certificate that was shown.
+    Misdirected = "misdirected", 421;
     /// The client has as many connections open as `max_connections` allows.
     TooManyConnections = "too-many-connections", 429;
     /// A field is too long, or the fields together are, or there are too many of them.

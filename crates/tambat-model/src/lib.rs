@@ -4,6 +4,7 @@
 //! [`Draft`] (what was written) comes a [`Plan`] (what is meant); a plan and a base number give the
 //! [`ServicePorts`]; a plan, its [`Wiring`] and the [`World`] (what runs) give the [`RouteTable`].
 
+mod apps;
 mod assign;
 mod check;
 mod check_http;
@@ -18,8 +19,10 @@ mod framework;
 mod handle;
 mod health;
 mod host;
+mod https;
 mod launch;
 mod listed;
+mod manner;
 mod mend;
 mod name;
 mod network;
@@ -27,6 +30,7 @@ mod plan;
 mod port;
 mod problem;
 mod protocol;
+mod proxy_protocol;
 mod recognised;
 mod route;
 mod router_plan;
@@ -40,6 +44,7 @@ mod url;
 mod uses;
 mod world;
 
+pub use apps::{clashes, joined, of_app};
 pub use assign::{BASE_DEFAULT, BASE_STEP, Base, PortKey, ServicePorts, Wanted, next_base};
 pub use clause::{ClauseId, UnknownClause};
 pub use dependency_file::DependencyFile;
@@ -52,20 +57,23 @@ pub use framework::Framework;
 pub use handle::{ForeignUrl, Handle, HandleState, Provider, Wiring};
 pub use health::{HEALTH_DOWN_DEFAULT, HEALTH_EVERY_DEFAULT, HEALTH_UP_DEFAULT, HEALTH_WITHIN_DEFAULT, HealthRules};
 pub use host::{HOSTNAME_BYTES_MAX, HostError, HostPattern, HostTable, PathPrefix, Site, Stripped};
+pub use https::{Hsts, HstsError, HttpsRedirect};
 pub use launch::{InstancePorts, instance_environment, public_url, url_at};
 pub use listed::{ListedApp, ListedPort};
+pub use manner::{FIRST_BYTE_SERVED, Manner, RESPONSE_IDLE_SERVED, STREAM_IDLE_SERVED, WAIT_SERVED};
 pub use name::{AppName, InstanceName, NameError, PortName, ProcessName, VarName};
 pub use network::{Network, NetworkError, Trusted};
 pub use plan::{Plan, PortPlan, ProcessPlan, Readiness, ResourcePlan, Restart, Role, Stop, Use};
 pub use port::{INSTANCE_PORT_FIRST, INSTANCE_PORT_LAST, InstancePort, PortError, ServicePort};
 pub use problem::{Place, Problem, Severity, closest};
 pub use protocol::{Protocol, UnknownProtocol};
+pub use proxy_protocol::ProxyProtocol;
 pub use recognised::{Declared, Recognised};
 pub use route::{
     Admission, Balance, ForeignService, HttpRules, Ledger, Route, RouteTable, Sticky, Target, foreign_route,
     route_table,
 };
-pub use router_plan::{AccessLogFormat, RouterPlan, RouterTimeouts};
+pub use router_plan::{AccessLogFormat, CertificateFiles, ClientAuthPlan, RouterPlan, RouterTimeouts, TlsPlan};
 pub use shell::shell_command;
 pub use site::{PortSite, local_label};
 pub use text::{colours_only, plain};

@@ -13,15 +13,12 @@ use crate::problem::{Problem, Severity};
 use crate::site::{PortSite, resolve_sites};
 use crate::uses::resolve_uses;
 use crate::{
-    AppName, DependencyFile, HealthRules, HttpRules, PortKey, PortName, ProcessName, Protocol, Recognised, ResourceUrl,
-    RouterPlan, ServicePort, Sticky, UrlTemplate, VarName, shell_command,
+    AppName, DependencyFile, HealthRules, HttpRules, Manner, PortKey, PortName, ProcessName, Protocol, ProxyProtocol,
+    Recognised, ResourceUrl, RouterPlan, ServicePort, Sticky, UrlTemplate, VarName, shell_command,
 };
 
 /// How long an instance may take until it is ready, unless `ready.within` says otherwise: what the platforms allow.
 const READY_WITHIN_DEFAULT: Duration = Duration::from_mins(1);
-
-/// How long an instance may take to stop on a developer's machine, unless `stop.grace` says otherwise.
-const STOP_GRACE_DEFAULT: Duration = Duration::from_secs(5);
 
 /// An app, checked: its only constructor is [`Plan::new`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +29,7 @@ pub struct Plan {
     processes: Vec<ProcessPlan>,
     resources: Vec<ResourcePlan>,
     router: RouterPlan,
+    manner: Manner,
 }
 
 /// A process, checked.
@@ -67,6 +65,10 @@ pub struct ProcessPlan {
     pub expose: bool,
     /// A stream on which nothing moves for so long is closed; none: never.
     pub idle: Option<Duration>,
+    /// How long a connection waits for an instance that is coming.
+    pub wait: Duration,
+    /// How long what an instance has in flight may take when it is replaced.
+    pub drain: Duration,
     /// What holds for its requests, where it speaks HTTP.
     pub http: Arc<HttpRules>,
     /// Its instances are asked how they are.
@@ -86,6 +88,8 @@ pub struct PortPlan {
     pub service: Option<ServicePort>,
     /// How its handle is written.
     pub template: UrlTemplate,
+    /// How it is told where each connection comes from; none: it is not.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// By which names it is reached, where it speaks HTTP.
     pub site: Option<PortSite>,
 }
@@ -190,8 +194,8 @@ impl Plan {
         if problems.iter().any(|p| p.severity == Severity::Error) {
             return Err(problems);
         }
-        let Draft { name, dir, build, resources, router, .. } = draft;
-        Ok((Self { name, dir, build, processes, resources, router }, problems))
+        let Draft { name, dir, build, resources, router, manner, .. } = draft;
+        Ok((Self { name, dir, build, processes, resources, router, manner }, problems))
     }
 
     /// With what the app's dependency files tell about its processes.
@@ -257,6 +261,11 @@ impl Plan {
     /// `[router]`.
     pub fn router(&self) -> &RouterPlan {
         &self.router
+    }
+
+    /// Who runs it.
+    pub fn manner(&self) -> Manner {
+        self.manner
     }
 
     /// How the handle of this process port is written.
@@ -338,7 +347,7 @@ impl ProcessPlan {
 }
 
 fn plan_process(draft: &Draft, process: &ProcessDraft, position: u16, uses: Vec<Use>) -> ProcessPlan {
-    let role = role(draft, process);
+    let (role, manner) = (role(draft, process), draft.manner);
     let within = process.ready.within.unwrap_or(READY_WITHIN_DEFAULT);
     let ready = match (&process.ready.path, role) {
         (Some(path), _) => Readiness::Path(path.clone(), within),
@@ -357,14 +366,16 @@ fn plan_process(draft: &Draft, process: &ProcessDraft, position: u16, uses: Vec<
         ready,
         stop: Stop {
             signal: process.stop.signal.clone().unwrap_or_else(|| "TERM".to_owned()),
-            grace: process.stop.grace.unwrap_or(STOP_GRACE_DEFAULT),
+            grace: process.stop.grace.unwrap_or(manner.stop_grace()),
         },
         restart: process.restart.unwrap_or_default(),
         stateful: is_stateful(process),
         any_owner: process.any_owner,
         expose: process.expose,
-        idle: process.idle,
-        http: Arc::new(http_rules(process)),
+        idle: process.idle.or(manner.stream_idle()),
+        wait: manner.wait().unwrap_or(within),
+        drain: manner.drain(),
+        http: Arc::new(http_rules(process, manner)),
         health: process.health.clone(),
         recognised: Recognised::of(process.command.as_deref().unwrap_or_default(), &[]),
     }
@@ -372,15 +383,19 @@ fn plan_process(draft: &Draft, process: &ProcessDraft, position: u16, uses: Vec<
 
 /// An instance of ours that refuses a connection comes back, or is known to be gone: its requests wait. On a developer's
 /// machine nothing else has a limit unless its user says one.
-fn http_rules(process: &ProcessDraft) -> HttpRules {
+fn http_rules(process: &ProcessDraft, manner: Manner) -> HttpRules {
     let http = &process.http;
+    let headers: Vec<_> = http.headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     HttpRules {
-        first_byte: http.first_byte,
-        response_idle: http.response_idle,
+        first_byte: http.first_byte.or(manner.first_byte()),
+        response_idle: http.response_idle.or(manner.response_idle()),
         wait: http.wait,
         waits_when_refused: true,
         body_bytes_max: http.body_bytes_max,
-        headers: http.headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        https_headers: http.hsts.map(|hsts| hsts.added_to(&headers)),
+        headers,
+        https_redirect: http.https_redirect.into(),
+        health_path: process.health.as_ref().and_then(|health| health.path.clone()),
         sticky: http.sticky.as_ref().map(|cookie| Sticky { cookie: cookie.to_string() }),
         balance: http.balance.unwrap_or_default(),
         in_flight_max: http.in_flight_max,
@@ -406,20 +421,26 @@ fn role(draft: &Draft, process: &ProcessDraft) -> Role {
 }
 
 fn plan_ports(process: &ProcessDraft) -> Vec<PortPlan> {
-    let plan = |name: Option<PortName>, protocol, service| PortPlan {
+    let plan = |name: Option<PortName>, protocol, service, proxy_protocol| PortPlan {
         name,
         protocol,
         service,
         template: process.url.clone().unwrap_or_else(|| UrlTemplate::of(protocol)),
+        proxy_protocol,
         site: None,
     };
     if process.ports.is_empty() {
         let protocol = first_protocol(process);
-        return if protocol == Protocol::None { Vec::new() } else { vec![plan(None, protocol, process.port)] };
+        return if protocol == Protocol::None {
+            Vec::new()
+        } else {
+            vec![plan(None, protocol, process.port, process.proxy_protocol)]
+        };
     }
-    let mut ports: Vec<PortPlan> =
-        process.ports.iter().map(|p: &PortDraft| plan(Some(p.name.clone()), p.protocol, p.port)).collect();
+    let named = |port: &PortDraft| plan(Some(port.name.clone()), port.protocol, port.port, port.proxy_protocol);
+    let mut ports: Vec<PortPlan> = process.ports.iter().map(named).collect();
     ports[0].service = ports[0].service.or(process.port);
+    ports[0].proxy_protocol = ports[0].proxy_protocol.or(process.proxy_protocol);
     for port in ports.iter_mut().skip(1) {
         port.template = UrlTemplate::of(port.protocol);
     }

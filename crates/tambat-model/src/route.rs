@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::host::{HostTable, Site};
+use crate::https::HttpsRedirect;
 use crate::listed::ListedApp;
 use crate::mend;
 use crate::traffic::Traffic;
 use crate::world::{Cause, Gate, InstanceView, Load, Phase, ProcessView, World};
-use crate::{Plan, PortKey, PortPlan, ProcessPlan, Protocol, Role, ServicePort, Wiring};
+use crate::{Plan, PortKey, PortPlan, ProcessPlan, Protocol, ProxyProtocol, Role, ServicePort, Wiring};
 
 /// Where a connection goes: by the service port it arrived at, or, on a shared listener, by hostname and path.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +31,8 @@ pub struct Route {
     pub protocol: Protocol,
     /// A stream on which nothing moves for so long is closed; none: never. A tunnel (an upgraded connection) is one, too.
     pub idle: Option<Duration>,
+    /// How its targets are told where each connection comes from; none: they are not.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// What holds for its requests, where it speaks HTTP.
     pub http: Arc<HttpRules>,
     /// Who may serve it.
@@ -54,6 +57,12 @@ pub struct HttpRules {
     pub body_bytes_max: Option<u64>,
     /// Fields that the answers get, in place of what the app said; an empty value removes the field.
     pub headers: Vec<(String, String)>,
+    /// The same for clients that come over TLS, where they get others (HSTS).
+    pub https_headers: Option<Vec<(String, String)>>,
+    /// Who is sent to https when they come without.
+    pub https_redirect: HttpsRedirect,
+    /// Where its health is asked: nobody is sent anywhere from there.
+    pub health_path: Option<String>,
     /// A client stays with its target.
     pub sticky: Option<Sticky>,
     /// How the target is chosen.
@@ -124,7 +133,7 @@ impl Route {
     /// A route with the default rules and counters of its own.
     pub fn new(name: &str, protocol: Protocol, admission: Admission) -> Self {
         let (http, traffic) = (Arc::default(), Arc::default());
-        Self { name: name.to_owned(), protocol, idle: None, http, admission, traffic }
+        Self { name: name.to_owned(), protocol, idle: None, proxy_protocol: None, http, admission, traffic }
     }
 }
 
@@ -199,7 +208,8 @@ pub fn route_table(plan: &Plan, wiring: &Wiring, world: &World, ledger: &Ledger)
         let name = key.to_string();
         let traffic = ledger.of(&name);
         let http = Arc::clone(&process.http);
-        let route = Arc::new(Route { name, protocol: port.protocol, idle: process.idle, http, admission, traffic });
+        let (protocol, idle, proxy_protocol) = (port.protocol, process.idle, port.proxy_protocol);
+        let route = Arc::new(Route { name, protocol, idle, proxy_protocol, http, admission, traffic });
         for (site, pattern) in port.site.iter().flat_map(|site| site.patterns().map(move |pattern| (site, pattern))) {
             let at = Site { path: site.path.clone(), strip: site.strip, route: Arc::clone(&route) };
             // A plan in which two ports claim one name and path does not come to be.
@@ -251,7 +261,7 @@ fn admission(process: &ProcessPlan, port: &PortPlan, view: &ProcessView) -> Admi
         return Admission::Serve(targets);
     }
     if let Some(coming) = view.instances.iter().find(|i| is_coming(i, process.role)) {
-        return hold(Some(process.ready.within()), mend::coming(coming, process, port));
+        return hold(Some(process.wait), mend::coming(coming, process, port));
     }
     let (cause, mend) = mend::absent(process, port, view);
     Admission::Refuse { cause, mend }

@@ -12,6 +12,8 @@ pub struct RouterPlan {
     pub workers: Option<NonZeroU16>,
     /// The peers whose forwarding fields are believed.
     pub trusted: Trusted,
+    /// The peers whose connections begin with a PROXY header.
+    pub proxy_peers: Trusted,
     /// How many connections one client address may have open.
     pub connections_max: Option<NonZeroU32>,
     /// Where requests are written down, seen from the app's directory; `-`: to standard output.
@@ -20,6 +22,35 @@ pub struct RouterPlan {
     pub access_log_format: AccessLogFormat,
     /// The limits that hold before a route is known.
     pub timeouts: RouterTimeouts,
+    /// Certificates from files, and who has to have one.
+    pub tls: TlsPlan,
+}
+
+/// `[router.tls]`. Files are seen from where those of the access log are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsPlan {
+    /// The certificates that are read from files.
+    pub certificates: Vec<CertificateFiles>,
+    /// Whether clients have certificates of their own; none: nobody is asked.
+    pub client_auth: Option<ClientAuthPlan>,
+}
+
+/// A certificate's files, both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate, and those of who signed it.
+    pub chain: String,
+    /// Its key.
+    pub key: String,
+}
+
+/// Certificates of clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientAuthPlan {
+    /// The file, PEM, with the certificates that sign theirs.
+    pub ca: String,
+    /// Is nobody let in without?
+    pub required: bool,
 }
 
 /// The limits that hold before a route is known; none: the default.

@@ -25,6 +25,7 @@ pub(crate) fn with_ports(text: &str, ports: &[(&str, Protocol, Option<u16>)]) ->
         name: name.parse().unwrap(),
         protocol: *protocol,
         port: number.map(port),
+        proxy_protocol: None,
         site: SiteDraft::default(),
     });
     ProcessDraft { ports: ports.collect(), ..process(text, None, &[]) }

@@ -63,7 +63,7 @@ pub(crate) fn resolve_sites(draft: &Draft) -> (BTreeMap<PortKey, PortSite>, Vec<
     claims.take_fronts(&sites);
     problems.append(&mut claims.problems);
     let resolved = sites.into_iter().map(|site| {
-        let names = claims.names_of(&site);
+        let names = if draft.manner.has_local_names() { claims.names_of(&site) } else { Vec::new() };
         let hosts = site.hosts.into_iter().map(|(host, _)| host).collect();
         (site.key, PortSite { names, hosts, path: site.path, strip: site.strip })
     });

@@ -22,6 +22,7 @@ pub mod lock;
 pub mod owner;
 pub mod peer;
 pub mod ports;
+pub mod priority;
 pub mod pty;
 pub mod queued;
 pub mod random;

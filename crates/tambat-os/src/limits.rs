@@ -18,6 +18,11 @@ pub fn raise_nofile() -> io::Result<u64> {
     Ok(hard)
 }
 
+/// How many files this process may have open: the soft limit and the hard one.
+pub fn nofile() -> io::Result<(u64, u64)> {
+    getrlimit(Resource::RLIMIT_NOFILE).map_err(|e| cannot("look at the limit on open files", e))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,5 +32,6 @@ mod tests {
         let raised = raise_nofile().unwrap();
         assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (raised, raised));
         assert_eq!(raise_nofile().unwrap(), raised);
+        assert_eq!(nofile().unwrap(), (raised, raised));
     }
 }

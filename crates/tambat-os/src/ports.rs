@@ -14,6 +14,9 @@ pub const BACKLOG_CONNECTIONS: i32 = 4096;
 /// Where a service port is held unless said otherwise: what `localhost` may resolve to.
 pub const DEFAULT_HOSTS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
+/// Its bit in the sets of capabilities (`linux/capability.h`).
+const CAP_NET_BIND_SERVICE: u32 = 10;
+
 /// How often the kernel may choose a number that is taken at one of the other hosts.
 const KERNEL_CHOICES_MAX: usize = 64;
 
@@ -33,6 +36,20 @@ pub fn ephemeral() -> Option<RangeInclusive<u16>> {
     let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
     let mut numbers = text.split_ascii_whitespace().map(str::parse);
     Some(numbers.next()?.ok()?..=numbers.next()?.ok()?)
+}
+
+/// The first port that needs no right (`ip_unprivileged_port_start`, ip(7)). `None` where that cannot be read.
+pub fn unprivileged_start() -> Option<u16> {
+    std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").ok()?.trim().parse().ok()
+}
+
+/// May this process bind the ports below that one (`CAP_NET_BIND_SERVICE`, capabilities(7))? `None` where that cannot be
+/// read.
+pub fn may_bind_privileged() -> Option<bool> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    let effective = u64::from_str_radix(effective.trim(), 16).ok()?;
+    Some(effective >> CAP_NET_BIND_SERVICE & 1 == 1)
 }
 
 /// [`bind_service`] at the [`DEFAULT_HOSTS`], the second of which is left out on a machine without IPv6.
@@ -129,6 +146,14 @@ mod tests {
     use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 
     use super::*;
+
+    #[test]
+    fn who_is_root_may_bind_what_others_may_not() {
+        let (first, may) = (unprivileged_start().unwrap(), may_bind_privileged().unwrap());
+        let free = (1..first).rev().find(|port| is_free(*port));
+        let Some(port) = free else { return assert!(first <= 1 || !may) };
+        assert!(may, "port {port} below {first}");
+    }
 
     #[test]
     fn one_number_at_both_hosts_nonblocking_and_not_inherited() {

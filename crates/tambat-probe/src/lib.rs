@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tambat_wire::proxy_protocol::{ProxyProtocol, own_header};
 use tambat_wire::{Judgement, Probe};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -28,7 +29,8 @@ pub enum NoAnswer {
     Late,
 }
 
-/// Asks once, within this time. [`Judgement::Incomplete`]: the connection ended in the middle of an answer.
+/// Asks once, within this time. A server that is told by the PROXY protocol where connections come from is told that this
+/// one is nobody's but ours. [`Judgement::Incomplete`]: the connection ended in the middle of an answer.
 ///
 /// # Errors
 ///
@@ -37,16 +39,26 @@ pub enum NoAnswer {
 /// # Cancellation
 ///
 /// Dropping the future closes the connection. It has to run in a tokio runtime, whose task takes the rest of an answer.
-pub async fn ask(addr: SocketAddr, probe: &Probe, within: Duration) -> Result<Judgement, NoAnswer> {
-    match timeout(within, converse(addr, probe)).await {
+pub async fn ask(
+    addr: SocketAddr,
+    proxy_protocol: Option<ProxyProtocol>,
+    probe: &Probe,
+    within: Duration,
+) -> Result<Judgement, NoAnswer> {
+    match timeout(within, converse(addr, proxy_protocol, probe)).await {
         Ok(judged) => judged.map_err(NoAnswer::Failed),
         Err(_) => Err(NoAnswer::Late),
     }
 }
 
-async fn converse(addr: SocketAddr, probe: &Probe) -> io::Result<Judgement> {
+async fn converse(addr: SocketAddr, proxy_protocol: Option<ProxyProtocol>, probe: &Probe) -> io::Result<Judgement> {
     let mut stream = TcpStream::connect(addr).await?;
-    stream.write_all(&probe.request()).await?;
+    let mut request = match proxy_protocol {
+        Some(version) => own_header(version, stream.local_addr()?, addr),
+        None => Vec::new(),
+    };
+    request.extend_from_slice(&probe.request());
+    stream.write_all(&request).await?;
     let mut answer = Vec::new();
     loop {
         match probe.judge(&answer, false) {
@@ -96,7 +108,7 @@ mod tests {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n").await.unwrap();
             (stream, String::from_utf8_lossy(&request[..read]).into_owned())
         };
-        let (judgement, (stream, request)) = tokio::join!(ask(addr, &probe, LIMIT), serve);
+        let (judgement, (stream, request)) = tokio::join!(ask(addr, None, &probe, LIMIT), serve);
         assert_eq!(judgement.unwrap(), Judgement::Ready);
         assert!(request.starts_with("GET / HTTP/1.1\r\n"), "{request}");
         // Nothing has run since the judgement: a connection that was closed by it is closed here already.
@@ -118,21 +130,38 @@ mod tests {
             drop(listener.accept().await.unwrap());
             listener
         });
-        match ask(addr, &probe, LIMIT).await {
+        match ask(addr, None, &probe, LIMIT).await {
             Ok(Judgement::Wrong(text)) => assert_eq!(text, "it closed the connection without an answer"),
             // A connection that is closed with the question unread is reset.
             Err(NoAnswer::Failed(error)) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
             other => panic!("{other:?}"),
         }
         drop(server.await.unwrap());
-        let Err(NoAnswer::Failed(error)) = ask(addr, &probe, LIMIT).await else { panic!("nobody listens") };
+        let Err(NoAnswer::Failed(error)) = ask(addr, None, &probe, LIMIT).await else { panic!("nobody listens") };
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test]
+    async fn who_is_told_where_connections_come_from_is_told_that_this_is_ours() {
+        let (listener, addr) = listener().await;
+        for version in [ProxyProtocol::V1, ProxyProtocol::V2] {
+            let serve = async {
+                let (mut stream, peer) = listener.accept().await.unwrap();
+                let mut asked = [0; 1024];
+                let read = stream.read(&mut asked).await.unwrap();
+                stream.write_all(b"+PONG\r\n").await.unwrap();
+                (asked[..read].to_vec(), peer)
+            };
+            let (judgement, (asked, peer)) = tokio::join!(ask(addr, Some(version), &Probe::Redis, LIMIT), serve);
+            assert_eq!(judgement.unwrap(), Judgement::Ready);
+            assert_eq!(asked, [own_header(version, peer, addr), Probe::Redis.request()].concat());
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_question_has_its_limit() {
         let (_listener, addr) = listener().await;
         let probe = Probe::for_protocol(Protocol::Http, None, "localhost:1").unwrap();
-        assert!(matches!(ask(addr, &probe, LIMIT).await, Err(NoAnswer::Late)));
+        assert!(matches!(ask(addr, None, &probe, LIMIT).await, Err(NoAnswer::Late)));
     }
 }

@@ -5,7 +5,7 @@
 //! most of them; and there would be as many pauses to keep when descriptors run out.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,13 +13,17 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::addresses::AddressCount;
+use crate::arrival::Arrival;
 use crate::connection::is_http;
 use crate::http::too_many_connections;
 use crate::listener::ListenerState;
 use crate::report::RouterReport;
+use crate::router::Shared;
 use crate::socket::prepare_listener;
+use crate::tls::{TlsSettings, Unshaken};
 use crate::worker::Worker;
 
 /// How long accepting rests when descriptors or memory have run out: nothing tells when there are some again.
@@ -32,12 +36,17 @@ const PAUSE_REPORT_EVERY_S: u64 = 60;
 const BATCH: usize = 64;
 
 /// Accepts connections and deals them out until it is cancelled or the socket is no listener any more.
-pub(crate) async fn accept(listener: std::net::TcpListener, state: Arc<ListenerState>, worker: Rc<Worker>) {
+pub(crate) async fn accept(
+    listener: std::net::TcpListener,
+    state: Arc<ListenerState>,
+    tls: Option<Arc<TlsSettings>>,
+    worker: Rc<Worker>,
+) {
     prepare_listener(&listener);
     // Of a socket without an address, which is none of ours, every connection fails.
     let addr = listener.local_addr().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into());
     let cause = match TcpListener::from_std(listener) {
-        Ok(listener) => Acceptor { listener, addr, state: &state, worker: &worker, reported: None }.run().await,
+        Ok(listener) => Acceptor { listener, addr, state: &state, tls, worker: &worker, reported: None }.run().await,
         Err(error) => error,
     };
     worker.shared.reports.send(RouterReport::ListenerLost { addr, cause: cause.to_string() });
@@ -47,6 +56,7 @@ struct Acceptor<'a> {
     listener: TcpListener,
     addr: SocketAddr,
     state: &'a Arc<ListenerState>,
+    tls: Option<Arc<TlsSettings>>,
     worker: &'a Rc<Worker>,
     reported: Option<Instant>,
 }
@@ -71,8 +81,9 @@ impl Acceptor<'_> {
                     self.pause(&format!("{max} connections are open, which is as many as there may be")).await;
                     continue;
                 }
+                let room = self.room().await;
                 match self.listener.accept().await {
-                    Ok((client, peer)) => self.take(client, peer),
+                    Ok((client, peer)) => self.take(client, peer, room),
                     Err(error) => match trouble(&error) {
                         Trouble::Passing => {}
                         Trouble::Exhausted => self.pause(&error.to_string()).await,
@@ -84,28 +95,32 @@ impl Acceptor<'_> {
         }
     }
 
-    fn take(&self, client: TcpStream, peer: SocketAddr) {
-        match self.count(peer) {
-            Ok(count) => self.worker.deal(client, peer, self.state.opened(self.addr.port(), count)),
-            Err(TooMany) => {
-                self.state.refused.fetch_add(1, Ordering::Relaxed);
-                if is_http(self.state.kind, self.worker) {
-                    // As much as the socket takes at once: a flood is not to keep anybody busy.
-                    let socket = SockRef::from(&client);
-                    let _ = socket.send(&too_many_connections()).and_then(|_| socket.shutdown(Shutdown::Write));
-                }
-            }
-        }
+    /// Waits until one more handshake may be under way; none: there is no handshake here.
+    async fn room(&self) -> Option<(Arc<TlsSettings>, OwnedSemaphorePermit)> {
+        let settings = Arc::clone(self.tls.as_ref()?);
+        let room = Arc::clone(&self.worker.shared.handshake_room).acquire_owned().await;
+        // Nobody closes it.
+        Some((settings, room.ok()?))
     }
 
-    /// Hostile case F6: one client's connections do not keep others out.
-    fn count(&self, peer: SocketAddr) -> Result<Option<AddressCount>, TooMany> {
-        let (settings, client) = (&self.worker.shared.settings, peer.ip().to_canonical());
-        match settings.connections_per_address_max {
-            Some(max) if !settings.trusted.contains(client) => {
-                self.worker.shared.addresses.count(client, max).map(Some).ok_or(TooMany)
+    fn take(&self, client: TcpStream, peer: SocketAddr, tls: Option<(Arc<TlsSettings>, OwnedSemaphorePermit)>) {
+        let (shared, port, arrival) = (&self.worker.shared, self.addr.port(), Arrival::of(peer));
+        // Whose connection it is, and whom it counts for, the header says.
+        if shared.settings.introduces(peer.ip(), self.state.kind) {
+            let settings = tls.map(|(settings, _)| settings);
+            return self.worker.deal(client, arrival, self.state.opened_by_proxy(port, settings));
+        }
+        let open = match count(shared, peer.ip()) {
+            Ok(count) => self.state.opened(port, count),
+            Err(TooMany) => return turn_one_too_many_away(&client, self.state, tls.is_some(), self.worker),
+        };
+        match tls {
+            None => self.worker.deal(client, arrival, open),
+            Some((settings, room)) => {
+                if let Ok(client) = client.into_std() {
+                    shared.shake(Unshaken { client, arrival, open, settings, room });
+                }
             }
-            _ => Ok(None),
         }
     }
 
@@ -121,7 +136,28 @@ impl Acceptor<'_> {
 }
 
 /// The client has as many connections as it may.
-struct TooMany;
+pub(crate) struct TooMany;
+
+/// Counts a connection at its client's address, where that is limited.
+///
+/// Hostile case F6: one client's connections do not keep others out.
+pub(crate) fn count(shared: &Shared, client: IpAddr) -> Result<Option<AddressCount>, TooMany> {
+    let (settings, client) = (&shared.settings, client.to_canonical());
+    match settings.connections_per_address_max {
+        Some(max) if !settings.trusted.contains(client) => shared.addresses.count(client, max).map(Some).ok_or(TooMany),
+        _ => Ok(None),
+    }
+}
+
+/// Tells a client that has as many connections as it may, where it would understand that.
+pub(crate) fn turn_one_too_many_away(client: &TcpStream, state: &ListenerState, speaks_tls: bool, worker: &Worker) {
+    state.refused.fetch_add(1, Ordering::Relaxed);
+    if !speaks_tls && is_http(state.kind, worker) {
+        // As much as the socket takes at once: a flood is not to keep anybody busy.
+        let socket = SockRef::from(client);
+        let _ = socket.send(&too_many_connections()).and_then(|_| socket.shutdown(Shutdown::Write));
+    }
+}
 
 /// What is not known (`EMFILE` and its kin have no kind of their own, nor have most errors of the network that accept(2)
 /// passes on) is met with a pause: whatever it is, it cannot make the loop spin.

@@ -217,6 +217,7 @@ mod tests {
             ended_by: EndedBy::Target,
             code: None,
             retries: 0,
+            tls: None,
         }
     }
 

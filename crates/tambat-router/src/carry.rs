@@ -202,6 +202,8 @@ impl<'a> Direction<'a> {
         let scratch = &mut tools.buffer;
         let window = self.window.min(scratch.len());
         let received = match self.from.receive(&mut scratch[..window]) {
+            // What it has sent before it was cut off has been passed on.
+            Ok(0) if self.from.is_truncated() => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             Ok(0) => {
                 self.ending = true;
                 return Poll::Ready(Ok(true));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tambat_model::{Admission, Admitted, Protocol, Route, RouteTable, ServicePort, Target};
+use tambat_model::{Admission, Admitted, Protocol, ProxyProtocol, Route, RouteTable, ServicePort, Target};
 
 /// How many targets a connection is offered to in one go: the first and two more.
 pub(crate) const TRIES_MAX: usize = 3;
@@ -30,6 +30,7 @@ pub(crate) enum Choice {
 pub(crate) struct Chosen {
     pub(crate) target: Arc<Target>,
     pub(crate) idle: Option<Duration>,
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
     pub(crate) admitted: Admitted,
 }
 
@@ -138,7 +139,8 @@ fn serve(route: &Route, targets: &[Arc<Target>], cursor: &AtomicUsize, tried: &T
     for nth in 0..left.len() {
         let target = Arc::clone(left[(turn + nth) % left.len()]);
         if let Ok(admitted) = target.load.admit(None) {
-            return Choice::Serve(Chosen { target, idle: route.idle, admitted });
+            let (idle, proxy_protocol) = (route.idle, route.proxy_protocol);
+            return Choice::Serve(Chosen { target, idle, proxy_protocol, admitted });
         }
     }
     // All of them have been closed since: the next table says what follows.

@@ -8,15 +8,19 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tambat_model::{Admission, Admitted, RouteTable, ServicePort};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, sleep_until, timeout};
 
+use crate::arrival::Arrival;
 use crate::carry::{End, Leftovers, carry};
 use crate::choice::{Choice, Chosen, Hold, Patience, Told, Tried, choose};
 use crate::http;
-use crate::listener::{ListenerKind, ListenerState, Open};
+use crate::http2;
+use crate::introduction::introduce;
+use crate::listener::{First, ListenerKind, ListenerState, Open};
 use crate::report::RouterReport;
 use crate::socket::prepare;
 use crate::transport::Transport;
@@ -28,13 +32,29 @@ use crate::worker::Worker;
 pub(crate) const RETRY_EVERY_MS: u64 = 1_000;
 
 /// Serves one accepted connection to its end, in a task of its own.
-pub(crate) fn spawn(client: TcpStream, peer: SocketAddr, open: Open, worker: &Rc<Worker>) {
+pub(crate) fn spawn(client: TcpStream, arrival: Arrival, open: Open, worker: &Rc<Worker>) {
+    match open.first() {
+        First::Anything => begin(Transport::Tcp(client), arrival, open, worker),
+        First::ProxyHeader(_) => drop(spawn_local(introduce(client, arrival.peer, open, Rc::clone(worker)))),
+    }
+}
+
+/// The same for one of which it is known where it comes from: what is read now is the client's.
+pub(crate) fn begin(client: Transport, arrival: Arrival, open: Open, worker: &Rc<Worker>) {
     let worker = Rc::clone(worker);
-    let client = Transport::Tcp(client);
     match open.listener().kind {
-        kind if is_http(kind, &worker) => drop(spawn_local(http::serve(client, peer.ip(), open, worker, None))),
-        ListenerKind::Service(port) => drop(spawn_local(serve_at(port, client, peer, open, worker))),
+        kind if is_http(kind, &worker) => serve_http(client, arrival, open, worker, None),
+        ListenerKind::Service(port) => drop(spawn_local(serve_at(port, client, arrival, open, worker))),
         ListenerKind::Shared => {}
+    }
+}
+
+/// Serves a client of HTTP, in a task of its own. Without TLS it turns out later which it speaks.
+fn serve_http(client: Transport, arrival: Arrival, open: Open, worker: Rc<Worker>, told: Option<Told>) {
+    if client.secured().is_some_and(|secured| secured.is_http2) {
+        spawn_local(http2::serve(Rc::new(client), Vec::new(), arrival, open, worker, told));
+    } else {
+        spawn_local(http::serve(client, arrival, open, worker, told));
     }
 }
 
@@ -49,9 +69,9 @@ pub(crate) fn is_http(kind: ListenerKind, worker: &Worker) -> bool {
 }
 
 /// Serves a connection at a service port: a stream, or one that waits to learn what it is.
-async fn serve_at(port: ServicePort, client: Transport, peer: SocketAddr, open: Open, worker: Rc<Worker>) {
+async fn serve_at(port: ServicePort, client: Transport, arrival: Arrival, open: Open, worker: Rc<Worker>) {
     let listener = open.listener();
-    match (Seeker { client: &client, port, listener, worker: &worker }).seek().await {
+    match (Seeker { client: &client, arrival: &arrival, port, listener, worker: &worker }).seek().await {
         Found::Target { stream, idle, admitted } => {
             let carried = carry(&client, &stream, idle, Leftovers::default(), listener, &worker.tools).await;
             if carried.end == End::Broken {
@@ -61,7 +81,7 @@ async fn serve_at(port: ServicePort, client: Transport, peer: SocketAddr, open: 
             drop(admitted);
         }
         Found::Http(told) => {
-            spawn_local(http::serve(client, peer.ip(), open, worker, told));
+            serve_http(client, arrival, open, worker, told);
         }
         Found::Nobody(told) => {
             listener.refused.fetch_add(1, Ordering::Relaxed);
@@ -88,6 +108,7 @@ enum Found {
 /// A connection in search of its target.
 struct Seeker<'a> {
     client: &'a Transport,
+    arrival: &'a Arrival,
     port: ServicePort,
     listener: &'a Arc<ListenerState>,
     worker: &'a Worker,
@@ -118,7 +139,9 @@ impl Seeker<'_> {
     /// The target's side of the connection; none: it was not to be had, and that is noted.
     async fn dial(&self, chosen: Chosen, tried: &mut Tried) -> Option<Found> {
         let addr = chosen.target.addr;
-        match dial(addr, self.worker.shared.settings.connect_timeout).await {
+        let id = || self.worker.clock.request_id(Instant::now());
+        let header = chosen.proxy_protocol.map(|version| self.arrival.header(version, self.client, &id()));
+        match dial(addr, header.as_deref(), self.worker.shared.settings.connect_timeout).await {
             Ok(stream) => {
                 Some(Found::Target { stream: Transport::Tcp(stream), idle: chosen.idle, admitted: chosen.admitted })
             }
@@ -217,13 +240,21 @@ fn too_late(hold: &Hold) -> Told {
     }
 }
 
-/// A connection to a target.
+/// A connection to a target. It begins with this header, where there is one.
 ///
 /// # Errors
 ///
 /// What the system says, or `TimedOut` after `limit`.
-pub(crate) async fn dial(addr: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
-    let stream = timeout(limit, TcpStream::connect(addr)).await.map_err(|_| {
+pub(crate) async fn dial(addr: SocketAddr, header: Option<&[u8]>, limit: Duration) -> io::Result<TcpStream> {
+    let connect = async {
+        let mut stream = TcpStream::connect(addr).await?;
+        if let Some(header) = header {
+            // It is shorter than what a socket takes at first: one segment, as the standard asks for.
+            stream.write_all(header).await?;
+        }
+        io::Result::Ok(stream)
+    };
+    let stream = timeout(limit, connect).await.map_err(|_| {
         io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs_f32()))
     })??;
     prepare(&stream);

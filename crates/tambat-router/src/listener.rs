@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tambat_model::{ServicePort, Traffic};
 
 use crate::addresses::AddressCount;
+use crate::tls::{HandshakeCounters, HandshakeFailure, TlsSettings};
 
 /// What decides where a connection goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +46,8 @@ pub struct Listener {
     pub kind: ListenerKind,
     /// Bound and listening: as a rule one on 127.0.0.1 and one on `::1`.
     pub sockets: Vec<TcpListener>,
+    /// Its connections begin with a TLS handshake, by these settings; none: they do not.
+    pub tls: Option<Arc<TlsSettings>>,
 }
 
 /// What a listener has carried since the router started, and holds now. The figures are read one by one: while
@@ -65,6 +68,12 @@ pub struct CountersSnapshot {
     pub bytes_out: u64,
     /// How often accepting was put off for want of file descriptors or memory, or of room.
     pub accept_pauses: u64,
+    /// TLS handshakes that came to their end.
+    pub handshakes: u64,
+    /// TLS handshakes that came to nothing, in the order of [`HandshakeFailure::ALL`].
+    pub handshakes_failed: [u64; HandshakeFailure::ALL.len()],
+    /// TLS handshakes that are under way.
+    pub handshakes_under_way: usize,
 }
 
 /// A listener's cursor and counters. All of it is relaxed: no figure says anything about another.
@@ -77,6 +86,7 @@ pub(crate) struct ListenerState {
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
     pub(crate) accept_pauses: AtomicU64,
+    pub(crate) handshakes: HandshakeCounters,
     connections: AtomicU64,
     open: AtomicUsize,
     waiting: AtomicUsize,
@@ -93,6 +103,7 @@ impl ListenerState {
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             accept_pauses: AtomicU64::new(0),
+            handshakes: HandshakeCounters::default(),
             connections: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -109,6 +120,9 @@ impl ListenerState {
             bytes_in: self.bytes_in.load(Ordering::Relaxed),
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
             accept_pauses: self.accept_pauses.load(Ordering::Relaxed),
+            handshakes: self.handshakes.done.load(Ordering::Relaxed),
+            handshakes_failed: self.handshakes.failed.each_ref().map(|failed| failed.load(Ordering::Relaxed)),
+            handshakes_under_way: self.handshakes.under_way.load(Ordering::Relaxed),
         }
     }
 
@@ -119,10 +133,20 @@ impl ListenerState {
 
     /// A connection was accepted; it is open until the guard is dropped.
     pub(crate) fn opened(self: &Arc<Self>, port: u16, address: Option<AddressCount>) -> Open {
+        self.open(port, First::Anything, address)
+    }
+
+    /// The same, of one that has to begin with a PROXY header: whose it is stands there.
+    /// Behind it comes TLS, where there are settings for that.
+    pub(crate) fn opened_by_proxy(self: &Arc<Self>, port: u16, tls: Option<Arc<TlsSettings>>) -> Open {
+        self.open(port, First::ProxyHeader(tls), None)
+    }
+
+    fn open(self: &Arc<Self>, port: u16, first: First, address: Option<AddressCount>) -> Open {
         self.connections.fetch_add(1, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
         self.all_open.fetch_add(1, Ordering::Relaxed);
-        Open { listener: Arc::clone(self), port, _address: address }
+        Open { listener: Arc::clone(self), port, is_counted: true, first, address }
     }
 
     /// A connection waits until the guard is dropped; none: `max` of them wait already.
@@ -145,7 +169,19 @@ impl ListenerState {
 pub(crate) struct Open {
     listener: Arc<ListenerState>,
     port: u16,
-    _address: Option<AddressCount>,
+    /// Is it a connection, and not one of the streams on it?
+    is_counted: bool,
+    first: First,
+    address: Option<AddressCount>,
+}
+
+/// What a connection has to begin with. Decided before its first byte: nothing is guessed.
+#[derive(Debug)]
+pub(crate) enum First {
+    /// What its client says.
+    Anything,
+    /// A PROXY header, from whoever has connected for the client, and then perhaps TLS.
+    ProxyHeader(Option<Arc<TlsSettings>>),
 }
 
 impl Open {
@@ -157,10 +193,34 @@ impl Open {
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
+
+    /// What it has to begin with.
+    pub(crate) fn first(&self) -> &First {
+        &self.first
+    }
+
+    /// Its client is known now, and counted at its address where that is limited.
+    pub(crate) fn is_by(&mut self, address: Option<AddressCount>) {
+        self.address = address;
+    }
+
+    /// The same for a stream on it, which is no connection of its own.
+    pub(crate) fn of_a_stream(&self) -> Self {
+        Self {
+            listener: Arc::clone(&self.listener),
+            port: self.port,
+            is_counted: false,
+            first: First::Anything,
+            address: None,
+        }
+    }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
+        if !self.is_counted {
+            return;
+        }
         self.listener.open.fetch_sub(1, Ordering::Relaxed);
         self.listener.all_open.fetch_sub(1, Ordering::Relaxed);
     }

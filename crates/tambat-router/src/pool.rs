@@ -1,9 +1,12 @@
 //! Kept-alive connections of one worker to targets, between two requests.
 //!
+//! Those to a target that is told by a PROXY header whom a connection is for are kept apart: the header holds for all
+//! that comes on it, so that only requests of the same client connection may follow.
+//!
 //! Nobody reads from them: one from which something has come, an unasked answer or the end, is of no use any more
 //! (hostile case C10). Whether it has is known without a system call.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -21,6 +24,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::deadlines::{Deadline, Deadlines};
+use crate::worker::Worker;
 
 /// How many idle connections one worker keeps to one target: as many as requests of that worker are on their way at a
 /// time on a busy machine, so that none of them has to connect anew.
@@ -33,6 +37,10 @@ pub(crate) const SWEEP_EVERY_S: u64 = 5;
 #[derive(Debug)]
 pub(crate) struct Pool {
     idle: RefCell<HashMap<Key, Kept, BuildHasherDefault<AddrHasher>>>,
+    /// Of one client connection each.
+    owned: RefCell<HashMap<u64, Owned>>,
+    /// The next owner.
+    next: Cell<u64>,
     idle_max: Duration,
     sweep: Deadline,
 }
@@ -51,7 +59,8 @@ struct Kept {
 
 impl Pool {
     pub(crate) fn new(deadlines: &Rc<Deadlines>, idle_max: Duration) -> Self {
-        Self { idle: RefCell::default(), idle_max, sweep: deadlines.deadline() }
+        let sweep = deadlines.deadline();
+        Self { idle: RefCell::default(), owned: RefCell::default(), next: Cell::new(0), idle_max, sweep }
     }
 
     /// A connection to this target on which nothing has happened; none: there is none.
@@ -71,10 +80,8 @@ impl Pool {
         if target.load.is_closed() || !is_quiet(&stream) {
             return;
         }
+        self.sweep_soon(now);
         let mut idle = self.idle.borrow_mut();
-        if idle.is_empty() {
-            self.sweep.set(now, Some(Duration::from_secs(SWEEP_EVERY_S)));
-        }
         let fresh = || Kept { load: Arc::clone(&target.load), streams: Vec::new() };
         let kept = idle.entry(key(target)).or_insert_with(fresh);
         if kept.load.is_closed() {
@@ -82,6 +89,13 @@ impl Pool {
         }
         if kept.streams.len() < IDLE_PER_TARGET_MAX {
             kept.streams.push((stream, now));
+        }
+    }
+
+    /// Before the first one is kept.
+    fn sweep_soon(&self, now: Instant) {
+        if self.idle.borrow().is_empty() && self.owned.borrow().is_empty() {
+            self.sweep.set(now, Some(Duration::from_secs(SWEEP_EVERY_S)));
         }
     }
 
@@ -102,23 +116,76 @@ impl Pool {
     /// Closes the connections to targets that take nothing new any more: some wait for that before they end.
     pub(crate) fn forget_closed(&self) {
         self.idle.borrow_mut().retain(|_, kept| !kept.load.is_closed());
+        self.owned.borrow_mut().retain(|_, owned| !owned.load.is_closed());
     }
 
     /// Closes all of them. Was there any?
     pub(crate) fn clear(&self) -> bool {
-        self.idle.borrow_mut().drain().any(|(_, kept)| !kept.streams.is_empty())
+        let was_owned = self.owned.borrow_mut().drain().count() > 0;
+        self.idle.borrow_mut().drain().any(|(_, kept)| !kept.streams.is_empty()) || was_owned
     }
 
     /// Is nothing left?
     fn sweep(&self, now: Instant) -> bool {
+        let is_young = |since: &Instant| now.saturating_duration_since(*since) < self.idle_max;
+        let mut owned = self.owned.borrow_mut();
+        owned.retain(|_, owned| is_young(&owned.since) && is_silent(&owned.stream) && !owned.load.is_closed());
         let mut idle = self.idle.borrow_mut();
         idle.retain(|_, kept| {
-            let is_young = |since: &Instant| now.saturating_duration_since(*since) < self.idle_max;
             kept.streams.retain(|(stream, since)| is_young(since) && is_silent(stream));
             kept.streams.shrink_to(kept.streams.len() * 2);
             !kept.streams.is_empty() && !kept.load.is_closed()
         });
-        idle.is_empty()
+        idle.is_empty() && owned.is_empty()
+    }
+}
+
+/// The idle connection that one client connection has for itself: the target was told that it is this one's. Dropped with
+/// the client connection.
+#[derive(Debug)]
+pub(crate) struct Own {
+    worker: Rc<Worker>,
+    number: u64,
+}
+
+#[derive(Debug)]
+struct Owned {
+    key: Key,
+    load: Arc<Load>,
+    stream: TcpStream,
+    since: Instant,
+}
+
+impl Own {
+    /// For one more client connection of this worker.
+    pub(crate) fn of(worker: &Rc<Worker>) -> Self {
+        let number = worker.pool.next.get();
+        worker.pool.next.set(number + 1);
+        Self { worker: Rc::clone(worker), number }
+    }
+
+    /// The connection, if it goes to this target and nothing has happened on it.
+    pub(crate) fn take(&self, target: &Target) -> Option<TcpStream> {
+        let owned = self.worker.pool.owned.borrow_mut().remove(&self.number)?;
+        let is_of_use = owned.key == key(target) && !owned.load.is_closed() && is_silent(&owned.stream);
+        is_of_use.then_some(owned.stream)
+    }
+
+    /// Keeps a connection on which nothing is to be expected, in place of the one before.
+    pub(crate) fn put(&self, target: &Target, stream: TcpStream, now: Instant) {
+        if target.load.is_closed() || !is_quiet(&stream) {
+            return;
+        }
+        let pool = &self.worker.pool;
+        pool.sweep_soon(now);
+        let owned = Owned { key: key(target), load: Arc::clone(&target.load), stream, since: now };
+        pool.owned.borrow_mut().insert(self.number, owned);
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.worker.pool.owned.borrow_mut().remove(&self.number);
     }
 }
 

@@ -36,6 +36,14 @@ pub enum RouterReport {
         /// The process port it is for, as people name it; empty: there is no route yet.
         route: String,
     },
+    /// A connection of a peer that has to introduce its clients has not begun with a PROXY header, and was closed. Said
+    /// once a minute at most by each worker.
+    Unintroduced {
+        /// The peer.
+        peer: SocketAddr,
+        /// What was wrong: the end of a sentence that begins with it.
+        cause: String,
+    },
     /// Accepting connections was put off for a moment, for want of file descriptors or memory, or because as many are
     /// open as there may be; those that stand go on. Said once a minute at most for each socket.
     AcceptPaused {

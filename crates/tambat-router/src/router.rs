@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tambat_model::{RouteTable, ServicePort, Traffic};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::addresses::Addresses;
 use crate::http::{Queues, router_number};
 use crate::listener::{CountersSnapshot, Listener, ListenerKind, ListenerState};
 use crate::report::{Reports, RouterReport};
 use crate::settings::RouterSettings;
-use crate::worker::{self, Order};
+use crate::tls::{self, HANDSHAKES_MAX, Task, Unshaken};
+use crate::worker::{self, Order, Scope};
 
 /// How often a draining router looks whether all is done: connections do not tell when they end.
 const DRAIN_LOOK_EVERY_MS: u64 = 10;
@@ -32,6 +33,8 @@ pub struct Router {
     /// How many connections are open.
     open: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<()>>,
+    /// The threads that shake hands: none as long as there is no listener with TLS.
+    handshakers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Router {
@@ -54,6 +57,7 @@ impl Router {
             listeners: Mutex::new(BTreeMap::new()),
             open: Arc::default(),
             threads: Vec::with_capacity(inboxes.len()),
+            handshakers: Mutex::default(),
         };
         for (number, inbox) in inboxes.into_iter().enumerate() {
             router.threads.push(worker::start(number, inbox, Arc::clone(&router.shared))?);
@@ -69,10 +73,16 @@ impl Router {
     ///
     /// # Errors
     ///
-    /// When a socket cannot be made non-blocking.
+    /// When a socket cannot be made non-blocking, or it is the first one with TLS and a thread cannot be made.
     pub fn add(&self, listener: Listener) -> io::Result<()> {
         for socket in &listener.sockets {
             socket.set_nonblocking(true)?;
+        }
+        if listener.tls.is_some() {
+            self.start_handshakers()?;
+            if let (ListenerKind::Shared, Some(socket)) = (listener.kind, listener.sockets.first()) {
+                self.shared.https_port.store(socket.local_addr()?.port(), Ordering::Relaxed);
+            }
         }
         let state = {
             let mut listeners = self.listeners();
@@ -80,7 +90,7 @@ impl Router {
             Arc::clone(listeners.entry(listener.kind).or_insert_with(fresh))
         };
         for socket in listener.sockets {
-            self.shared.order(self.shared.turn(), Order::Listen(socket, Arc::clone(&state)));
+            self.shared.order(self.shared.turn(), Order::Listen(socket, Arc::clone(&state), listener.tls.clone()));
         }
         Ok(())
     }
@@ -109,19 +119,49 @@ impl Router {
     /// last one has, or after `limit`. What is still open then is closed with the router. Cancelling it stops only
     /// the waiting.
     pub async fn drain(&self, limit: Duration) {
+        self.drain_those(Scope::All, limit).await;
+    }
+
+    /// The same for shared listeners alone. Service ports go on: an app that finishes a request may need another one
+    /// meanwhile. Their connections end as soon as they are idle, too; who needs one opens another.
+    pub async fn drain_shared(&self, limit: Duration) {
+        self.drain_those(Scope::Shared, limit).await;
+    }
+
+    async fn drain_those(&self, scope: Scope, limit: Duration) {
         let unheard = Arc::new(());
-        self.shared.order_all(|| Order::Drain(Arc::clone(&unheard)));
+        self.shared.order_all(|| Order::Drain(scope, Arc::clone(&unheard)));
         let start = Instant::now();
         // Until the last worker has heard of it, connections are accepted.
-        while (Arc::strong_count(&unheard) > 1 || self.open() > 0) && start.elapsed() < limit {
+        while (Arc::strong_count(&unheard) > 1 || self.open_at(scope) > 0) && start.elapsed() < limit {
             tokio::time::sleep(Duration::from_millis(DRAIN_LOOK_EVERY_MS)).await;
         }
+    }
+
+    /// How many connections are open there.
+    fn open_at(&self, scope: Scope) -> usize {
+        self.listeners().iter().filter(|(kind, _)| scope.has(**kind)).map(|(_, state)| state.snapshot().open).sum()
     }
 
     /// Closes the listeners and all connections, and waits until the threads have ended: some milliseconds at most. What
     /// was on its way is lost; to avoid that, [`Self::drain`] first.
     pub fn shutdown(self) {
         drop(self);
+    }
+
+    /// As many threads shake hands as there are workers.
+    fn start_handshakers(&self) -> io::Result<()> {
+        let mut threads = self.handshakers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !threads.is_empty() {
+            return Ok(());
+        }
+        let (tasks, inboxes): (Vec<_>, Vec<_>) = self.shared.orders.iter().map(|_| unbounded_channel()).unzip();
+        for (number, inbox) in inboxes.into_iter().enumerate() {
+            threads.push(tls::start(number, inbox, Arc::clone(&self.shared))?);
+        }
+        // Nobody else sets it: the threads are locked.
+        let _ = self.shared.handshakers.set(tasks);
+        Ok(())
     }
 
     fn listeners(&self) -> MutexGuard<'_, BTreeMap<ListenerKind, Arc<ListenerState>>> {
@@ -132,7 +172,9 @@ impl Router {
 impl Drop for Router {
     fn drop(&mut self) {
         self.shared.order_all(|| Order::Stop);
-        for thread in self.threads.drain(..) {
+        self.shared.stop_handshakers();
+        let handshakers = self.handshakers.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for thread in self.threads.drain(..).chain(handshakers.drain(..)) {
             // One that panicked has ended, too.
             let _ = thread.join();
         }
@@ -156,7 +198,14 @@ pub(crate) struct Shared {
     pub(crate) pipes: Arc<AtomicUsize>,
     /// Tells this router from others.
     pub(crate) number: u64,
+    /// As many handshakes as have a permit are under way.
+    pub(crate) handshake_room: Arc<Semaphore>,
     orders: Vec<UnboundedSender<Order>>,
+    handshakers: OnceLock<Vec<UnboundedSender<Task>>>,
+    /// The port of a shared listener with TLS; 0: there is none.
+    https_port: AtomicU16,
+    /// Which thread shakes hands next. With one turn for both, each would always deal to the same.
+    handshaker_turn: AtomicUsize,
     /// Whose turn it is.
     turn: AtomicUsize,
 }
@@ -177,7 +226,11 @@ impl Shared {
             queues: Queues::default(),
             pipes: Arc::default(),
             number: router_number(),
+            handshake_room: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             orders,
+            handshakers: OnceLock::new(),
+            https_port: AtomicU16::new(0),
+            handshaker_turn: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
         }
     }
@@ -190,6 +243,25 @@ impl Shared {
     /// Gives an order to a worker. One that has ended closes what it is given.
     pub(crate) fn order(&self, worker: usize, order: Order) {
         let _ = self.orders[worker].send(order);
+    }
+
+    /// Where names are served over TLS.
+    pub(crate) fn https_port(&self) -> Option<u16> {
+        Some(self.https_port.load(Ordering::Relaxed)).filter(|port| *port != 0)
+    }
+
+    /// Has a thread shake hands. What comes when there is none any more is closed.
+    pub(crate) fn shake(&self, unshaken: Unshaken) {
+        if let Some(handshakers) = self.handshakers.get() {
+            let turn = self.handshaker_turn.fetch_add(1, Ordering::Relaxed) % handshakers.len();
+            let _ = handshakers[turn].send(Task::Shake(unshaken));
+        }
+    }
+
+    fn stop_handshakers(&self) {
+        for handshaker in self.handshakers.get().into_iter().flatten() {
+            let _ = handshaker.send(Task::Stop);
+        }
     }
 
     fn order_all(&self, order: impl Fn() -> Order) {

@@ -1,5 +1,6 @@
 //! What may be set about the router.
 
+use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -8,9 +9,14 @@ use std::time::Duration;
 use tambat_wire::http1::Trusted;
 
 use crate::access::AccessLog;
+use crate::challenges::Challenges;
+use crate::listener::ListenerKind;
 
 /// How long connecting to a target may take: on one machine it takes microseconds, unless the target's backlog is full.
 const CONNECT_TIMEOUT_S: u64 = 5;
+
+/// How long a TLS handshake may take: half a dozen slow round trips, and the time to get a certificate.
+const HANDSHAKE_TIMEOUT_S: u64 = 10;
 
 /// How long a request's head may take from its first byte on, and a new connection until it: a client that is slower
 /// than this has no honest reason.
@@ -45,6 +51,8 @@ pub struct RouterSettings {
     pub workers: NonZeroUsize,
     /// How long connecting to a target may take; 5 s.
     pub connect_timeout: Duration,
+    /// How long a TLS handshake may take; 10 s.
+    pub handshake_timeout: Duration,
     /// How long the head of a request may take; 10 s.
     pub head_timeout: Duration,
     /// How long the body of a request may stand still, and a client may take nothing of its answer; 30 s.
@@ -63,10 +71,23 @@ pub struct RouterSettings {
     pub connections_per_address_max: Option<NonZeroU32>,
     /// The peers whose forwarding fields are believed; nobody.
     pub trusted: Trusted,
+    /// The peers whose connections begin with a PROXY header, and no others do; nobody. At a service port this does not
+    /// hold for those of this machine: handles lead there, and other routers of this user come from there.
+    pub proxy_peers: Trusted,
     /// A request that carries this in `Tambat-Hop` comes from a router of this user: its forwarding fields are believed.
     pub hop_token: Option<Arc<str>>,
+    /// Who answers ACME CAs, and knows which names are public; none: nobody does.
+    pub challenges: Option<Arc<dyn Challenges>>,
     /// Where each request is noted when it is over; none: nowhere.
     pub access: Option<AccessLog>,
+}
+
+impl RouterSettings {
+    /// Does this peer begin its connections to such a listener with a PROXY header?
+    pub(crate) fn introduces(&self, peer: IpAddr, at: ListenerKind) -> bool {
+        let is_exempt = || matches!(at, ListenerKind::Service(_)) && peer.to_canonical().is_loopback();
+        self.proxy_peers.contains(peer) && !is_exempt()
+    }
 }
 
 impl Default for RouterSettings {
@@ -75,6 +96,7 @@ impl Default for RouterSettings {
         Self {
             workers: NonZeroUsize::new(WORKERS_MAX).map_or(cores, |max| cores.min(max)),
             connect_timeout: Duration::from_secs(CONNECT_TIMEOUT_S),
+            handshake_timeout: Duration::from_secs(HANDSHAKE_TIMEOUT_S),
             head_timeout: Duration::from_secs(HEAD_TIMEOUT_S),
             body_idle: Duration::from_secs(BODY_IDLE_S),
             keep_alive_idle: Duration::from_secs(KEEP_ALIVE_IDLE_S),
@@ -83,7 +105,9 @@ impl Default for RouterSettings {
             connections_max: CONNECTIONS_MAX,
             connections_per_address_max: None,
             trusted: Trusted::default(),
+            proxy_peers: Trusted::default(),
             hop_token: None,
+            challenges: None,
             access: None,
         }
     }

@@ -72,10 +72,16 @@ pub(crate) fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
 
 /// The same for two pieces, one behind the other.
 pub(crate) fn send_both(stream: &TcpStream, first: &[u8], second: &[u8]) -> io::Result<usize> {
+    send_pieces(stream, &[IoSlice::new(first), IoSlice::new(second)])
+}
+
+/// The same for any number of pieces.
+pub(crate) fn send_pieces(stream: &TcpStream, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    let all: usize = pieces.iter().map(|piece| piece.len()).sum();
     let mut sent = 0;
     let outcome = stream.try_io(Interest::WRITABLE, || {
-        sent = (&*SockRef::from(stream)).write_vectored(&[IoSlice::new(first), IoSlice::new(second)])?;
-        if sent < first.len() + second.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        sent = (&*SockRef::from(stream)).write_vectored(pieces)?;
+        if sent < all { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
     });
     if sent > 0 { Ok(sent) } else { outcome.map(|()| 0) }
 }

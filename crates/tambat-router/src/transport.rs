@@ -6,7 +6,7 @@
 
 use std::future::{pending, poll_fn};
 use std::io;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -16,13 +16,19 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::h2c;
+use crate::http2::Stream;
 use crate::socket::{self, is_transient};
+use crate::tls::{Secured, TlsStream};
 
 /// What carries a connection's bytes.
 #[derive(Debug)]
 pub(crate) enum Transport {
     /// A socket, and nothing between.
     Tcp(TcpStream),
+    /// A socket with TLS on it.
+    Tls(Box<TlsStream>),
+    /// A stream of an HTTP/2 connection, as a client of HTTP/1.1.
+    Stream(Box<Stream>),
     /// A stream of HTTP/2 to a target, which carries the bytes of HTTP/1.1. Boxed: most transports are sockets.
     H2c(Box<h2c::Stream>),
 }
@@ -33,8 +39,24 @@ impl Transport {
     pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(stream) => Some(stream),
+            Self::Tls(_) | Self::Stream(_) | Self::H2c(_) => None,
+        }
+    }
+
+    /// This end of the connection; none: it has no address of its own.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Tls(stream) => stream.local_addr().ok(),
+            Self::Stream(stream) => stream.carrier().local_addr(),
             Self::H2c(_) => None,
         }
+    }
+
+    /// Is it a stream of an HTTP/2 connection? It serves one request, and its end needs no patience: what was sent is
+    /// there before the end is.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
     }
 
     /// Ready when bytes, the end of them or an error may be had from [`Self::receive`].
@@ -42,6 +64,8 @@ impl Transport {
     pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Tls(stream) => stream.poll_read_ready(cx),
+            Self::Stream(stream) => stream.poll_read_ready(cx),
             Self::H2c(stream) => stream.poll_read_ready(cx),
         }
     }
@@ -51,6 +75,8 @@ impl Transport {
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_write_ready(cx),
+            Self::Tls(stream) => stream.poll_write_ready(cx),
+            Self::Stream(stream) => stream.poll_write_ready(cx),
             Self::H2c(stream) => stream.poll_write_ready(cx),
         }
     }
@@ -64,6 +90,8 @@ impl Transport {
     pub(crate) fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => socket::receive(stream, into),
+            Self::Tls(stream) => stream.receive(into),
+            Self::Stream(stream) => stream.receive(into),
             Self::H2c(stream) => stream.receive(into),
         }
     }
@@ -78,6 +106,8 @@ impl Transport {
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => socket::send(stream, bytes),
+            Self::Tls(stream) => stream.send(bytes),
+            Self::Stream(stream) => stream.send(bytes),
             Self::H2c(stream) => stream.send(bytes),
         }
     }
@@ -87,6 +117,8 @@ impl Transport {
     pub(crate) fn send_both(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => socket::send_both(stream, first, second),
+            Self::Tls(stream) => stream.send_both(first, second),
+            Self::Stream(stream) => stream.send_both(first, second),
             Self::H2c(stream) => {
                 let sent = stream.send(first)?;
                 // What the second comes to when the first was taken is said the next time.
@@ -127,11 +159,40 @@ impl Transport {
     }
 
     /// Ready when the peer was told that nothing more comes. Everything before must have been taken. It may still send.
-    pub(crate) fn poll_end(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => Poll::Ready(SockRef::from(stream).shutdown(Shutdown::Write)),
+            Self::Tls(stream) => stream.poll_end(cx),
+            Self::Stream(stream) => Poll::Ready(stream.end()),
             // The end of the request is the end of its direction.
             Self::H2c(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Tells the peer that this is the end, where that takes more than closing, if it can be told at once. To be dropped
+    /// then: everything before must have been taken.
+    pub(crate) fn farewell(&self) {
+        match self {
+            Self::Tcp(_) | Self::Stream(_) | Self::H2c(_) => {}
+            Self::Tls(stream) => stream.farewell(),
+        }
+    }
+
+    /// Has the peer's direction been cut off, although nothing has broken? Then what came last need not be all that it
+    /// has sent: where the end of a message is the connection's end, it is none.
+    pub(crate) fn is_truncated(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Stream(_) | Self::H2c(_) => false,
+            Self::Tls(stream) => stream.is_truncated(),
+        }
+    }
+
+    /// What is known of a connection with TLS.
+    pub(crate) fn secured(&self) -> Option<&Secured> {
+        match self {
+            Self::Tcp(_) | Self::H2c(_) => None,
+            Self::Tls(stream) => Some(stream.secured()),
+            Self::Stream(stream) => stream.carrier().secured(),
         }
     }
 
@@ -139,6 +200,8 @@ impl Transport {
     pub(crate) fn has_unread(&self) -> bool {
         match self {
             Self::Tcp(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Self::Tls(stream) => stream.has_unread(),
+            Self::Stream(stream) => stream.has_unread(),
             Self::H2c(stream) => stream.has_unread(),
         }
     }
@@ -147,6 +210,8 @@ impl Transport {
     pub(crate) fn reset_on_close(&self) {
         match self {
             Self::Tcp(stream) => socket::reset_on_close(stream),
+            Self::Tls(stream) => stream.reset_on_close(),
+            Self::Stream(stream) => stream.reset_on_close(),
             Self::H2c(stream) => stream.reset(),
         }
     }
@@ -155,6 +220,8 @@ impl Transport {
     pub(crate) fn unacknowledged(&self) -> Option<usize> {
         match self {
             Self::Tcp(stream) => queued::unacknowledged(stream).ok(),
+            Self::Tls(stream) => stream.unacknowledged(),
+            Self::Stream(_) => None,
             Self::H2c(_) => None,
         }
     }
@@ -165,6 +232,8 @@ impl Transport {
             Self::Tcp(stream) => {
                 let _ = stream.ready(Interest::ERROR).await;
             }
+            Self::Tls(stream) => stream.broken().await,
+            Self::Stream(stream) => stream.broken().await,
             Self::H2c(_) => pending().await,
         }
     }
@@ -177,6 +246,8 @@ impl Transport {
     pub(crate) async fn gone(&self) {
         match self {
             Self::Tcp(stream) => socket::gone(stream).await,
+            Self::Tls(stream) => stream.gone().await,
+            Self::Stream(stream) => stream.broken().await,
             // No client comes by one.
             Self::H2c(_) => pending().await,
         }

@@ -2,13 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use tambat_model::Target;
+use tambat_model::{ProxyProtocol, Target};
 use tambat_wire::http1::Limits;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
@@ -17,28 +18,57 @@ use tokio::task::{AbortHandle, spawn_local};
 
 use crate::accept::accept;
 use crate::access::AccessBuffer;
+use crate::arrival::Arrival;
 use crate::connection;
 use crate::deadlines::Deadlines;
 use crate::h2c::Links;
 use crate::http::{Clock, KnownQueues, Pseudonyms, Spare};
-use crate::listener::{ListenerState, Open};
-use crate::pool::Pool;
+use crate::listener::{ListenerKind, ListenerState, Open};
+use crate::pool::{Own, Pool};
 use crate::report::RouterReport;
 use crate::router::Shared;
 use crate::splice::Pipes;
 use crate::tables::Tables;
+use crate::tls::{Handshaken, TlsSettings, TlsStream};
+use crate::transport::Transport;
 
 /// What a worker is told.
 #[derive(Debug)]
 pub(crate) enum Order {
     /// Accept from this socket.
-    Listen(TcpListener, Arc<ListenerState>),
+    Listen(TcpListener, Arc<ListenerState>, Option<Arc<TlsSettings>>),
     /// Serve this connection.
-    Serve(std::net::TcpStream, SocketAddr, Open),
-    /// Accept nothing more, and end connections as soon as they are idle. Dropped when that has begun.
-    Drain(Arc<()>),
+    Serve(Accepted),
+    /// Accept nothing more there, and end connections as soon as they are idle. Dropped when that has begun.
+    Drain(Scope, Arc<()>),
     /// Close everything and end.
     Stop,
+}
+
+/// Which listeners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Those that names share.
+    Shared,
+    /// All.
+    All,
+}
+
+impl Scope {
+    /// Is this one of them?
+    pub(crate) fn has(self, kind: ListenerKind) -> bool {
+        self == Self::All || kind.service_port().is_none()
+    }
+}
+
+/// A connection on its way to a worker.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) client: std::net::TcpStream,
+    pub(crate) arrival: Arrival,
+    pub(crate) open: Open,
+    /// It has TLS on it.
+    pub(crate) handshaken: Option<Box<Handshaken>>,
 }
 
 /// What the connections of one thread share. Nothing of it is locked.
@@ -61,8 +91,25 @@ pub(crate) struct Worker {
     /// Of heads.
     pub(crate) limits: Limits,
     pub(crate) access: Option<Rc<AccessBuffer>>,
+    /// When a connection without its PROXY header was reported last.
+    pub(crate) unintroduced: Seldom,
     /// Do connections end as soon as they are idle?
     pub(crate) is_draining: Cell<bool>,
+}
+
+/// When something was done last that is not done each time.
+#[derive(Debug, Default)]
+pub(crate) struct Seldom(Cell<Option<Instant>>);
+
+impl Seldom {
+    /// Has it been done for so long not any more? If so, it counts as done now.
+    pub(crate) fn is_due(&self, now: Instant, every: Duration) -> bool {
+        let is_due = self.0.get().is_none_or(|last| now.saturating_duration_since(last) >= every);
+        if is_due {
+            self.0.set(Some(now));
+        }
+        is_due
+    }
 }
 
 /// What bytes pass through.
@@ -103,23 +150,47 @@ impl Worker {
             pseudonyms: Pseudonyms::new(shared.number),
             limits: Limits::default(),
             access: shared.settings.access.clone().map(|log| Rc::new(AccessBuffer::new(log))),
+            unintroduced: Seldom::default(),
             is_draining: Cell::new(false),
             shared,
         })
     }
 
     /// Deals a connection out, to this worker or another.
-    pub(crate) fn deal(self: &Rc<Self>, client: TcpStream, peer: SocketAddr, open: Open) {
+    pub(crate) fn deal(self: &Rc<Self>, client: TcpStream, arrival: Arrival, open: Open) {
         let turn = self.shared.turn();
         if turn == self.number {
-            self.serve(client, peer, open);
+            connection::spawn(client, arrival, open, self);
         } else if let Ok(client) = client.into_std() {
-            self.shared.order(turn, Order::Serve(client, peer, open));
+            self.shared.order(turn, Order::Serve(Accepted { client, arrival, open, handshaken: None }));
         }
     }
 
-    fn serve(self: &Rc<Self>, client: TcpStream, peer: SocketAddr, open: Open) {
-        connection::spawn(client, peer, open, self);
+    fn serve(self: &Rc<Self>, accepted: Accepted) {
+        let Accepted { client, arrival, open, handshaken } = accepted;
+        // A socket that cannot be watched, for want of memory, is closed.
+        let Ok(client) = TcpStream::from_std(client) else { return };
+        match handshaken {
+            None => connection::spawn(client, arrival, open, self),
+            Some(handshaken) => {
+                let client = Transport::Tls(Box::new(TlsStream::new(client, *handshaken)));
+                connection::begin(client, arrival, open, self);
+            }
+        }
+    }
+
+    /// A kept connection to this target: one that anybody may use, or, where the target is told whom a connection is for,
+    /// that of this client.
+    pub(crate) fn kept(
+        &self,
+        target: &Target,
+        proxy_protocol: Option<ProxyProtocol>,
+        own: Option<&Own>,
+    ) -> Option<TcpStream> {
+        match proxy_protocol {
+            None => self.pool.take(target),
+            Some(_) => own?.take(target),
+        }
     }
 
     /// Reports a target that could not be connected to, and says what it did.
@@ -170,7 +241,8 @@ pub(crate) fn start(
     Ok(thread)
 }
 
-fn runtime() -> io::Result<LocalRuntime> {
+/// The runtime of one thread.
+pub(crate) fn runtime() -> io::Result<LocalRuntime> {
     Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())
 }
 
@@ -193,22 +265,18 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
     if let Some(access) = &worker.access {
         spawn_local(Rc::clone(access).watch());
     }
-    let mut accepting: Vec<AbortHandle> = Vec::new();
+    let mut accepting: Vec<(ListenerKind, AbortHandle)> = Vec::new();
     while let Some(order) = inbox.recv().await {
         match order {
             // One that comes too late is closed.
-            Order::Listen(listener, state) if !worker.is_draining.get() => {
-                accepting.push(spawn_local(accept(listener, state, Rc::clone(&worker))).abort_handle());
+            Order::Listen(listener, state, tls) if !worker.is_draining.get() => {
+                let kind = state.kind;
+                accepting.push((kind, spawn_local(accept(listener, state, tls, Rc::clone(&worker))).abort_handle()));
             }
             Order::Listen(..) => {}
-            Order::Serve(client, peer, open) => {
-                // A socket that cannot be watched, for want of memory, is closed.
-                if let Ok(client) = TcpStream::from_std(client) {
-                    worker.serve(client, peer, open);
-                }
-            }
-            Order::Drain(unheard) => {
-                accepting.drain(..).for_each(|task| task.abort());
+            Order::Serve(accepted) => worker.serve(accepted),
+            Order::Drain(scope, unheard) => {
+                accepting.extract_if(.., |(kind, _)| scope.has(*kind)).for_each(|(_, task)| task.abort());
                 worker.is_draining.set(true);
                 worker.deadlines.wake_all();
                 drop(unheard);

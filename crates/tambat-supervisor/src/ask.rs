@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tambat_model::ProxyProtocol;
 use tambat_probe::NoAnswer;
 use tambat_wire::{Judgement, Probe};
 
@@ -11,8 +12,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// Asks one port once. Whatever keeps it from answering is "not yet": it may be about to end, or to begin. Cancel safe:
 /// dropping the future closes the connection.
-pub(crate) async fn ask(addr: SocketAddr, probe: &Probe) -> Judgement {
-    match tambat_probe::ask(addr, probe, ANSWER_LIMIT).await {
+pub(crate) async fn ask(addr: SocketAddr, proxy_protocol: Option<ProxyProtocol>, probe: &Probe) -> Judgement {
+    match tambat_probe::ask(addr, proxy_protocol, probe, ANSWER_LIMIT).await {
         Ok(judgement) => judgement,
         Err(NoAnswer::Failed(error)) => Judgement::NotYet(format!("asking it failed: {error}")),
         Err(NoAnswer::Late) => Judgement::NotYet(format!("it gave no answer within {ANSWER_LIMIT:?}")),
@@ -31,9 +32,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let probe = Probe::for_protocol(Protocol::Http, None, "localhost:1").unwrap();
-        assert_eq!(ask(addr, &probe).await, Judgement::NotYet("it gave no answer within 30s".to_owned()));
+        assert_eq!(ask(addr, None, &probe).await, Judgement::NotYet("it gave no answer within 30s".to_owned()));
         drop(listener);
-        let Judgement::NotYet(text) = ask(addr, &probe).await else { panic!("nobody listens") };
+        let Judgement::NotYet(text) = ask(addr, None, &probe).await else { panic!("nobody listens") };
         assert!(text.starts_with("asking it failed: Connection refused"), "{text}");
     }
 }

@@ -17,11 +17,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::command::{Command, Outcome, Told};
+use crate::commons::{Commons, HeldPort};
 use crate::group::{Group, SlotId, Todo, without_a_future};
 use crate::instance::{Action, Event, Instance, Pace, State};
 use crate::moment::Moment;
 use crate::news::News;
-use crate::ports::PortPool;
 use crate::run::{OutputLine, Run, RunEvent};
 use crate::watcher::{self, Seen, Watch, WatchId};
 
@@ -49,6 +49,10 @@ pub struct Setup {
     pub building: bool,
     /// The first end of a process ends everything.
     pub exit_on_end: bool,
+    /// The end of every process ends nothing: its user may start one again. [`Command::Shutdown`] does.
+    pub stays: bool,
+    /// What it shares with other supervisors of this tambat.
+    pub commons: Arc<Commons>,
 }
 
 /// Where the supervisor's words go.
@@ -64,13 +68,11 @@ pub struct Outlets {
 
 pub(crate) struct Driver {
     setup: Setup,
-    spawner: Spawner,
+    spawner: Arc<Spawner>,
     outlets: Outlets,
     groups: Vec<Group>,
     live: HashMap<SlotId, Live>,
-    pool: PortPool,
     began: Instant,
-    next_run: u32,
     next_watch: WatchId,
     runs: UnboundedSender<(SlotId, u32, RunEvent)>,
     watches: UnboundedSender<Watch>,
@@ -85,6 +87,8 @@ struct Live {
     run: Run,
     keeper: Option<Pid>,
     ports: Vec<(Option<PortName>, InstancePort)>,
+    /// The same: no other instance is told them.
+    _held: Vec<HeldPort>,
     load: Arc<Load>,
     watching: Option<(Pace, WatchId)>,
 }
@@ -92,7 +96,7 @@ struct Live {
 /// Runs until nothing of the app is left.
 pub(crate) async fn run(
     setup: Setup,
-    spawner: Spawner,
+    spawner: Arc<Spawner>,
     outlets: Outlets,
     mut commands: UnboundedReceiver<Command>,
 ) -> Outcome {
@@ -129,7 +133,7 @@ pub(crate) async fn run(
 impl Driver {
     fn new(
         setup: Setup,
-        spawner: Spawner,
+        spawner: Arc<Spawner>,
         outlets: Outlets,
         runs: UnboundedSender<(SlotId, u32, RunEvent)>,
         watches: UnboundedSender<Watch>,
@@ -141,9 +145,7 @@ impl Driver {
         Self {
             groups: groups.collect(),
             live: HashMap::new(),
-            pool: PortPool::new(std::process::id()),
             began: Instant::now(),
-            next_run: 1,
             next_watch: 0,
             end: None,
             shown: None,
@@ -388,7 +390,7 @@ impl Driver {
         if let Some(end) = self.end {
             return (!self.groups.iter().any(Group::is_alive)).then_some(end);
         }
-        if self.setup.building {
+        if self.setup.building || self.setup.stays {
             return None;
         }
         let there_are = self.groups.iter().filter(|g| g.slots().next().is_some() && !self.was_replaced(g));

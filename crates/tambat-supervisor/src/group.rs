@@ -2,16 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU16;
-use std::time::Duration;
 
 use tambat_model::{Gate, InstanceName, Load, ProcessPlan, Readiness, Role};
 
 use crate::instance::{Action, Event, Instance, Rules, State};
 use crate::moment::Moment;
 use crate::news::News;
-
-/// Under `tambat start` connections of an instance that is replaced may take this long to finish.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// Which machine: never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -258,7 +254,7 @@ impl Group {
         // Where there is no port, there is nothing to wait for.
         let readiness = if self.plan.ports.is_empty() { Readiness::AtOnce } else { self.plan.ready.clone() };
         let (restart, recognised) = (self.plan.restart, self.plan.recognised.clone());
-        let rules = Rules { readiness, restart, drain: DRAIN, replaces, recognised };
+        let rules = Rules { readiness, restart, drain: self.plan.drain, replaces, recognised };
         let id = SlotId { process: self.process, nth: self.next };
         self.next += 1;
         self.slots.push((id, Instance::new(name, rules)));

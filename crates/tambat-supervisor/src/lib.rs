@@ -7,6 +7,7 @@
 mod ask;
 mod child_output;
 mod command;
+mod commons;
 mod driver;
 mod exit;
 mod group;
@@ -22,12 +23,15 @@ mod sight;
 mod simulation;
 mod watcher;
 
+use std::sync::Arc;
+
 use tambat_os::Spawner;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
 pub use child_output::{ChildStream, LineReader};
 pub use command::{Command, Outcome, Told};
+pub use commons::Commons;
 pub use driver::{Outlets, Setup};
 pub use exit::{Exit, How};
 pub use keeper_socket::KeeperSocket;
@@ -43,7 +47,7 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// Starts the app on the current runtime. Ends when nothing of it is left, see [`Supervisor::outcome`].
-    pub fn start(setup: Setup, spawner: Spawner, outlets: Outlets) -> Self {
+    pub fn start(setup: Setup, spawner: Arc<Spawner>, outlets: Outlets) -> Self {
         let (commands, received) = unbounded_channel();
         let task = tokio::spawn(driver::run(setup, spawner, outlets, received));
         Self { commands, task }

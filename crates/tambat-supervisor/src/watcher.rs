@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use tambat_model::{Elsewhere, Endpoint, PortName};
+use tambat_model::{Elsewhere, Endpoint, PortName, ProxyProtocol};
 use tambat_os::{Listening, Owner, Pid};
 use tambat_wire::{Judgement, Probe};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -79,6 +79,8 @@ pub(crate) struct WatchedPort {
     pub(crate) name: Option<PortName>,
     pub(crate) port: u16,
     pub(crate) probe: Probe,
+    /// What a connection to it begins with.
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// Which watch: never used twice, so that what an earlier one saw is told from what this one sees.
@@ -272,10 +274,10 @@ impl Watched {
         if matches!(self.last, None | Some(Sight::Nobody { .. })) {
             self.tell(slot, Sight::NotYet("it has not answered yet".to_owned()), seen);
         }
-        let probes: Vec<Probe> = self.ports.iter().map(|p| p.probe.clone()).collect();
+        let ports = self.ports.clone();
         let (answers, id) = (answers.clone(), self.id);
         self.asking = Some(tokio::spawn(async move {
-            let sight = ask_all(endpoints, &probes, unreadable).await;
+            let sight = ask_all(endpoints, &ports, unreadable).await;
             // The watcher may have ended: then nobody needs the answer.
             let _ = answers.send(Seen { slot, id, sight });
         }));
@@ -320,10 +322,10 @@ impl Drop for Watched {
 }
 
 /// Asks each endpoint; of several that are not ready, the last one's answer is told.
-async fn ask_all(endpoints: Vec<Endpoint>, probes: &[Probe], unreadable: bool) -> Sight {
+async fn ask_all(endpoints: Vec<Endpoint>, ports: &[WatchedPort], unreadable: bool) -> Sight {
     let mut answered = None;
-    for (endpoint, probe) in endpoints.iter().zip(probes) {
-        match ask(endpoint.addr, probe).await {
+    for (endpoint, port) in endpoints.iter().zip(ports) {
+        match ask(endpoint.addr, port.proxy_protocol, &port.probe).await {
             Judgement::Ready => {}
             Judgement::Incomplete => answered = Some(Sight::NotYet("it answered in part".to_owned())),
             Judgement::NotYet(answer) => answered = Some(Sight::NotYet(answer)),

@@ -4,6 +4,7 @@ mod answer;
 mod authority;
 mod body;
 mod client;
+mod client_certificate;
 mod exchange;
 mod facts;
 mod fields;
@@ -16,8 +17,13 @@ mod scan;
 mod target;
 mod trust;
 
-pub use answer::{Answer, Catalogue, CatalogueApp, CatalogueEntry, Form, write_options};
+pub(crate) use authority::same_authority;
+
+pub use answer::{
+    Answer, Catalogue, CatalogueApp, CatalogueEntry, Form, write_challenge, write_options, write_redirect,
+};
 pub use body::{ChunkDecoder, ChunkError, Decoded, Piece, TRAILERS_BYTES_MAX, write_chunk, write_last_chunk};
+pub use client_certificate::ClientCertificate;
 pub use exchange::{After, BodyRules, Exchange, Fault, Over, Side, Taken, Waiting};
 pub use facts::{Framing, Head, MethodKind, Refusal, RequestFacts, Version};
 pub use forward::Forward;
@@ -26,4 +32,4 @@ pub use request::{Disposition, RequestHead, request_head};
 pub use request_id::RequestId;
 pub use response::{ResponseFraming, ResponseHead, ResponseRules, response_head};
 pub use tambat_model::{Network, Trusted};
-pub use trust::{Hop, Scheme};
+pub use trust::{ClientFraming, Hop, Scheme};

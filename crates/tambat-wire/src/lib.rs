@@ -7,9 +7,11 @@
 pub mod h2c;
 mod http;
 pub mod http1;
+pub mod http2;
 mod postgres;
 mod printable;
 mod probe;
+pub mod proxy_protocol;
 mod recognise;
 mod redis;
 mod refusal;

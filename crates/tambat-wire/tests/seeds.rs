@@ -5,10 +5,14 @@
 mod answers;
 
 #[cfg(test)]
+#[path = "../../../fuzz/proxy_protocol.rs"]
+mod proxy_protocol;
+
+#[cfg(test)]
 mod seeds {
     use std::path::Path;
 
-    use crate::answers;
+    use crate::{answers, proxy_protocol};
 
     fn replay(target: &str, entry: fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
@@ -43,5 +47,9 @@ mod seeds {
     #[test]
     fn answers_of_xmpp() {
         replay("xmpp_answer", answers::xmpp_answer);
+    }
+    #[test]
+    fn proxy_headers() {
+        replay("proxy_protocol", proxy_protocol::proxy_header);
     }
 }

@@ -1,13 +1,15 @@
 //! tambat: apps by the ports they bind.
 //!
 //! This is the composition root: the only place that knows the supervisor and the router both. `cli` has a file a
-//! verb; `daemon` is what `tambat start` runs, `route` what `tambat route` does.
+//! verb; `daemon` is what `tambat start` runs, `serve` what `tambat serve` does, and `route` what `tambat route` does.
 
+mod certificates;
 mod check;
 mod cli;
 mod control_socket;
 mod daemon;
 mod dependency_files;
+mod doctor;
 mod failure;
 mod layers;
 mod metrics;
@@ -16,6 +18,7 @@ mod route;
 mod router_setup;
 mod routes_view;
 mod run_lock;
+mod serve;
 mod sockets;
 
 use std::ffi::OsString;
@@ -24,7 +27,7 @@ use std::process::ExitCode;
 use tambat_os::Spawner;
 
 /// Verbs that start processes need the spawner, which must be forked before anything else happens.
-const STARTING_VERBS: [&str; 3] = ["start", "up", "check"];
+const STARTING_VERBS: [&str; 4] = ["start", "up", "check", "serve"];
 
 fn main() -> ExitCode {
     let verb = verb(std::env::args_os().skip(1));

@@ -8,7 +8,7 @@ mod server;
 use std::fmt::Write as _;
 
 use tambat_model::{ErrorCode, LATENCY_BOUNDS_US, TrafficSnapshot};
-use tambat_router::CountersSnapshot;
+use tambat_router::{CountersSnapshot, HandshakeFailure};
 
 pub(crate) use server::MetricsListener;
 
@@ -135,18 +135,30 @@ fn targets(out: &mut String, processes: &[ProcessFigures]) {
 type ListenerFigure = (&'static str, &'static str, &'static str, fn(&CountersSnapshot) -> u64);
 
 fn connections(out: &mut String, listeners: &[(String, CountersSnapshot)]) {
-    let figures: [ListenerFigure; 4] = [
+    let figures: [ListenerFigure; 6] = [
         ("tambat_connections_total", "counter", "Connections accepted.", |c| c.connections),
         ("tambat_connections_open", "gauge", "Connections open.", |c| c.open as u64),
         ("tambat_connections_waiting", "gauge", "Connections or requests that wait for a target.", |c| {
             c.waiting as u64
         }),
         ("tambat_accept_pauses_total", "counter", "How often accepting paused for want of room.", |c| c.accept_pauses),
+        ("tambat_tls_handshakes_total", "counter", "TLS handshakes that came to their end.", |c| c.handshakes),
+        ("tambat_tls_handshakes_under_way", "gauge", "TLS handshakes that are under way.", |c| {
+            c.handshakes_under_way as u64
+        }),
     ];
     for (name, kind, says, figure) in figures {
         family(out, name, kind, says);
         for (listener, counters) in listeners {
             line(out, name, &format!("listener=\"{}\"", escaped(listener)), figure(counters));
+        }
+    }
+    let name = "tambat_tls_handshake_failures_total";
+    family(out, name, "counter", "TLS handshakes that came to nothing, and why.");
+    for (listener, counters) in listeners {
+        for cause in HandshakeFailure::ALL {
+            let labels = format!("listener=\"{}\",cause=\"{cause}\"", escaped(listener));
+            line(out, name, &labels, counters.handshakes_failed[cause.index()]);
         }
     }
 }
@@ -191,7 +203,8 @@ mod tests {
         web.shard(1).error(ErrorCode::TargetClosed);
         web.shard(1).bytes(100, 2_000);
         let traffic = web.snapshot();
-        let counters = CountersSnapshot { connections: 7, open: 2, ..CountersSnapshot::default() };
+        let mut counters = CountersSnapshot { connections: 7, open: 2, handshakes: 5, ..CountersSnapshot::default() };
+        counters.handshakes_failed[HandshakeFailure::Name.index()] = 3;
         Figures {
             processes: vec![ProcessFigures { name: "shop\"/web".to_owned(), traffic, targets_in: 2, targets_out: 1 }],
             listeners: vec![("localhost:7080".to_owned(), counters)],
@@ -203,6 +216,8 @@ mod tests {
     fn figures_stand_where_they_belong() {
         let page = render(&figures());
         for expected in [
+            "tambat_tls_handshakes_total{listener=\"localhost:7080\"} 5",
+            "tambat_tls_handshake_failures_total{listener=\"localhost:7080\",cause=\"unknown-name\"} 3",
             "tambat_requests_total{process=\"shop\\\"/web\",class=\"2xx\"} 2",
             "tambat_requests_total{process=\"shop\\\"/web\",class=\"5xx\"} 1",
             "tambat_requests_total{process=\"\",class=\"4xx\"} 0",

@@ -66,9 +66,17 @@ pub(crate) fn settings(
         keep_alive_idle: limits.keep_alive.unwrap_or(base.keep_alive_idle),
         connections_per_address_max: plan.connections_max.or(base.connections_per_address_max),
         trusted: plan.trusted.clone(),
+        proxy_peers: plan.proxy_peers.clone(),
         access,
         ..base
     })
+}
+
+/// What is said of a peer that has to introduce its clients and does not.
+pub(crate) fn unintroduced(peer: SocketAddr, cause: &str) -> String {
+    format!(
+        "a connection of {peer} {cause}, so it was closed: let it send one, or take it out of `proxy_protocol` of [router]"
+    )
 }
 
 fn access_log(

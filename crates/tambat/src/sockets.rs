@@ -59,6 +59,11 @@ impl Sockets {
         Self { made, dir }
     }
 
+    /// The folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The socket of the app in this canonical directory.
     pub(crate) fn socket(&self, app_dir: &Path) -> PathBuf {
         self.dir.join(format!("{}.sock", hash(app_dir)))

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 
 use self::{
     comparison::{Comparison, Figure, Judgement},
-    config::Backend,
+    config::{Backend, Front},
     contender::{Contender, Family},
     load::{Load, Pace},
     request::Shape,
@@ -26,8 +26,13 @@ mod histogram;
 mod idle;
 pub(super) mod load;
 mod measured;
+mod offer;
 mod reply;
 mod request;
+#[cfg_attr(not(feature = "tls"), path = "http/insecure.rs")]
+mod secure;
+mod talk;
+pub(super) mod tls;
 
 const ROUNDS: usize = 5;
 
@@ -55,7 +60,10 @@ const HOSTS_MANY: u32 = 100_000;
 const PEERS: &[Contender] = &[Contender::Tambat, Contender::Nginx, Contender::NginxNoId, Contender::Haproxy];
 
 /// What can be selected, in the order of the report.
-const MEASUREMENTS: &[(&str, Run)] = &[
+pub(super) type Measurements = &'static [(&'static str, Run)];
+
+/// Of `bench http`.
+pub(super) const MEASUREMENTS: Measurements = &[
     ("64", |run, report| saturated(run, report, 64)),
     ("256", |run, report| saturated(run, report, 256)),
     ("1000", |run, report| saturated(run, report, 1_000)),
@@ -69,7 +77,7 @@ const MEASUREMENTS: &[(&str, Run)] = &[
     ("hosts", hosts),
 ];
 
-type Run = fn(&Http<'_>, &mut Report) -> Result<(), Failure>;
+pub(super) type Run = fn(&Http<'_>, &mut Report) -> Result<(), Failure>;
 
 /// What of it is to be run, and how long.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -79,22 +87,28 @@ pub(super) struct Selection {
     rounds: Option<usize>,
     seconds: Option<u64>,
     tambat: Option<PathBuf>,
+    nginx: Option<PathBuf>,
 }
 
+const OPTIONS: &str = "--only, --peers, --rounds, --seconds, --tambat and --nginx";
+
 impl Selection {
-    /// Reads the words behind `bench http`.
+    /// Reads the words behind `bench http` or `bench tls`.
     ///
     /// # Errors
     ///
     /// When there is no such option, measurement or peer; the failure lists those there are.
-    pub(super) fn parse(words: &[&str]) -> Result<Self, Failure> {
+    pub(super) fn parse(words: &[&str], measurements: Measurements) -> Result<Self, Failure> {
         let mut selection = Self::default();
         let mut words = words.iter();
         while let Some(option) = words.next() {
             let value = words.next().ok_or_else(|| wrong(option, "it wants a value"))?;
             let number = || value.parse().ok().filter(|number| *number > 0);
             match *option {
-                "--only" => selection.only = value.split(',').map(measurement).collect::<Result<_, _>>()?,
+                "--only" => {
+                    let known = |name| measurement(name, measurements);
+                    selection.only = value.split(',').map(known).collect::<Result<_, _>>()?;
+                }
                 "--peers" => selection.peers = value.split(',').map(Family::named).collect::<Result<_, _>>()?,
                 "--rounds" => {
                     let rounds = number().and_then(|rounds| usize::try_from(rounds).ok());
@@ -104,7 +118,8 @@ impl Selection {
                     selection.seconds = Some(number().ok_or_else(|| wrong(value, "it is no number of seconds"))?);
                 }
                 "--tambat" => selection.tambat = Some(PathBuf::from(value)),
-                _ => return Err(wrong(option, "the options are --only, --peers, --rounds, --seconds and --tambat")),
+                "--nginx" => selection.nginx = Some(PathBuf::from(value)),
+                _ => return Err(wrong(option, &format!("the options are {OPTIONS}"))),
             }
         }
         Ok(selection)
@@ -120,6 +135,11 @@ impl Selection {
         self.tambat.as_deref()
     }
 
+    /// Debian's, or another one.
+    pub(super) fn nginx(&self) -> &Path {
+        self.nginx.as_deref().unwrap_or(Path::new("nginx"))
+    }
+
     fn has(&self, family: Family) -> bool {
         self.peers.is_empty() || self.peers.contains(&family)
     }
@@ -129,8 +149,8 @@ impl Selection {
     }
 }
 
-fn measurement(name: &str) -> Result<String, Failure> {
-    let names: Vec<&str> = MEASUREMENTS.iter().map(|(name, _)| *name).collect();
+fn measurement(name: &str, measurements: Measurements) -> Result<String, Failure> {
+    let names: Vec<&str> = measurements.iter().map(|(name, _)| *name).collect();
     if names.contains(&name) {
         return Ok(name.to_owned());
     }
@@ -142,9 +162,10 @@ fn wrong(word: &str, why: &str) -> Failure {
 }
 
 /// A run of it.
-struct Http<'a> {
+pub(super) struct Http<'a> {
     bench: &'a Bench,
     selection: &'a Selection,
+    front: Front<'a>,
 }
 
 impl Http<'_> {
@@ -162,20 +183,26 @@ impl Http<'_> {
     }
 
     fn load(&self, connections: u32, shape: Shape) -> Load {
-        Load { connections, seconds: self.seconds(SECONDS), shape, pace: Pace::Saturated }
+        Load { connections, seconds: self.seconds(SECONDS), shape, pace: Pace::Saturated, offer: None }
     }
 }
 
-/// Everything that was selected. What fails does not keep the rest from being measured.
+/// Everything that was selected.
 pub(super) fn measure(root: &Path, bench: &Bench, selection: &Selection) -> Result<(), Failure> {
     raise_open_files()?;
-    let http = Http { bench, selection };
+    run(root, &Http { bench, selection, front: Front::Plain }, MEASUREMENTS)
+}
+
+/// Those of them that were selected. What fails does not keep the rest from being measured.
+fn run(root: &Path, http: &Http<'_>, measurements: Measurements) -> Result<(), Failure> {
+    let (bench, selection) = (http.bench, http.selection);
     let mut report = Report::default();
     let tambat = selection.has(Family::Tambat).then_some(&*bench.tambat);
-    let versions = [machine::first_line("haproxy", &["-v"])?, machine::first_line("sh", &["-c", "nginx -v 2>&1"])?];
+    let nginx = ["-c", r#"exec "$0" -v 2>&1"#, &bench.nginx.to_string_lossy()];
+    let versions = [machine::first_line("haproxy", &["-v"])?, machine::first_line("sh", &nginx)?];
     report.say(&machine::description(root, tambat, &versions)?);
-    for (name, run) in MEASUREMENTS.iter().filter(|(name, _)| selection.runs(name)) {
-        if let Err(failure) = run(&http, &mut report) {
+    for (name, run) in measurements.iter().filter(|(name, _)| selection.runs(name)) {
+        if let Err(failure) = run(http, &mut report) {
             report.failed(name, &failure);
         }
     }
@@ -345,21 +372,21 @@ mod tests {
     #[test]
     fn a_selection_is_read_and_nothing_is_guessed() {
         let words = ["--only", "64,idle", "--peers", "nginx", "--rounds", "3", "--seconds", "1"];
-        let selection = Selection::parse(&words).unwrap();
+        let selection = Selection::parse(&words, MEASUREMENTS).unwrap();
         assert!(selection.runs("idle") && !selection.runs("256"));
         assert!(selection.has(Family::Nginx) && !selection.has(Family::Haproxy) && !selection.builds_tambat());
         assert_eq!((selection.rounds, selection.seconds), (Some(3), Some(1)));
-        let all = Selection::parse(&[]).unwrap();
+        let all = Selection::parse(&[], MEASUREMENTS).unwrap();
         assert!(all.runs("body") && all.has(Family::Haproxy) && all.builds_tambat());
-        assert!(!Selection::parse(&["--tambat", "/x"]).unwrap().builds_tambat());
+        assert!(!Selection::parse(&["--tambat", "/x"], MEASUREMENTS).unwrap().builds_tambat());
         for broken in [&["--only"][..], &["--only", "65"], &["--peers", "caddy"], &["--rounds", "0"], &["fast", "1"]] {
-            assert!(Selection::parse(broken).is_err(), "{broken:?}");
+            assert!(Selection::parse(broken, MEASUREMENTS).is_err(), "{broken:?}");
         }
     }
 
     #[test]
     fn a_wrong_name_lists_the_right_ones() {
-        let failure = Selection::parse(&["--only", "sixty"]).unwrap_err().to_string();
+        let failure = Selection::parse(&["--only", "sixty"], MEASUREMENTS).unwrap_err().to_string();
         assert!(failure.contains("64, 256, 1000, browser"), "{failure}");
     }
 }

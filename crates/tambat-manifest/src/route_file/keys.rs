@@ -7,6 +7,12 @@ use crate::keys::{Key, KeyTable, key};
 /// Every key of a router's file that is read, in the order of the manual.
 pub const ROUTE_FILE_KEYS: &[Key] = &[
     key(KeyTable::RouteFile, "listen", "a string or a list of strings", "addresses to accept HTTP on; port 0: any"),
+    key(
+        KeyTable::RouteFile,
+        "listen_tls",
+        "a string or a list of strings",
+        "addresses to accept TLS on, with the certificates of `[router.tls]`",
+    ),
     key(KeyTable::RouteFile, "router", "a table", "the router itself"),
     key(KeyTable::RouteFile, "routes", "a table", "the routes by name"),
     key(
@@ -20,6 +26,12 @@ pub const ROUTE_FILE_KEYS: &[Key] = &[
         "trusted",
         "a string or a list of strings",
         "networks whose forwarding fields are believed; none unless said",
+    ),
+    key(
+        KeyTable::RouteFileRouter,
+        "proxy_protocol",
+        "a string or a list of strings",
+        "networks whose connections must begin with a PROXY header; none unless said",
     ),
     key(
         KeyTable::RouteFileRouter,
@@ -45,6 +57,7 @@ pub const ROUTE_FILE_KEYS: &[Key] = &[
         "a string",
         "how it is written: \"json\" (unless said), \"text\"",
     ),
+    key(KeyTable::RouteFileRouter, "tls", "a table", "certificates from files, and who has to have one"),
     key(KeyTable::RouteFileRouter, "metrics", "a string", "an address that answers GET /metrics"),
     key(
         KeyTable::RouteFileRouterTimeouts,
@@ -71,6 +84,31 @@ pub const ROUTE_FILE_KEYS: &[Key] = &[
         "for connecting to a target; 5s unless said",
     ),
     key(
+        KeyTable::RouteFileRouterTls,
+        "certificates",
+        "a list of tables",
+        "certificates from files: [{ chain = \"fullchain.pem\", key = \"privkey.pem\" }]",
+    ),
+    key(
+        KeyTable::RouteFileRouterTls,
+        "client_ca",
+        "a string",
+        "clients must have a certificate that is signed by one in this file",
+    ),
+    key(
+        KeyTable::RouteFileRouterTls,
+        "client_auth",
+        "a string",
+        "\"required\" (unless said) or \"optional\": clients without one are let in, too",
+    ),
+    key(
+        KeyTable::RouteFileRouterTlsCertificate,
+        "chain",
+        "a string",
+        "the certificate and those of who signed it, PEM",
+    ),
+    key(KeyTable::RouteFileRouterTlsCertificate, "key", "a string", "its key, PEM"),
+    key(
         KeyTable::RouteFileRoute,
         "hosts",
         "a string or a list of strings",
@@ -83,6 +121,12 @@ pub const ROUTE_FILE_KEYS: &[Key] = &[
         "targets",
         "a string or a list of strings",
         "where its requests go: \"127.0.0.1:3000\"",
+    ),
+    key(
+        KeyTable::RouteFileRoute,
+        "proxy_protocol",
+        "a string",
+        "each connection tells its target in a PROXY header whom it is for: \"v1\", \"v2\"; none does unless said",
     ),
     key(
         KeyTable::RouteFileRoute,
@@ -104,6 +148,18 @@ pub const ROUTE_FILE_KEYS: &[Key] = &[
         "requests a target serves at a time; any unless said",
     ),
     key(KeyTable::RouteFileRoute, "queue", "a number from 1 up", "requests that wait when all targets are full"),
+    key(
+        KeyTable::RouteFileRoute,
+        "https_redirect",
+        "true or false",
+        "who comes without TLS is sent to https; where the name has a certificate unless said",
+    ),
+    key(
+        KeyTable::RouteFileRoute,
+        "hsts",
+        "a number of days such as \"365d\"",
+        "how long browsers come over https alone, once they have; not told unless said",
+    ),
     key(
         KeyTable::RouteFileRoute,
         "sticky",

@@ -4,9 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tambat_model::{HealthRules, HostPattern, HttpDraft, HttpRules, PathPrefix, Sticky};
+use tambat_model::{
+    FIRST_BYTE_SERVED, HealthRules, HostPattern, HttpDraft, HttpRules, PathPrefix, ProxyProtocol, RESPONSE_IDLE_SERVED,
+    STREAM_IDLE_SERVED, Sticky, WAIT_SERVED,
+};
 use toml_edit::{Document, TableLike};
 
 use super::{CHECKS_MAX, FileRoute, RouteFile, RouterKeys, TARGETS_MAX};
@@ -17,17 +19,9 @@ use crate::manifest::syntax_error;
 use crate::reader::{At, Fields, Reader, Wrong};
 use crate::text::Text;
 
-/// How long the first byte of an answer may take: what takes longer has hung, and its client has gone.
-const FIRST_BYTE: Duration = Duration::from_secs(30);
-
-/// How long an answer may stand still: just under the minute after which many clients give up.
-const RESPONSE_IDLE: Duration = Duration::from_secs(55);
-
-/// How long a tunnel may stand still: those who keep one open on purpose send something more often.
-const TUNNEL_IDLE: Duration = Duration::from_hours(1);
-
-/// How long a request waits for a target: a restart takes less.
-const WAIT: Duration = Duration::from_secs(30);
+/// Those of the tables inside of `[router]`.
+const KEYS_OF_ROUTER: [KeyTable; 3] =
+    [KeyTable::RouteFileRouterTimeouts, KeyTable::RouteFileRouterTls, KeyTable::RouteFileRouterTlsCertificate];
 
 /// An address is one socket for each thread that accepts.
 const LISTEN_MAX: usize = 64;
@@ -47,17 +41,33 @@ pub(super) fn read(text: &Text) -> Result<RouteFile, Vec<Diagnostic>> {
 fn read_file(reader: &mut Reader, table: &dyn TableLike) -> RouteFile {
     let top = reader.fields(table, KeyTable::RouteFile, "at the top");
     let listen = top.get("listen").map(|at| addresses(reader, at, listeners, LISTEN_MAX)).unwrap_or_default();
-    if listen.is_empty() && !reader.found.has_errors() {
+    let listen_tls = top.get("listen_tls").map(|at| addresses(reader, at, listeners, LISTEN_MAX)).unwrap_or_default();
+    if listen.is_empty() && listen_tls.is_empty() && !reader.found.has_errors() {
         let span = top.get("listen").map_or(0..0, |at| at.span.clone());
         reader.wrong(span, Wrong::from("nothing says where to listen").help("listen = \"127.0.0.1:8080\""));
     }
+    for (addr, span) in &listen_tls {
+        if let Some((_, first)) = listen.iter().find(|(other, _)| other == addr && addr.port() != 0) {
+            let (here, there) = (reader.spot(span.clone()), reader.spot(first.clone()));
+            let title = format!("{addr} cannot be with TLS and without");
+            reader.found.push(Diagnostic::error(here, title).and(there).help("keep one of the two"));
+        }
+    }
     let router = top.get("router").map(|at| read_router(reader, at)).unwrap_or_default();
-    let routes = top.get("routes").map(|at| read_routes(reader, at, &listen)).unwrap_or_default();
+    if let Some(at) = top.get("listen_tls").filter(|_| router.plan.tls.certificates.is_empty())
+        && !reader.found.has_errors()
+    {
+        let help = "[router.tls]\ncertificates = [{ chain = \"fullchain.pem\", key = \"privkey.pem\" }]";
+        reader.wrong(at.whole(), Wrong::from("there is no certificate to listen with").help(help));
+    }
+    let all = [&listen[..], &listen_tls].concat();
+    let routes = top.get("routes").map(|at| read_routes(reader, at, &all)).unwrap_or_default();
     if routes.is_empty() && !reader.found.has_errors() {
         let help = "[routes.shop]\nhosts = \"shop.example\"\ntargets = \"127.0.0.1:3000\"";
         reader.wrong(0..0, Wrong::from("there is no route").help(help));
     }
-    RouteFile { listen: listen.into_iter().map(|(addr, _)| addr).collect(), router, routes }
+    let addrs = |all: Vec<(SocketAddr, _)>| all.into_iter().map(|(addr, _)| addr).collect();
+    RouteFile { listen: addrs(listen), listen_tls: addrs(listen_tls), router, routes }
 }
 
 fn read_router(reader: &mut Reader, at: &At<'_>) -> RouterKeys {
@@ -65,7 +75,7 @@ fn read_router(reader: &mut Reader, at: &At<'_>) -> RouterKeys {
         return RouterKeys::default();
     };
     let fields = reader.fields(table, KeyTable::RouteFileRouter, "in `[router]`");
-    let plan = http_keys::router(reader, &fields, KeyTable::RouteFileRouterTimeouts);
+    let plan = http_keys::router(reader, &fields, KEYS_OF_ROUTER);
     let metrics = fields.get("metrics").and_then(|at| reader.parse(at, |text| address(text, "to listen at")));
     RouterKeys { plan, metrics }
 }
@@ -74,7 +84,7 @@ fn read_router(reader: &mut Reader, at: &At<'_>) -> RouterKeys {
 struct Claims<'a> {
     listen: &'a [(SocketAddr, Range<usize>)],
     sites: HashMap<(HostPattern, PathPrefix), Claim>,
-    checks: HashSet<(SocketAddr, HealthRules, Option<String>)>,
+    checks: HashSet<(SocketAddr, HealthRules, Option<String>, Option<ProxyProtocol>)>,
 }
 
 struct Claim {
@@ -123,26 +133,32 @@ fn read_route(reader: &mut Reader, at: &At<'_>, claims: &mut Claims<'_>) -> Opti
         path,
         strip: fields.get("strip_path").and_then(|at| reader.flag(at)).unwrap_or_default(),
         targets,
-        idle: idle.unwrap_or(TUNNEL_IDLE),
-        wait: draft.wait.unwrap_or(WAIT),
-        http: Arc::new(rules(draft)),
+        idle: idle.unwrap_or(STREAM_IDLE_SERVED),
+        wait: draft.wait.unwrap_or(WAIT_SERVED),
+        http: Arc::new(rules(draft, health.as_ref())),
+        proxy_protocol: http_keys::proxy_protocol(reader, &fields),
         health: health.unwrap_or_default(),
     };
     let host = route.health_host();
-    let checks = route.targets.iter().map(|addr| (*addr, route.health.clone(), host.map(str::to_owned)));
+    let checks =
+        route.targets.iter().map(|addr| (*addr, route.health.clone(), host.map(str::to_owned), route.proxy_protocol));
     claims.checks.extend(checks);
     Some(route)
 }
 
 /// The targets are somebody else's: when all refuse, nobody here knows that one comes back.
-fn rules(draft: HttpDraft) -> HttpRules {
+fn rules(draft: HttpDraft, health: Option<&HealthRules>) -> HttpRules {
+    let headers: Vec<_> = draft.headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     HttpRules {
-        first_byte: Some(draft.first_byte.unwrap_or(FIRST_BYTE)),
-        response_idle: Some(draft.response_idle.unwrap_or(RESPONSE_IDLE)),
-        wait: Some(draft.wait.unwrap_or(WAIT)),
+        first_byte: Some(draft.first_byte.unwrap_or(FIRST_BYTE_SERVED)),
+        response_idle: Some(draft.response_idle.unwrap_or(RESPONSE_IDLE_SERVED)),
+        wait: Some(draft.wait.unwrap_or(WAIT_SERVED)),
         waits_when_refused: false,
         body_bytes_max: draft.body_bytes_max,
-        headers: draft.headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        https_headers: draft.hsts.map(|hsts| hsts.added_to(&headers)),
+        headers,
+        https_redirect: draft.https_redirect.into(),
+        health_path: health.and_then(|health| health.path.clone()),
         sticky: draft.sticky.map(|cookie| Sticky { cookie: cookie.to_string() }),
         balance: draft.balance.unwrap_or_default(),
         in_flight_max: draft.in_flight_max,

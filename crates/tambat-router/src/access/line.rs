@@ -69,6 +69,8 @@ pub(crate) struct Record<'a> {
     pub(crate) ended_by: EndedBy,
     pub(crate) code: Option<ErrorCode>,
     pub(crate) retries: u8,
+    /// The version of TLS that the client's connection has.
+    pub(crate) tls: Option<&'a str>,
 }
 
 /// Appends one line with its end.
@@ -112,6 +114,7 @@ fn json(at: SystemTime, r: &Record<'_>, out: &mut Vec<u8>) {
         (&b"process"[..], r.route.map(str::as_bytes)),
         (b"target", r.target.map(str::as_bytes)),
         (b"error", code),
+        (b"tls", r.tls.map(str::as_bytes)),
         (b"traceparent", r.traceparent),
     ];
     for (key, value) in rest {
@@ -256,6 +259,7 @@ mod tests {
             ended_by: EndedBy::Router,
             code: Some(ErrorCode::ResponseTimeout),
             retries: 1,
+            tls: Some("1.3"),
         }
     }
 
@@ -271,7 +275,7 @@ mod tests {
             r#"{"time":"2026-11-22T21:54:15.042Z","client":"127.0.0.1","method":"GET","host":"shop.example:7080","#,
             r#""path":"/a b\u0022\u005c\u001b[31m\u00ff?x=1","status":504,"bytes_in":120,"bytes_out":1024,"#,
             r#""ms":1234.567,"first_byte_ms":0.042,"retries":1,"ended_by":"router","request_id":"0190-abc","#,
-            r#""process":"web","target":"web.1","error":"response-timeout","#,
+            r#""process":"web","target":"web.1","error":"response-timeout","tls":"1.3","#,
             r#""traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}"#,
             "\n"
         );

@@ -129,7 +129,7 @@ impl Links {
     }
 
     async fn dial(self: Rc<Self>, key: Key, addr: std::net::SocketAddr, limit: Duration, load: Arc<Load>) {
-        let opened = async { Link::open(dial(addr, limit).await?, limit).await }.await;
+        let opened = async { Link::open(dial(addr, None, limit).await?, limit).await }.await;
         let mut targets = self.targets.borrow_mut();
         let fresh = || ToTarget { load, links: Vec::new(), dial: None };
         let to_target = targets.entry(key).or_insert_with(fresh);

@@ -4,15 +4,20 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tambat_model::Cause;
+use tambat_model::{Cause, ProxyProtocol};
 use tambat_probe::NoAnswer;
 use tambat_wire::{Judgement, Probe};
 
 use super::Sign;
 
 /// Asks once, within this time. Cancel safe: dropping the future closes the connection.
-pub(super) async fn ask(addr: SocketAddr, probe: &Probe, within: Duration) -> Sign {
-    match tambat_probe::ask(addr, probe, within).await {
+pub(super) async fn ask(
+    addr: SocketAddr,
+    proxy_protocol: Option<ProxyProtocol>,
+    probe: &Probe,
+    within: Duration,
+) -> Sign {
+    match tambat_probe::ask(addr, proxy_protocol, probe, within).await {
         Ok(Judgement::Ready) => Sign::Well,
         // The judge's sentences begin with "it", ours with the target's name.
         Ok(Judgement::NotYet(said) | Judgement::Wrong(said)) => {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tambat_model::{Cause, HealthRules};
+use tambat_model::{Cause, HealthRules, ProxyProtocol};
 use tambat_wire::{Expect, Probe};
 use tokio::task::JoinSet;
 
@@ -30,17 +30,25 @@ pub struct Check {
     pub rules: HealthRules,
     /// What is asked.
     probe: Probe,
+    /// What the connection begins with.
+    proxy_protocol: Option<ProxyProtocol>,
 }
 
 impl Check {
     /// Of one target: that it accepts a connection, or, where the rules have a path, that it answers 2xx there, asked
-    /// for as `host`.
-    pub fn new(addr: SocketAddr, generation: u32, rules: HealthRules, host: &str) -> Self {
+    /// for as `host`. One that is told where connections come from is told that these are the router's own.
+    pub fn new(
+        addr: SocketAddr,
+        generation: u32,
+        rules: HealthRules,
+        host: &str,
+        proxy_protocol: Option<ProxyProtocol>,
+    ) -> Self {
         let probe = match &rules.path {
             None => Probe::Accept,
             Some(path) => Probe::Http { path: path.clone(), host: host.to_owned(), expect: Expect::Success },
         };
-        Self { addr, generation, rules, probe }
+        Self { addr, generation, rules, probe, proxy_protocol }
     }
 }
 
@@ -215,7 +223,9 @@ impl Checker {
                 Due::Question if self.asking.len() < QUESTIONS_MAX => {
                     watched.asked = at;
                     let check = Arc::clone(&watched.check);
-                    self.asking.spawn(async move { (id, ask(check.addr, &check.probe, check.rules.within).await) });
+                    self.asking.spawn(async move {
+                        (id, ask(check.addr, check.proxy_protocol, &check.probe, check.rules.within).await)
+                    });
                 }
                 Due::Question => put_off.push(entry),
             }
@@ -279,7 +289,7 @@ mod tests {
     fn check(addr: SocketAddr, path: Option<&str>) -> Check {
         let rules =
             HealthRules { path: path.map(str::to_owned), every: Duration::from_millis(20), ..HealthRules::default() };
-        Check::new(addr, 1, rules, "shop.example")
+        Check::new(addr, 1, rules, "shop.example", None)
     }
 
     async fn listener() -> (TcpListener, SocketAddr) {

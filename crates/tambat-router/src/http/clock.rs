@@ -34,8 +34,13 @@ impl Clock {
     }
 
     /// A new id for a request that came at `now`.
-    pub(super) fn request_id(&self, now: Instant) -> RequestId {
+    pub(crate) fn request_id(&self, now: Instant) -> RequestId {
         RequestId::new(self.unix_ms(now), u128::from(self.random()) << 64 | u128::from(self.random()))
+    }
+
+    /// Bytes that no other request gets.
+    pub(crate) fn nonce(&self) -> [u8; 16] {
+        (u128::from(self.random()) << 64 | u128::from(self.random())).to_be_bytes()
     }
 
     /// This moment, as a `Date` field has it (RFC 9110 §5.6.7).

@@ -1,7 +1,6 @@
 //! The life of one client connection: request after request, until one side has had enough.
 
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,9 +16,12 @@ use super::inbox::Inbox;
 use super::pump::{Halt, Now, Pump};
 use super::queue::Counted;
 use crate::access::EndedBy;
+use crate::arrival::Arrival;
 use crate::choice::Told;
 use crate::deadlines::Deadline;
+use crate::http2;
 use crate::listener::Open;
+use crate::pool::Own;
 use crate::transport::Transport;
 use crate::worker::Worker;
 
@@ -30,7 +32,7 @@ pub(super) struct Connection {
     pub(super) client: Rc<Transport>,
     pub(super) worker: Rc<Worker>,
     pub(super) open: Open,
-    pub(super) peer: IpAddr,
+    pub(super) arrival: Arrival,
     pub(super) deadline: Deadline,
     pub(super) inbox: Inbox,
     /// An answer of the router's own, as far as it was not taken.
@@ -40,8 +42,12 @@ pub(super) struct Connection {
     /// What every request here is told, in place of being served.
     pub(super) told: Option<Box<Told>>,
     pub(super) phase: Phase,
+    /// Connections to targets that are its alone, once there was one.
+    pub(super) own: Option<Own>,
     /// Is its word on where requests come from taken?
     pub(super) trusts_peer: bool,
+    /// Was nothing asked yet? It may turn out to speak HTTP/2.
+    pub(super) is_new: bool,
 }
 
 /// Where a connection is when it serves no request.
@@ -79,6 +85,8 @@ pub(super) enum Step {
     Exchange,
     /// It needs one: to this target, where one is chosen.
     Seek(Option<Chosen>),
+    /// It is no head: the client speaks HTTP/2.
+    Http2,
 }
 
 /// What follows an exchange.
@@ -93,13 +101,13 @@ enum Turn {
 /// Serves a client's connection to its end. `told`: what each request is told in place of being served.
 pub(crate) fn serve(
     client: Transport,
-    peer: IpAddr,
+    arrival: Arrival,
     open: Open,
     worker: Rc<Worker>,
     told: Option<Told>,
 ) -> impl Future<Output = ()> {
     // Made outside of the future, which would otherwise keep room for its parts.
-    let mut connection = Connection::new(client, peer, open, worker, told);
+    let mut connection = Connection::new(client, arrival, open, worker, told);
     async move {
         connection.listen_to_deadline().await;
         while let Some(step) = poll_fn(|cx| connection.poll_request(cx)).await {
@@ -107,6 +115,10 @@ pub(crate) fn serve(
             let mut has_target = match step {
                 Step::Exchange => true,
                 Step::Seek(chosen) => Box::pin(connection.seek(chosen)).await,
+                Step::Http2 => {
+                    connection.into_http2().await;
+                    return;
+                }
             };
             while has_target {
                 has_target = match poll_fn(|cx| connection.poll_exchange(cx)).await {
@@ -123,28 +135,39 @@ pub(crate) fn serve(
             connection.begin_to_linger();
             let mut linger = Linger::default();
             poll_fn(|cx| connection.poll_linger(cx, &mut linger)).await;
+        } else if connection.phase == Phase::Closing {
+            connection.client.farewell();
         }
     }
 }
 
 impl Connection {
-    pub(super) fn new(client: Transport, peer: IpAddr, open: Open, worker: Rc<Worker>, told: Option<Told>) -> Self {
-        let peer = peer.to_canonical();
+    pub(super) fn new(client: Transport, arrival: Arrival, open: Open, worker: Rc<Worker>, told: Option<Told>) -> Self {
         let deadline = worker.deadlines.deadline();
         deadline.set(Instant::now(), Some(worker.shared.settings.head_timeout));
+        let is_new = !client.is_stream();
         Self {
-            trusts_peer: worker.shared.settings.trusted.contains(peer),
+            trusts_peer: arrival.is_trusted(&worker.shared.settings),
             client: Rc::new(client),
             open,
-            peer,
+            arrival,
             deadline,
             inbox: Inbox::default(),
             outbox: Unsent::default(),
             active: None,
             told: told.map(Box::new),
             phase: Phase::Fresh,
+            own: None,
+            is_new,
             worker,
         }
+    }
+
+    /// The rest of its life, when it has turned out to speak HTTP/2.
+    fn into_http2(self) -> impl Future<Output = ()> {
+        let before = self.inbox.into_bytes();
+        let told = self.told.map(|told| *told);
+        http2::serve(self.client, before, self.arrival, self.open, self.worker, told)
     }
 
     /// From now on the task is woken at its deadline.
@@ -205,6 +228,7 @@ impl Connection {
             return Turn::Tunnel(upstream);
         }
         let (now, status) = (active.moved, active.exchange.final_status().unwrap_or_default());
+        let is_own = active.route.as_ref().is_some_and(|route| route.proxy_protocol.is_some());
         self.phase = match over.client {
             After::Keep => Phase::Idle,
             _ if active.exchange.request_is_whole() => Phase::Closing,
@@ -214,7 +238,12 @@ impl Connection {
         if over.target == After::Keep
             && let Transport::Tcp(stream) = upstream.stream
         {
-            self.worker.pool.put(&upstream.target, stream, now);
+            if is_own {
+                let own = self.own.get_or_insert_with(|| Own::of(&self.worker));
+                own.put(&upstream.target, stream, now);
+            } else {
+                self.worker.pool.put(&upstream.target, stream, now);
+            }
         }
         if self.phase == Phase::Idle {
             self.await_request(now);
@@ -283,7 +312,8 @@ mod tests {
         let shared = Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new()));
         let open = Arc::new(ListenerState::new(ListenerKind::Shared, Arc::default())).opened(80, None);
         let worker = Worker::new(0, shared);
-        let task = serve(Transport::Tcp(client), Ipv4Addr::LOCALHOST.into(), open, Rc::clone(&worker), None);
+        let task =
+            serve(Transport::Tcp(client), Arrival::of(([127, 0, 0, 1], 80).into()), open, Rc::clone(&worker), None);
         let bytes = size_of_val(&task);
         println!("task {bytes} B, active {} B, connection {}", size_of::<Active>(), size_of::<Connection>());
         assert!(bytes <= 600, "{bytes}");

@@ -86,6 +86,7 @@ impl Connection {
             ended_by,
             code,
             retries: active.retries,
+            tls: self.client.secured().map(|secured| secured.version.name()),
         });
     }
 
@@ -129,7 +130,7 @@ impl Connection {
     pub(super) fn needs_patience(&self) -> bool {
         let has_unread = || !self.inbox.is_empty() || self.client.has_unread();
         match self.phase {
-            _ if self.inbox.has_ended() => false,
+            _ if self.inbox.has_ended() || self.client.is_stream() => false,
             Phase::ClosingPatiently => true,
             Phase::Closing => has_unread(),
             _ => false,

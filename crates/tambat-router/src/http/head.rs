@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use tambat_model::{ErrorCode, PathPrefix, Protocol, Route, RouteTable};
 use tambat_wire::http1::{
-    BodyRules, Disposition, Exchange, FieldSlots, Forward, Head, Hop, RequestHead, Scheme, head_may_be_whole,
-    request_head,
+    BodyRules, ClientFraming, Disposition, Exchange, FieldSlots, Forward, Head, Hop, RequestHead, Scheme,
+    head_may_be_whole, request_head,
 };
+use tambat_wire::http2::PREFACE;
 use tokio::task::yield_now;
 
 use super::active::{Active, Noted, UNREAD, Upstream};
@@ -21,6 +22,7 @@ use super::queue::Counted;
 use super::reply::{Reply, is_for_catalogue};
 use crate::choice::Tried;
 use crate::listener::ListenerKind;
+use crate::pool::Own;
 use crate::settings::RouterSettings;
 use crate::socket::is_transient;
 use crate::transport::Transport;
@@ -56,6 +58,10 @@ enum Verdict<'t> {
     Catalogue,
     /// What may be asked for (RFC 9110 §9.3.7).
     Options,
+    /// The proof that an ACME CA asks for.
+    Challenge(String),
+    /// The same at this URL.
+    Redirect(&'t Arc<Route>, String),
     /// An error, on behalf of this route where there is one.
     Refuse(Option<&'t Arc<Route>>, Reply),
 }
@@ -202,16 +208,16 @@ impl Connection {
     fn begin(&mut self, bytes: &[u8], worker: &Worker) -> Begun {
         let mut slots = FieldSlots::new();
         match request_head(bytes, &mut slots, &worker.limits) {
-            Head::Found(head) => self.route(&head, bytes, worker),
+            Head::Found(head) => {
+                self.is_new = false;
+                self.route(&head, bytes, worker)
+            }
+            // A version of HTTP/1 that there is not, or else the beginning of HTTP/2 (RFC 9113 §3.3).
+            Head::Refused(_) if self.is_new && bytes.starts_with(PREFACE) => Begun::Request(0, Step::Http2),
+            Head::Refused(_) if self.is_new && PREFACE.starts_with(bytes) => self.awaits_more(worker),
             // Some clients send an empty line behind a body (RFC 9112 §2.2): it begins nothing.
             Head::Incomplete if bytes == b"\r\n" && self.phase == Phase::Idle => Begun::Nothing(bytes.len()),
-            Head::Incomplete => {
-                if self.phase != Phase::InHead {
-                    self.phase = Phase::InHead;
-                    self.deadline.set(Instant::now(), Some(worker.shared.settings.head_timeout));
-                }
-                Begun::Incomplete
-            }
+            Head::Incomplete => self.awaits_more(worker),
             Head::Refused(refusal) => {
                 self.refuse(worker, &Reply::new(refusal.code, refusal.cause), bytes);
                 Begun::Answered(bytes.len())
@@ -219,12 +225,21 @@ impl Connection {
         }
     }
 
+    /// The rest of a head has so much time.
+    fn awaits_more(&mut self, worker: &Worker) -> Begun {
+        if self.phase != Phase::InHead {
+            self.phase = Phase::InHead;
+            self.deadline.set(Instant::now(), Some(worker.shared.settings.head_timeout));
+        }
+        Begun::Incomplete
+    }
+
     /// Answers what is no request, and closes.
     fn refuse(&mut self, worker: &Worker, reply: &Reply, bytes: &[u8]) {
         let now = Instant::now();
         let mut active = worker.spare.take(UNREAD, worker.clock.request_id(now), now);
         active.up.received = bytes.len() as u64;
-        active.notes.client = self.peer;
+        active.notes.client = self.arrival.peer.ip().to_canonical();
         let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
         active.notes.write(Noted { asked: &line[..line.len().min(REFUSED_BYTES_NOTED_MAX)], ..Noted::default() });
         self.active = Some(active);
@@ -235,13 +250,19 @@ impl Connection {
         }
     }
 
+    /// How the client speaks to us, or to whom it has dialled.
+    fn scheme(&self) -> Scheme {
+        if self.client.secured().is_some() { Scheme::Https } else { self.arrival.scheme() }
+    }
+
     /// Finds out what becomes of a request, and begins with it.
     fn route(&mut self, head: &RequestHead<'_, '_>, bytes: &[u8], worker: &Worker) -> Begun {
         let (now, facts, settings) = (Instant::now(), head.facts(), &worker.shared.settings);
         let mut hop = Hop {
-            peer: self.peer,
-            port: self.open.port(),
-            scheme: Scheme::Http,
+            peer: self.arrival.peer.ip(),
+            port: self.arrival.port(self.open.port()),
+            scheme: self.scheme(),
+            framing: if self.client.is_stream() { ClientFraming::Http2 } else { ClientFraming::Http1 },
             trusts_peer: self.trusts_peer || proves_itself(head, settings),
             trusted: &settings.trusted,
             via: "",
@@ -256,7 +277,7 @@ impl Connection {
             active.notes.write(Noted { host: head.host(), path: head.path(), ..Noted::default() });
         }
         let table = worker.tables.newest();
-        let verdict = self.verdict(&table, head, worker);
+        let verdict = self.verdict(&table, head, &hop, worker);
         let (route, strip) = match verdict {
             Verdict::Forward(route, strip) => (route, strip),
             other => {
@@ -269,8 +290,16 @@ impl Connection {
         let pseudonym = worker.pseudonyms.of(route);
         hop.via = &pseudonym;
         let hop_token = route.http.hop_token.as_deref();
-        let passes_te = route.protocol == Protocol::H2c;
-        let forward = Forward { hop: &hop, strip, request_id: &active.id, hop_token, continue_here: false, passes_te };
+        let client_certificate = self.client.secured().and_then(|secured| secured.client.as_deref());
+        let forward = Forward {
+            hop: &hop,
+            strip,
+            request_id: &active.id,
+            hop_token,
+            continue_here: false,
+            client_certificate,
+            passes_te: route.protocol == Protocol::H2c,
+        };
         head.write(&forward, active.up.unsent.fresh());
         active.belongs_to(route, head, worker);
         drop(table);
@@ -279,9 +308,21 @@ impl Connection {
     }
 
     /// What becomes of a request, by the table.
-    fn verdict<'t>(&self, table: &'t RouteTable, head: &RequestHead<'_, '_>, worker: &Worker) -> Verdict<'t> {
+    fn verdict<'t>(
+        &self,
+        table: &'t RouteTable,
+        head: &RequestHead<'_, '_>,
+        hop: &Hop<'_>,
+        worker: &Worker,
+    ) -> Verdict<'t> {
         if head.disposition() == Disposition::AnswerOptions {
             return Verdict::Options;
+        }
+        if let Some(reply) = self.misdirected(head) {
+            return Verdict::Refuse(None, reply);
+        }
+        if let Some(answer) = self.challenge(head, worker) {
+            return Verdict::Challenge(answer);
         }
         let (route, strip) = match self.open.listener().kind {
             ListenerKind::Service(port) => (table.get(port), None),
@@ -294,6 +335,9 @@ impl Connection {
         let Some(route) = route else {
             return Verdict::Refuse(None, Reply::no_route(head));
         };
+        if let Some(url) = self.https_url(head, hop, route, worker) {
+            return Verdict::Redirect(route, url);
+        }
         if let Some(told) = &self.told {
             return Verdict::Refuse(Some(route), Reply::new(ErrorCode::NoTarget, told.cause.clone()).closing());
         }
@@ -310,21 +354,33 @@ impl Connection {
 
     /// Does it come from here, or from a proxy whose word is taken? What runs on this machine is nobody else's business.
     pub(super) fn is_of_this_machine(&self) -> bool {
-        self.peer.is_loopback() || self.trusts_peer
+        self.arrival.is_of_this_machine() || self.trusts_peer
     }
 
     fn answer(&mut self, verdict: Verdict<'_>, table: &RouteTable) {
         match verdict {
             Verdict::Forward(..) => {}
             Verdict::Options => self.reply_options(),
+            Verdict::Challenge(answer) => self.reply_challenge(&answer),
+            Verdict::Redirect(route, url) => {
+                self.belongs_to(route);
+                self.reply_redirect(&url);
+            }
             Verdict::Catalogue => self.reply_catalogue(table),
             Verdict::Refuse(route, reply) => {
-                if let (Some(route), Some(active)) = (route, &mut self.active) {
-                    route.traffic.shard(self.worker.number).begin();
-                    active.route = Some(Arc::clone(route));
+                if let Some(route) = route {
+                    self.belongs_to(route);
                 }
                 self.reply(&reply);
             }
+        }
+    }
+
+    /// The request that is answered here is counted with this route's.
+    fn belongs_to(&mut self, route: &Arc<Route>) {
+        if let Some(active) = &mut self.active {
+            route.traffic.shard(self.worker.number).begin();
+            active.route = Some(Arc::clone(route));
         }
     }
 
@@ -347,7 +403,7 @@ impl Connection {
                 }
             }
         }
-        Begun::Request(used, active.choose_kept(worker))
+        Begun::Request(used, active.choose_kept(worker, self.own.as_ref()))
     }
 }
 
@@ -365,7 +421,7 @@ impl Active {
     }
 
     /// A target with a kept connection, if that is to be had at once; others are sought.
-    fn choose_kept(&mut self, worker: &Worker) -> Step {
+    fn choose_kept(&mut self, worker: &Worker, own: Option<&Own>) -> Step {
         let Some(route) = &self.route else {
             return Step::Seek(None);
         };
@@ -379,7 +435,7 @@ impl Active {
         let kept = if route.protocol == Protocol::H2c {
             worker.links.take(&target).map(|stream| Transport::H2c(Box::new(stream)))
         } else {
-            worker.pool.take(&target).map(Transport::Tcp)
+            worker.kept(&target, route.proxy_protocol, own).map(Transport::Tcp)
         };
         match kept {
             Some(stream) => {
@@ -422,6 +478,7 @@ mod tests {
     use tokio::sync::{mpsc, watch};
 
     use super::*;
+    use crate::arrival::Arrival;
     use crate::listener::ListenerState;
     use crate::router::Shared;
     use crate::transport::Transport;
@@ -441,7 +498,7 @@ mod tests {
         let shared = Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new()));
         let open = Arc::new(ListenerState::new(ListenerKind::Shared, Arc::default())).opened(80, None);
         let worker = Worker::new(0, shared);
-        (Connection::new(Transport::Tcp(accepted), peer, open, worker, None), client)
+        (Connection::new(Transport::Tcp(accepted), Arrival::of((peer, 4711).into()), open, worker, None), client)
     }
 
     /// What a client at this address is answered that asks for this host.

@@ -6,6 +6,7 @@
 //!      │         └── seek     dial, wait, queue     (boxed: few requests come to this)
 //!      ├── pump ── flow       bytes both ways until the exchange is over; back-pressure, splice, limits, the retry
 //!      ├── reply              what the router itself answers
+//!      ├── security           what depends on TLS: misdirected requests, https redirects, ACME challenges
 //!      └── end                counters, access log; a tunnel; a lingering close
 //! ```
 //!
@@ -23,6 +24,7 @@ mod inbox;
 mod pump;
 mod queue;
 mod reply;
+mod security;
 mod seek;
 
 pub(crate) use active::Spare;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tambat_model::ErrorCode;
+use tambat_model::{ErrorCode, HttpRules};
 use tambat_wire::http1::{After, Fault, Over, ResponseRules, Side, Taken, Waiting};
 
 use super::active::{Active, Broken, Limit, Upstream};
@@ -336,7 +336,7 @@ impl Pump<'_> {
     fn answer_bytes(&mut self, received: usize) -> Result<(), Halt> {
         let now = self.now.get();
         let bytes = &self.tools.buffer[..received];
-        let taken = from_target(self.active, self.worker, now, bytes, &mut self.tools.out)?;
+        let taken = from_target(self.active, self.client, self.worker, now, bytes, &mut self.tools.out)?;
         self.active.held.extend_from_slice(&bytes[taken.used..]);
         let sent = self.active.down.pass_on(self.client, &mut self.tools.out, &bytes[taken.raw]);
         sent.or_else(|_| self.client_takes_no_more())
@@ -346,7 +346,7 @@ impl Pump<'_> {
     fn answer_held(&mut self, received: usize) -> Result<(), Halt> {
         let mut held = std::mem::take(&mut self.active.held);
         held.extend_from_slice(&self.tools.buffer[..received]);
-        let taken = from_target(self.active, self.worker, self.now.get(), &held, &mut self.tools.out)?;
+        let taken = from_target(self.active, self.client, self.worker, self.now.get(), &held, &mut self.tools.out)?;
         let sent = self.active.down.pass_on(self.client, &mut self.tools.out, &held[taken.raw]);
         held.drain(..taken.used);
         self.active.held = held;
@@ -435,6 +435,7 @@ impl Pump<'_> {
 
 fn from_target(
     active: &mut Active,
+    client: &Transport,
     worker: &Worker,
     now: Instant,
     bytes: &[u8],
@@ -445,12 +446,17 @@ fn from_target(
         via: VIA,
         date: &date,
         request_id: active.id.as_bytes(),
-        headers: active.route.as_ref().map_or(&[], |route| &route.http.headers),
+        headers: active.route.as_ref().map_or(&[], |route| headers(&route.http, client)),
         set_cookie: (!active.cookie.is_empty()).then_some(&active.cookie),
         keep_alive_allowed: !worker.is_draining.get(),
         limits: &worker.limits,
     };
     active.exchange.from_target(bytes, &rules, out)
+}
+
+/// The fields that answers get, by the way this client came.
+fn headers<'r>(rules: &'r HttpRules, client: &Transport) -> &'r [(String, String)] {
+    rules.https_headers.as_ref().filter(|_| client.secured().is_some()).unwrap_or(&rules.headers)
 }
 
 impl Limit {

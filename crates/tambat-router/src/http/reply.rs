@@ -12,6 +12,7 @@ use tambat_wire::http1::{
 use super::connection::{Connection, Phase};
 use super::flow::Unsent;
 use crate::access::EndedBy;
+use crate::tls::Secured;
 
 /// When a client may try again: what keeps an app from being ready is over in about this time.
 const RETRY_AFTER_S: u32 = 1;
@@ -43,6 +44,14 @@ impl Reply {
 
     pub(super) fn closing(self) -> Self {
         Self { closes: true, ..self }
+    }
+
+    /// The connection was opened for another host.
+    pub(super) fn misdirected(head: &RequestHead<'_, '_>, secured: &Secured) -> Self {
+        let opened_for = secured.server_name.as_deref().unwrap_or_default();
+        let cause =
+            format!("this connection was opened for {opened_for}, and its certificate does not cover {}", head.host());
+        Self::new(ErrorCode::Misdirected, cause).with_mend(Some("ask again on a connection of its own"))
     }
 
     /// Nobody answers to this host and path.
@@ -133,14 +142,14 @@ impl Connection {
     }
 
     /// May another request come after an answer of the router's own? Not when a body is still to come that nobody reads.
-    fn may_keep(&self) -> bool {
+    pub(super) fn may_keep(&self) -> bool {
         let Some(active) = &self.active else {
             return false;
         };
         active.facts.keep_alive && active.exchange.request_is_whole() && !self.worker.is_draining.get()
     }
 
-    fn send_reply(&mut self, status: u16, code: Option<ErrorCode>, ended_by: EndedBy, keeps: bool) {
+    pub(super) fn send_reply(&mut self, status: u16, code: Option<ErrorCode>, ended_by: EndedBy, keeps: bool) {
         let now = Instant::now();
         let is_whole = self.active.as_ref().is_none_or(|active| active.exchange.request_is_whole());
         self.phase = match (keeps, is_whole) {

@@ -17,9 +17,11 @@ use super::connection::{Chosen, Connection, Phase};
 use super::queue::{Counted, Ticket};
 use super::reply::Reply;
 use crate::access::EndedBy;
+use crate::arrival::Arrival;
 use crate::choice::{Patience, Tried, UNTAKEN_LIMIT_S};
 use crate::connection::{RETRY_EVERY_MS, change, dial, until};
 use crate::listener::{ListenerKind, ListenerState, Waits};
+use crate::pool::Own;
 use crate::report::RouterReport;
 use crate::transport::{Transport, broken};
 use crate::worker::{Worker, is_of_this_side};
@@ -44,6 +46,8 @@ impl Connection {
         };
         let seeker = Seeker {
             client: &self.client,
+            arrival: &self.arrival,
+            own: self.own.as_ref(),
             kind: self.open.listener().kind,
             listener: self.open.listener(),
             worker: &self.worker,
@@ -71,6 +75,8 @@ impl Connection {
 
 struct Seeker<'a> {
     client: &'a Rc<Transport>,
+    arrival: &'a Arrival,
+    own: Option<&'a Own>,
     kind: ListenerKind,
     listener: &'a Arc<ListenerState>,
     worker: &'a Worker,
@@ -206,11 +212,13 @@ impl Seeker<'_> {
             let (stream, is_reused) = worker.links.stream(target, limit, !is_first).await?;
             return Ok((Transport::H2c(Box::new(stream)), is_reused && is_first));
         }
-        let kept = if is_first { worker.pool.take(target) } else { None };
-        match kept {
-            Some(stream) => Ok((Transport::Tcp(stream), true)),
-            None => dial(target.addr, limit).await.map(|stream| (Transport::Tcp(stream), false)),
+        let proxy_protocol = self.active.route.as_ref().and_then(|route| route.proxy_protocol);
+        if is_first && let Some(stream) = worker.kept(target, proxy_protocol, self.own) {
+            return Ok((Transport::Tcp(stream), true));
         }
+        let header = proxy_protocol.map(|version| self.arrival.header(version, self.client, &self.active.id));
+        let stream = dial(target.addr, header.as_deref(), limit).await?;
+        Ok((Transport::Tcp(stream), false))
     }
 
     /// Who serves it now. Who stands in the queue comes before who has just come.

@@ -80,7 +80,11 @@ fn a_listener_that_comes_later_is_served_and_shares_the_counters_of_its_port() {
     let later = std::net::TcpListener::bind("[::1]:0").unwrap();
     let addr = later.local_addr().unwrap();
     rig.router
-        .add(tambat_router::Listener { kind: tambat_router::ListenerKind::Service(rig.port), sockets: vec![later] })
+        .add(tambat_router::Listener {
+            kind: tambat_router::ListenerKind::Service(rig.port),
+            sockets: vec![later],
+            tls: None,
+        })
         .unwrap();
     let client = TcpStream::connect(addr).unwrap();
     says(&client, &backend.accept(), "over IPv6");

@@ -13,4 +13,6 @@ mod rig;
 #[cfg(test)]
 mod streams;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod waiting;

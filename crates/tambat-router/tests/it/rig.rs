@@ -38,7 +38,7 @@ impl Rig {
         let (tables, seen) = watch::channel(Arc::default());
         let (sender, reports) = unbounded_channel();
         let router = Router::start(
-            vec![Listener { kind: ListenerKind::Service(port), sockets: vec![socket] }],
+            vec![Listener { kind: ListenerKind::Service(port), sockets: vec![socket], tls: None }],
             seen,
             sender,
             settings,

@@ -21,11 +21,12 @@ impl Driver {
         let name = group.instance(slot).ok_or("there is no such instance")?.name();
         let cannot = |what, error: &dyn std::fmt::Display| format!("cannot {what} {name}: {error}");
         let process = group.plan();
-        let in_use = |port: u16| self.live.values().any(|l| l.ports.iter().any(|(_, p)| p.get() == port));
         let mut ports = Vec::with_capacity(process.ports.len());
+        let mut held = Vec::with_capacity(process.ports.len());
         for port in process.ports.iter().filter(|p| p.protocol != Protocol::None) {
-            let number = self.pool.next(in_use).map_err(|error| cannot("start", &error))?;
-            ports.push((port.name.clone(), number));
+            let port_held = self.setup.commons.port().map_err(|error| cannot("start", &error))?;
+            ports.push((port.name.clone(), port_held.number()));
+            held.push(port_held);
         }
         let environment = instance_environment(
             &self.setup.plan,
@@ -45,12 +46,11 @@ impl Driver {
             user: None,
         };
         let keeper = self.spawner.spawn(&spec).map_err(|error| cannot("start", &error))?;
-        let id = self.next_run;
-        self.next_run += 1;
+        let id = self.setup.commons.run();
         let first = ports.first().map(|(_, port)| *port);
         let run = Run::begin(id, slot, (name, first), keeper, &self.outlets.lines, self.runs.clone())
             .map_err(|error| cannot("watch", &error))?;
-        self.live.insert(slot, Live { run, keeper: None, ports, load: Arc::default(), watching: None });
+        self.live.insert(slot, Live { run, keeper: None, ports, _held: held, load: Arc::default(), watching: None });
         Ok(())
     }
 }
@@ -71,7 +71,7 @@ pub(super) fn watch(group: &Group, slot: SlotId, live: &Live, pace: Pace, id: Wa
         .filter_map(|(nth, (name, port))| {
             let plan = group.plan().ports.iter().find(|plan| plan.name == *name)?;
             let probe = probe(group, plan.protocol, port.get(), nth == 0)?;
-            Some(WatchedPort { name: name.clone(), port: port.get(), probe })
+            Some(WatchedPort { name: name.clone(), port: port.get(), probe, proxy_protocol: plan.proxy_protocol })
         })
         .collect();
     let any_owner = group.plan().any_owner;

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use tambat_model::{Draft, Endpoint, Plan, ProcessDraft, Protocol};
 
 use super::*;

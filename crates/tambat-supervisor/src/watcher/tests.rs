@@ -9,7 +9,7 @@ const SLOT: SlotId = SlotId { process: 0, nth: 0 };
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn begin(id: WatchId, port: u16, any_owner: bool, pace: Pace) -> Watch {
-    let ports = vec![WatchedPort { name: None, port, probe: Probe::Accept }];
+    let ports = vec![WatchedPort { name: None, port, probe: Probe::Accept, proxy_protocol: None }];
     // Nothing is a descendant of this process here, so what it listens on itself is a stranger's.
     Watch::Begin { slot: SLOT, id, keeper: Pid::own(), ports, any_owner, pace, within: Duration::from_mins(1) }
 }
@@ -140,7 +140,7 @@ async fn one_look_serves_all_that_are_nearly_due() {
     for nth in 0..50 {
         let Watch::Begin { id, keeper, any_owner, pace, within, .. } = begin(1, 1, true, Pace::Worker) else { return };
         let slot = SlotId { process: 0, nth };
-        let ports = vec![WatchedPort { name: None, port: 1, probe: Probe::Accept }];
+        let ports = vec![WatchedPort { name: None, port: 1, probe: Probe::Accept, proxy_protocol: None }];
         take(&mut watched, Watch::Begin { slot, id, keeper, ports, any_owner, pace, within }, Instant::now());
         tokio::time::advance(Duration::from_millis(2)).await;
     }

@@ -122,6 +122,22 @@ pub fn write_options(form: Form<'_>, out: &mut Vec<u8>) {
     form.finish(&head, "", out);
 }
 
+/// Appends the answer to a request that is to be made at another URL, now and the next time (RFC 9110 §15.4.9). The URL
+/// is made of parts of a head that was read.
+pub fn write_redirect(location: &str, form: Form<'_>, out: &mut Vec<u8>) {
+    let mut head = form.head_without_body(308);
+    let _ = write!(head, "Location: {location}\r\nContent-Length: 0\r\n{GUARD}");
+    form.finish(&head, "", out);
+}
+
+/// Appends the answer to the question of an ACME CA (RFC 8555 §8.3).
+pub fn write_challenge(answer: &str, form: Form<'_>, out: &mut Vec<u8>) {
+    let mut head = form.head_without_body(200);
+    let bytes = answer.len();
+    let _ = write!(head, "Content-Type: application/octet-stream\r\nContent-Length: {bytes}\r\n{GUARD}");
+    form.finish(&head, answer, out);
+}
+
 /// A list of apps with their processes: what a shared listener answers at `localhost`.
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
@@ -255,6 +271,7 @@ fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         204 => "No Content",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
         404 => "Not Found",
         405 => "Method Not Allowed",
@@ -262,6 +279,7 @@ fn reason(status: u16) -> &'static str {
         413 => "Content Too Large",
         414 => "URI Too Long",
         417 => "Expectation Failed",
+        421 => "Misdirected Request",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         499 => "Client Closed Request",

@@ -4,11 +4,12 @@
 
 use tambat_model::{PathPrefix, Stripped};
 
+use super::client_certificate::ClientCertificate;
 use super::facts::Framing;
 use super::fields::{field_lines, put_number};
 use super::request::RequestHead;
 use super::request_id::RequestId;
-use super::trust::Hop;
+use super::trust::{ClientFraming, Hop};
 
 /// Room for the fields that are added; a head that needs more lets the buffer grow.
 const OWN_BYTES: usize = 512;
@@ -26,6 +27,9 @@ pub struct Forward<'a> {
     pub hop_token: Option<&'a str>,
     /// The router itself has told the client to send its body: `Expect` is not passed on.
     pub continue_here: bool,
+    /// What the client has proved to be by its certificate. Where a trusted peer says that of somebody else, it is passed
+    /// on instead.
+    pub client_certificate: Option<&'a ClientCertificate>,
     /// The target speaks HTTP/2, where a `TE` of `trailers` belongs to the request (RFC 9113 §8.2.2): servers of gRPC answer
     /// nobody without it.
     pub passes_te: bool,
@@ -49,7 +53,11 @@ impl RequestHead<'_, '_> {
         self.put_copied(forward.hop.trusts_peer, out);
         out.extend_from_slice(b"X-Forwarded-For: ");
         self.origin(forward.hop).put(host, out);
-        for part in [b"\r\nVia: ", self.facts().version.as_str().as_bytes(), b" ", forward.hop.via.as_bytes()] {
+        let version = match forward.hop.framing {
+            ClientFraming::Http1 => self.facts().version.as_str(),
+            ClientFraming::Http2 => "2.0",
+        };
+        for part in [b"\r\nVia: ", version.as_bytes(), b" ", forward.hop.via.as_bytes()] {
             out.extend_from_slice(part);
         }
         out.extend_from_slice(b"\r\nX-Request-ID: ");
@@ -58,6 +66,11 @@ impl RequestHead<'_, '_> {
         self.put_framing(forward, out);
         if let Some(token) = forward.hop_token {
             put_field(b"Tambat-Hop: ", token.as_bytes(), out);
+        }
+        if let Some(certificate) = forward.client_certificate
+            && !(forward.hop.trusts_peer && self.values("client-cert").next().is_some())
+        {
+            out.extend_from_slice(certificate.lines());
         }
         if let Some(left) = self.max_forwards {
             out.extend_from_slice(b"Max-Forwards: ");
@@ -154,6 +167,7 @@ mod tests {
         strip: Option<&'a PathPrefix>,
         hop_token: Option<&'a str>,
         continue_here: bool,
+        certificate: bool,
         passes_te: bool,
     }
 
@@ -163,12 +177,23 @@ mod tests {
             peer: "192.0.2.1".parse().unwrap(),
             port: 8080,
             scheme: Scheme::Http,
+            framing: ClientFraming::Http1,
             trusts_peer: way.trusts_peer,
             trusted: &trusted,
             via: "tambat",
         };
         let Way { strip, hop_token, continue_here, passes_te, .. } = way;
-        let forward = Forward { hop: &hop, strip, request_id: &request_id, hop_token, continue_here, passes_te };
+        let certificate = way.certificate.then(|| ClientCertificate::new(b"DER", "CN=alice", &[0xab]));
+        let client_certificate = certificate.as_ref();
+        let forward = Forward {
+            hop: &hop,
+            strip,
+            request_id: &request_id,
+            hop_token,
+            continue_here,
+            client_certificate,
+            passes_te,
+        };
         let mut slots = FieldSlots::new();
         let Head::Found(head) = request_head(bytes.as_bytes(), &mut slots, &Limits::default()) else {
             return None;
@@ -199,6 +224,22 @@ mod tests {
                 "GET / HTTP/1.1\r\nHost: a\r\nAccept: */*\r\nCookie:  a=b \r\nX-Empty:\r\nRange: bytes=0-1,2-3\r\n{OWN}\r\n"
             )
         );
+    }
+
+    #[test]
+    fn nobody_but_a_trusted_peer_speaks_of_client_certificates() {
+        let claims = "Client-Cert: :AAAA:\r\nClient-Cert-Chain: :AAAA:\r\nX-Client-Cert-Subject: CN=root\r\n\
+            X-Client-Cert-SHA256: 00\r\nX_Client_Cert_Subject: CN=root\r\n";
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{claims}\r\n");
+        let own = "Client-Cert: :REVS:\r\nX-Client-Cert-Subject: CN=alice\r\nX-Client-Cert-SHA256: ab\r\n";
+        assert_eq!(sent(&head, Way::default()), sent("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Way::default()));
+        let certain = sent(&head, Way { certificate: true, ..Way::default() }).unwrap();
+        assert!(certain.ends_with(&format!("{own}\r\n")) && !certain.contains("AAAA") && !certain.contains("root"));
+        let trusting = sent(&head, Way { certificate: true, trusts_peer: true, ..Way::default() }).unwrap();
+        assert!(
+            trusting.contains("Client-Cert: :AAAA:\r\n") && trusting.contains("X-Client-Cert-Subject: CN=root\r\n")
+        );
+        assert!(!trusting.contains("alice") && !trusting.contains("X_Client"), "{trusting}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::limits::{FieldSlots, Limits, METHOD_BYTES_MAX};
 use super::request_id::RequestId;
 use super::scan::{Forwarding, Scan};
 use super::target::{Target, target};
-use super::trust::Hop;
+use super::trust::{Hop, Scheme};
 
 /// What becomes of a request that is not refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +145,11 @@ impl<'b> RequestHead<'b, '_> {
                 let mut words = hop.split(|b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty());
                 words.nth(1).is_some_and(|received_by| received_by == via.as_bytes())
             })
+    }
+
+    /// Did the client come over TLS: to here, or to a proxy whose word is taken?
+    pub fn came_over_tls(&self, hop: &Hop<'_>) -> bool {
+        self.origin(hop).scheme == Scheme::Https.as_str().as_bytes()
     }
 
     /// The values of the fields of this name, in their order.
@@ -360,7 +365,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::trust::Scheme;
+    use super::super::trust::{ClientFraming, Scheme};
     use super::*;
     use tambat_model::Trusted;
 
@@ -729,7 +734,15 @@ mod tests {
     fn d11_an_id_is_kept_from_a_trusted_peer() {
         let kept = |fields: &str, trusts_peer: bool| {
             let (peer, trusted) = (IpAddr::V4(Ipv4Addr::LOCALHOST), Trusted::default());
-            let hop = Hop { peer, port: 80, scheme: Scheme::Http, trusts_peer, trusted: &trusted, via: "t" };
+            let hop = Hop {
+                peer,
+                port: 80,
+                scheme: Scheme::Http,
+                framing: ClientFraming::Http1,
+                trusts_peer,
+                trusted: &trusted,
+                via: "t",
+            };
             read(with(fields).as_bytes(), |head| head.request_id(&hop).map(|id| id.to_string())).unwrap()
         };
         let good = "X-Request-ID: 0123456789abcdefghij";

@@ -31,6 +31,16 @@ impl Scheme {
     }
 }
 
+/// What frames the requests of a client. Their heads are those of HTTP/1.1 in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientFraming {
+    /// The version is the one that the head says.
+    #[default]
+    Http1,
+    /// Streams of HTTP/2: the head was translated.
+    Http2,
+}
+
 /// What the client's connection says of every request on it.
 #[derive(Debug, Clone, Copy)]
 pub struct Hop<'a> {
@@ -40,6 +50,8 @@ pub struct Hop<'a> {
     pub port: u16,
     /// How.
     pub scheme: Scheme,
+    /// In what the request came.
+    pub framing: ClientFraming,
     /// Is the peer's word taken: is it in `trusted`, or another tambat that proved itself?
     pub trusts_peer: bool,
     /// Whose addresses are passed over when the client is looked for, from the right (RFC 7239 §7.4).

@@ -91,9 +91,11 @@ impl Providers {
             terminal: None,
             building: false,
             exit_on_end: false,
+            stays: false,
+            commons: Arc::default(),
         };
         let supervisor =
-            Supervisor::start(setup, spawner, Outlets { world: world_out, lines: lines_out, news: news_out });
+            Supervisor::start(setup, Arc::new(spawner), Outlets { world: world_out, lines: lines_out, news: news_out });
         let tasks = vec![
             tokio::spawn(publish(Arc::clone(&plan), wiring.clone(), world.clone(), tables)),
             tokio::spawn(report(reports, supervisor.commands(), wiring)),
@@ -191,7 +193,7 @@ fn hold(plan: &Plan, names: &[ProcessName]) -> Result<(BTreeMap<PortKey, Service
             let cannot = |error: std::io::Error| Failure::new(format!("cannot hold a port for {key}: {error}"));
             let sockets = tambat_os::ports::bind_localhost(0).map_err(cannot)?;
             let number = daemon::port_of(&sockets).map_err(cannot)?;
-            listeners.push(Listener { kind: ListenerKind::Service(number), sockets });
+            listeners.push(Listener { kind: ListenerKind::Service(number), sockets, tls: None });
             ports.insert(key, number);
         }
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tambat_api::{AppStatus, Done, Scale};
+use tambat_api::{AppStatus, Done, ProcessStatus, Scale};
 use tambat_model::Formation;
 
 use super::running::{Running, block_on};
@@ -79,8 +79,20 @@ async fn stop_all(dir: &Path) -> Result<ExitCode, Failure> {
     let mut lines = running.client.lines(&running.path("watch")).await?;
     let done: Done = running.client.post(&running.path("stop"), &()).await?;
     output::say(&done.done);
-    let ended = async { while let Some(Ok(_)) = lines.next::<AppStatus>().await {} };
+    // A server goes on without it: there it has stopped when nothing of it runs.
+    let is_over = |status: &AppStatus| status.served && !status.processes.iter().any(runs);
+    let ended = async {
+        while let Some(Ok(status)) = lines.next::<AppStatus>().await {
+            if is_over(&status) {
+                return;
+            }
+        }
+    };
     match tokio::time::timeout(STOP_LIMIT, ended).await {
+        Ok(()) if running.status.served => {
+            output::say(&format!("{} has stopped; `tambat restart` starts a process of it again", running.status.app));
+            Ok(ExitCode::SUCCESS)
+        }
         Ok(()) => {
             // The connection ends before tambat itself does, and with it what it holds: its ports.
             let pid = running.status.pid;
@@ -96,4 +108,9 @@ async fn stop_all(dir: &Path) -> Result<ExitCode, Failure> {
         }
         Err(_) => Err(Failure::timed_out(format!("{} is still stopping", running.status.app))),
     }
+}
+
+/// Does anything of it run?
+fn runs(process: &ProcessStatus) -> bool {
+    process.instances.iter().any(|instance| instance.pid.is_some() || instance.state == "starting")
 }

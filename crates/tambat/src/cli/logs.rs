@@ -79,6 +79,7 @@ fn look(args: &LogsArgs, names: Vec<String>) -> Look {
         color_out: color,
         color_err: color,
         tty: std::io::IsTerminal::is_terminal(&std::io::stdout()),
+        app: None,
         width: Look::width_of(names.iter().map(String::as_str)) + 2,
         names,
     }

@@ -5,6 +5,7 @@ mod check;
 mod control;
 mod detach;
 mod docs;
+mod doctor;
 mod env;
 mod logs;
 mod open;
@@ -14,6 +15,7 @@ mod route;
 mod routes;
 mod run;
 mod running;
+mod serve;
 mod start;
 mod wait;
 
@@ -26,7 +28,8 @@ use tambat_os::Spawner;
 use crate::failure::Failure;
 use crate::router_setup::RouterArgs;
 
-pub(crate) use running::sockets;
+pub(crate) use running::{block_on, sockets, sockets_there};
+pub(crate) use start::{await_last_run, lock, state, warn};
 
 /// Runs apps by the port they bind.
 #[derive(Debug, Parser)]
@@ -55,6 +58,8 @@ enum Verb {
     Routes(RoutesArgs),
     /// Run the router alone, its routes from a file
     Route(RouteArgs),
+    /// Serve every app of a directory, at its public names
+    Serve(ServeArgs),
     /// Show what the processes wrote
     Logs(LogsArgs),
     /// Print the URL to visit or dial
@@ -81,6 +86,8 @@ enum Verb {
     Resume(ProcessArgs),
     /// Wait until processes are ready
     Wait(WaitArgs),
+    /// Say what on this machine would get in the way, and the fix
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page
@@ -157,6 +164,32 @@ pub(crate) struct StartArgs {
     /// Wait at most so long with --detach
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     pub(crate) timeout: std::time::Duration,
+}
+
+/// `tambat serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Where the apps are, each a folder or a link to one [default: /srv/tambat/apps for root, else
+    /// ~/.local/share/tambat/apps]
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) apps: Option<PathBuf>,
+    /// Where names are served by HTTP; 0: the kernel chooses
+    #[arg(long, value_name = "PORT", default_value_t = crate::serve::HTTP_PORT_PUBLIC)]
+    pub(crate) http_port: u16,
+    /// Listen at this address only [default: at all of this machine]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) address: Vec<std::net::IpAddr>,
+    /// Where service ports begin; 0: the kernel chooses each [default: 5000, each app after the other]
+    #[arg(short, long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    #[command(flatten)]
+    pub(crate) router: RouterArgs,
+    /// How lines are written: text or json
+    #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    /// Leave out the time of day
+    #[arg(long)]
+    pub(crate) no_timestamp: bool,
 }
 
 /// How lines are written.
@@ -378,6 +411,17 @@ pub(crate) struct WaitArgs {
     pub(crate) timeout: std::time::Duration,
 }
 
+/// `tambat doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Where a server's apps are, as `tambat serve` has it
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) apps: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `tambat completions`.
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
@@ -402,6 +446,7 @@ pub(crate) fn run(spawner: Option<Spawner>) -> Result<ExitCode, Failure> {
         Verb::Ps(args) => ps::run(&dir, args.json),
         Verb::Route(args) => route::run(&dir, &args),
         Verb::Routes(args) => routes::run(&dir, &args),
+        Verb::Serve(args) => serve::run(&dir, &args, spawner),
         Verb::Logs(args) => logs::run(&dir, &args),
         Verb::Url(args) => open::url(&dir, &args),
         Verb::Open(args) => open::open(&dir, args.process.as_deref()),
@@ -415,6 +460,7 @@ pub(crate) fn run(spawner: Option<Spawner>) -> Result<ExitCode, Failure> {
         Verb::Pause(args) => control::gate(&dir, args.process.as_deref(), "pause"),
         Verb::Resume(args) => control::gate(&dir, args.process.as_deref(), "resume"),
         Verb::Wait(args) => wait::run(&dir, &args),
+        Verb::Doctor(args) => doctor::run(&dir, &args),
         Verb::Completions(args) => Ok(docs::completions(&mut Cli::command(), args.shell)),
         Verb::Man => docs::man(Cli::command()),
     }

@@ -12,7 +12,7 @@ use tambat_os::{Pid, Spawner, WinSize};
 
 use super::running::{Running, block_on, sockets};
 use super::{LogFormat, StartArgs};
-use crate::daemon::{self, Look, Start, StateDir};
+use crate::daemon::{self, AppStart, Look, Start, StateDir};
 use crate::failure::Failure;
 use crate::run_lock::RunLock;
 use crate::sockets::Sockets;
@@ -44,27 +44,20 @@ pub(crate) fn run(dir: &Path, args: &StartArgs, spawner: Option<Spawner>) -> Res
     lock.note(spawner.pid(), &socket);
     let bound = daemon::bind(&plan, &args.ports, layers.port.as_ref(), &args.host, state.as_ref())?;
     let look = look(args, &plan, &formation);
+    let terminal = terminal(&look);
+    let exit_on_end = args.exit_on_end;
+    let app = AppStart { plan, formation, layers, bound, lock, socket, sockets, state, look, terminal, exit_on_end };
     let start = Start {
-        socket,
-        terminal: terminal(&look),
-        exit_on_end: args.exit_on_end,
+        app,
         http_port: args.ports.http_port,
         strict_port: args.ports.strict_port,
         router: args.router.clone().seen_from(dir),
-        plan,
-        formation,
-        layers,
-        bound,
-        lock,
-        sockets,
-        state,
-        look,
     };
     daemon::run(start, spawner)
 }
 
 /// Where the app's logs and attachments are kept. An app runs without such a place, too.
-fn state(plan: &Plan) -> Option<StateDir> {
+pub(crate) fn state(plan: &Plan) -> Option<StateDir> {
     let made = StateDir::of(plan.dir()).and_then(|state| match state.create() {
         Ok(()) => Ok(state),
         Err(error) => Err(std::io::Error::new(error.kind(), format!("{}: {error}", state.path().display()))),
@@ -118,7 +111,7 @@ fn formation(args: &StartArgs, plan: &Plan) -> Result<BTreeMap<ProcessName, u16>
 }
 
 /// Whoever holds the lock runs the app.
-fn lock(state: Option<&StateDir>, sockets: &Sockets, plan: &Plan) -> Result<RunLock, Failure> {
+pub(crate) fn lock(state: Option<&StateDir>, sockets: &Sockets, plan: &Plan) -> Result<RunLock, Failure> {
     block_on(async {
         match RunLock::take(state, sockets, plan.dir()).await? {
             Some(lock) => Ok(lock),
@@ -145,7 +138,7 @@ async fn already_runs(sockets: &Sockets, plan: &Plan) -> Failure {
 }
 
 /// Two instances on one data directory destroy it: what a killed tambat has left is given the time to end.
-fn await_last_run(lock: &RunLock, plan: &Plan, spawner: &Spawner) -> Result<(), Failure> {
+pub(crate) fn await_last_run(lock: &RunLock, plan: &Plan, spawner: &Spawner) -> Result<(), Failure> {
     let still_there = |last: &Pid| *last != spawner.pid() && tambat_os::spawner::is_spawner(*last);
     if let Some(last) = lock.last().spawner().filter(still_there) {
         output::say(&format!("tambat: the last run of {} is still stopping (pid {last}): waiting for it", plan.name()));
@@ -171,6 +164,7 @@ fn look(args: &StartArgs, plan: &Plan, formation: &BTreeMap<ProcessName, u16>) -
         color_out: text && output::color_on_stdout(),
         color_err: text && output::color_on_stderr(),
         tty: text && std::io::stdout().is_terminal(),
+        app: None,
         width: Look::width_of(columns.iter().map(String::as_str)),
         names,
     }

@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use tambat_api::{Attach, Done, EnvironmentReport, ErrorBody, LogRecord, Scale, VariableReport};
-use tambat_model::{Gate, INSTANCES_MAX, ProcessName, redact};
+use tambat_model::{Gate, INSTANCES_MAX, Manner, ProcessName, redact};
 use tambat_supervisor::Command;
 use tokio::sync::{broadcast, oneshot};
 
@@ -79,7 +79,7 @@ async fn dispatch(app: &Arc<App>, request: Request<Incoming>) -> Answer {
         (&Method::GET, ["apps", _, "metrics"]) => Ok(text(metrics::MEDIA_TYPE, seen::metrics(app))),
         (&Method::POST, ["apps", _, "stop"]) => {
             app.sayer.say("stopping: tambat stop");
-            app.command(Command::Shutdown);
+            stop(app);
             Ok(done(format!("{} is stopping", app.plan.name())))
         }
         (&Method::POST, ["apps", _, "attachments"]) => {
@@ -94,6 +94,14 @@ async fn dispatch(app: &Arc<App>, request: Request<Incoming>) -> Answer {
             of_process(app, &method, &verb, name, &query, request).await
         }
         _ => Err(unknown(&path)),
+    }
+}
+
+/// Everything of the app. On a server it stays where it is: its user may start its processes again.
+fn stop(app: &App) {
+    match app.plan.manner() {
+        Manner::Start => app.command(Command::Shutdown),
+        Manner::Serve => app.plan.processes().iter().for_each(|p| app.command(Command::Stop(p.name.clone()))),
     }
 }
 

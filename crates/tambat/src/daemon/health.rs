@@ -54,9 +54,11 @@ pub(crate) fn news(before: &World, now: &World) -> Vec<String> {
 fn check(process: &ProcessPlan, rules: &HealthRules, instance: &InstanceView) -> Option<Check> {
     let Phase::Ready { endpoints, .. } = &instance.phase else { return None };
     let first = process.ports.first()?;
+    let proxy_protocol = first.proxy_protocol;
     let addr = endpoints.iter().find(|endpoint| endpoint.port == first.name)?.addr;
     // It is asked as the supervisor has asked for its `ready.path`.
-    Some(Check::new(addr, instance.generation, rules.clone(), &format!("localhost:{}", addr.port())))
+    let host = format!("localhost:{}", addr.port());
+    Some(Check::new(addr, instance.generation, rules.clone(), &host, proxy_protocol))
 }
 
 #[cfg(test)]
@@ -101,7 +103,7 @@ mod tests {
         let mut world = world(&plan);
         let of = |port: u16, path: Option<&str>| {
             let rules = HealthRules { path: path.map(str::to_owned), ..HealthRules::default() };
-            Check::new(([127, 0, 0, 1], port).into(), 7, rules, &format!("localhost:{port}"))
+            Check::new(([127, 0, 0, 1], port).into(), 7, rules, &format!("localhost:{port}"), None)
         };
         assert_eq!(checks(&plan, &world), [of(20_000, Some("/healthz")), of(20_001, None)]);
         let web = ProcessName::web();

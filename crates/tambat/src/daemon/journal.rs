@@ -1,12 +1,7 @@
-//! Where every line goes: the ring on disk, those who follow, the terminal.
-//!
-//! The terminal has a thread of its own: a reader that has stopped (`tambat start | less`) must slow the app's output
-//! down, not the daemon.
+//! Where every line goes: the ring on disk, those who follow, the screen.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tambat_api::LogRecord;
 use tambat_model::InstancePort;
@@ -14,16 +9,11 @@ use tambat_supervisor::{OutputLine, Stream, Told};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::logstore::LogStore;
+use super::screen::{FLUSH_LIMIT, Screen};
 use super::terminal::Look;
-
-/// So many lines may wait for the terminal; then whoever writes waits. A line has 64 KiB at most: 2 MiB.
-const TERMINAL_LINES_MAX: usize = 32;
 
 /// So many lines a follower may lag behind before it misses some, and is told so.
 const FOLLOWER_LINES_MAX: usize = 4096;
-
-/// At the end the terminal gets this long to take what is left.
-const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 /// Lets the daemon's other parts say something.
 #[derive(Debug, Clone)]
@@ -65,7 +55,7 @@ pub(crate) struct Inlets {
 
 /// The journal at work.
 pub(crate) struct Journal {
-    task: tokio::task::JoinHandle<Terminal>,
+    task: tokio::task::JoinHandle<()>,
     stop: Option<oneshot::Sender<()>>,
 }
 
@@ -98,29 +88,29 @@ impl Journal {
     pub(crate) fn start(
         inlets: Inlets,
         sayer: &Sayer,
-        look: Look,
+        (look, screen): (Look, Screen),
         store: Option<LogStore>,
         annotate: Annotate,
     ) -> Self {
-        let terminal = Terminal::start(look);
         let (stop, stopped) = oneshot::channel();
-        let writer = Writer { terminal, store, store_failed: false, followers: sayer.followers.clone(), annotate };
+        let (look, followers) = (Arc::new(look), sayer.followers.clone());
+        let writer = Writer { screen, look, store, store_failed: false, followers, annotate };
         Self { task: tokio::spawn(writer.run(inlets, stopped)), stop: Some(stop) }
     }
 
-    /// Takes what is still on its way and ends; what a reader that has stopped does not take is left out.
-    pub(crate) async fn finish(mut self) {
+    /// Takes what is still on its way and ends; what a reader that has stopped does not take is left out: false.
+    pub(crate) async fn finish(mut self) -> bool {
         drop(self.stop.take());
-        match tokio::time::timeout(FLUSH_LIMIT, &mut self.task).await {
-            Ok(Ok(terminal)) => terminal.finish(),
-            // Its reader has stopped: what it has not taken by now it is not going to take.
-            Ok(Err(_)) | Err(_) => self.task.abort(),
-        }
+        let is_taken = matches!(tokio::time::timeout(FLUSH_LIMIT, &mut self.task).await, Ok(Ok(())));
+        // What its reader has not taken by now it is not going to take.
+        self.task.abort();
+        is_taken
     }
 }
 
 struct Writer {
-    terminal: Terminal,
+    screen: Screen,
+    look: Arc<Look>,
     store: Option<LogStore>,
     store_failed: bool,
     followers: broadcast::Sender<Arc<LogRecord>>,
@@ -130,7 +120,7 @@ struct Writer {
 impl Writer {
     /// News and words come before lines, for a loud process has a line ready at every moment and would leave them
     /// waiting for ever. What an instance wrote before its news is among the lines by then, and is written first.
-    async fn run(mut self, mut inlets: Inlets, mut stopped: oneshot::Receiver<()>) -> Terminal {
+    async fn run(mut self, mut inlets: Inlets, mut stopped: oneshot::Receiver<()>) {
         loop {
             tokio::select! {
                 biased;
@@ -143,10 +133,9 @@ impl Writer {
                     self.write(said, "").await;
                 }
                 Some(line) = inlets.lines.recv() => self.line(line).await,
-                _ = &mut stopped => break,
+                _ = &mut stopped => return,
             }
         }
-        self.terminal
     }
 
     /// The lines that are there now, and not those that come meanwhile.
@@ -163,7 +152,7 @@ impl Writer {
             Stream::Err => "err",
         };
         let record = record(line.instance.to_string(), stream, line.text);
-        let port = line.port.filter(|_| self.terminal.tty);
+        let port = line.port.filter(|_| self.look.tty);
         let more = port.and_then(|port| (self.annotate)(&record.source, Spot::Line { text: &record.text, port }));
         self.write(record, &more.unwrap_or_default()).await;
     }
@@ -191,7 +180,7 @@ impl Writer {
         shown.text.push_str(more);
         // Without a follower there is nobody to send to.
         let _ = self.followers.send(Arc::new(record));
-        self.terminal.write(shown).await;
+        self.screen.write(&self.look, shown).await;
     }
 
     /// A full disk is said once; the lines still reach the terminal and those who follow.
@@ -204,66 +193,9 @@ impl Writer {
                 self.store_failed = true;
                 let text =
                     format!("cannot write the log: {error}; `tambat logs` lacks lines until there is room again");
-                self.terminal.try_write(self::record("tambat".to_owned(), "system", text));
+                self.screen.try_write(&self.look, self::record("tambat".to_owned(), "system", text));
             }
         }
-    }
-}
-
-/// The thread that writes to standard output and standard error.
-struct Terminal {
-    lines: Option<mpsc::Sender<LogRecord>>,
-    thread: Option<JoinHandle<()>>,
-    done: Arc<Mutex<std::sync::mpsc::Receiver<()>>>,
-    tty: bool,
-}
-
-impl Terminal {
-    fn start(look: Look) -> Self {
-        let tty = look.tty;
-        let (lines, mut received) = mpsc::channel::<LogRecord>(TERMINAL_LINES_MAX);
-        let (end, done) = std::sync::mpsc::channel();
-        let write = move || {
-            while let Some(record) = received.blocking_recv() {
-                show(&look, &record);
-            }
-            let _ = end.send(());
-        };
-        let thread = std::thread::Builder::new().name("terminal".to_owned()).stack_size(128 * 1024).spawn(write).ok();
-        Self { lines: thread.is_some().then_some(lines), thread, done: Arc::new(Mutex::new(done)), tty }
-    }
-
-    async fn write(&self, record: LogRecord) {
-        if let Some(lines) = &self.lines {
-            let _ = lines.send(record).await;
-        }
-    }
-
-    fn try_write(&self, record: LogRecord) {
-        if let Some(lines) = &self.lines {
-            let _ = lines.try_send(record);
-        }
-    }
-
-    /// Waits until all is written, but not for a reader that has stopped.
-    fn finish(mut self) {
-        self.lines = None;
-        let written = self.done.lock().is_ok_and(|done| done.recv_timeout(FLUSH_LIMIT).is_ok());
-        if let Some(thread) = self.thread.take().filter(|_| written) {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// The app's lines are facts, tambat's own are words to people. A terminal that has been closed takes neither, and that
-/// is no reason to end: the hang-up signal is.
-fn show(look: &Look, record: &LogRecord) {
-    let line = look.render(record);
-    if record.stream == "system" {
-        let _ = std::io::stderr().lock().write_all(line.as_bytes());
-    } else {
-        let mut out = std::io::stdout().lock();
-        let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
     }
 }
 
@@ -274,16 +206,20 @@ fn record(source: String, stream: &str, text: String) -> LogRecord {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tambat_supervisor::News;
     use tokio::time::timeout;
 
+    use super::super::screen::SCREEN_LINES_MAX;
     use super::*;
+    use crate::cli::LogFormat;
 
     const LIMIT: Duration = Duration::from_secs(10);
 
     /// A loud neighbour has written so many lines at most before others are heard: what waited, once for the news and
     /// once for the word before it.
-    const LINES_BEFORE_MAX: usize = 4 * TERMINAL_LINES_MAX;
+    const LINES_BEFORE_MAX: usize = 4 * SCREEN_LINES_MAX;
 
     fn line(instance: &str, text: &str) -> OutputLine {
         let (process, number) = instance.split_once('.').unwrap();
@@ -292,25 +228,33 @@ mod tests {
         OutputLine { instance, stream: Stream::Out, text: text.to_owned(), port: Some(20_000_u16.try_into().unwrap()) }
     }
 
-    /// A journal without a terminal. With every line that it takes there is another at once.
+    /// A journal without a screen. With every line that it takes there is another at once.
     fn writer(sayer: &Sayer, lines: mpsc::Sender<OutputLine>) -> Writer {
-        let (_, done) = std::sync::mpsc::channel();
-        let terminal = Terminal { lines: None, thread: None, done: Arc::new(Mutex::new(done)), tty: true };
+        let look = Look {
+            format: LogFormat::Text,
+            timestamp: false,
+            color_out: false,
+            color_err: false,
+            tty: true,
+            app: None,
+            names: Vec::new(),
+            width: 0,
+        };
         let annotate = Box::new(move |_: &str, _: Spot<'_>| {
             lines.try_send(line("noise.1", "y")).unwrap();
             None
         });
         let followers = sayer.followers.clone();
-        Writer { terminal, store: None, store_failed: false, followers, annotate }
+        Writer { screen: Screen::dark(), look: Arc::new(look), store: None, store_failed: false, followers, annotate }
     }
 
     #[tokio::test]
     async fn a_loud_neighbour_keeps_nobody_waiting_and_last_lines_come_before_the_news() {
-        let (lines, received) = mpsc::channel(TERMINAL_LINES_MAX);
+        let (lines, received) = mpsc::channel(SCREEN_LINES_MAX);
         let (news_in, news) = mpsc::unbounded_channel();
         let (sayer, inlets) = channel(received, news);
         let mut follower = sayer.follow();
-        for _ in 1..TERMINAL_LINES_MAX {
+        for _ in 1..SCREEN_LINES_MAX {
             lines.try_send(line("noise.1", "y")).unwrap();
         }
         lines.try_send(line("web.1", "last words")).unwrap();

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tambat_model::{ForeignService, RouteTable, ServicePort, Wiring, World, foreign_route, route_table};
+use tambat_model::{ForeignService, Manner, RouteTable, ServicePort, Wiring, World, foreign_route, route_table};
 use tambat_router::{Checker, RouterReport};
 use tambat_supervisor::Command;
 use tokio::sync::{mpsc, watch};
 
 use super::hostnames::NamesInTables;
 use super::{App, foreign, health};
+use crate::router_setup::unintroduced;
 
 /// A client that has asked gets its answer in milliseconds.
 const LAST_WORDS_MAX: Duration = Duration::from_millis(500);
@@ -22,7 +23,7 @@ pub(crate) async fn publish(
     app: Arc<App>,
     tables: watch::Sender<Arc<RouteTable>>,
     mut foreign: watch::Receiver<foreign::Known>,
-    mut names: NamesInTables,
+    mut names: Option<NamesInTables>,
     mut checker: Checker,
 ) {
     let mut world = app.world.clone();
@@ -44,28 +45,40 @@ pub(crate) async fn publish(
             let route = foreign_route(&provider.to_string(), protocol, service, hold);
             table.insert(held.port, route);
         }
-        let published = names.enter(&mut table);
+        let published = names.as_mut().map(|names| names.enter(&mut table));
         if tables.send(Arc::new(table)).is_err() {
             return;
         }
-        names.published(published);
+        if let Some((names, published)) = names.as_ref().zip(published) {
+            names.published(published);
+        }
         health::news(&before, &now).into_iter().for_each(|line| app.sayer.say(line));
         before = now;
         tokio::select! {
             changed = world.changed() => if changed.is_err() { return },
             changed = foreign.changed() => if changed.is_err() { return },
             changed = rewired.changed() => if changed.is_err() { return },
-            () = names.changed() => {}
+            () = changed(&mut names) => {}
             () = checker.changed() => {}
         }
+    }
+}
+
+/// Returns when there are others; never, where none are. Cancel safe.
+async fn changed(names: &mut Option<NamesInTables>) {
+    match names {
+        Some(names) => names.changed().await,
+        None => std::future::pending().await,
     }
 }
 
 /// The world as clients may be told of it: of a process that other machines reach, nothing that it wrote itself. Its user
 /// has that from `tambat ps` and `tambat logs`.
 fn tellable(app: &App, wiring: &Wiring, world: &Arc<World>) -> Arc<World> {
+    // On a server anybody is told.
     let is_reached = |port: ServicePort| {
-        app.addresses.get(&port.get()).is_some_and(|all| all.iter().any(|address| !address.ip().is_loopback()))
+        app.plan.manner() == Manner::Serve
+            || app.addresses.get(&port.get()).is_some_and(|all| all.iter().any(|address| !address.ip().is_loopback()))
     };
     let mut told = Arc::clone(world);
     for (key, _) in wiring.service_ports.iter().filter(|(_, port)| is_reached(*port)) {
@@ -107,6 +120,7 @@ pub(crate) async fn report(
                     (None, None) => {}
                 }
             }
+            RouterReport::Unintroduced { peer, cause } => app.sayer.say(unintroduced(peer, &cause)),
             RouterReport::AcceptPaused { addr, cause } => app.sayer.say(format!(
                 "cannot take more connections at port {} for now: {cause}; those there are go on (is ulimit -n reached?)",
                 addr.port()

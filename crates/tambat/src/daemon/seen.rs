@@ -19,23 +19,32 @@ pub(crate) fn routes(app: &App) -> RoutesReport {
 
 /// The metrics as they are now.
 pub(crate) fn metrics(app: &App) -> String {
+    let listeners = app.router.listener_counters().into_iter().map(|(kind, counters)| (listener(kind), counters));
+    metrics::render(&Figures {
+        processes: figures(app),
+        unrouted: app.router.unrouted().snapshot(),
+        listeners: listeners.collect(),
+        access_lines_lost: app.access.as_ref().map_or(0, AccessLog::lost),
+    })
+}
+
+/// What a listener is called in metrics.
+pub(crate) fn listener(kind: ListenerKind) -> String {
+    match kind {
+        ListenerKind::Service(port) => format!("localhost:{port}"),
+        ListenerKind::Shared => "names".to_owned(),
+    }
+}
+
+/// The figures of each process port of an app.
+pub(crate) fn figures(app: &App) -> Vec<ProcessFigures> {
     let table = app.tables.borrow().clone();
     let mut routes: Vec<&Route> = table.iter().map(|(_, route)| &**route).collect();
     let sites = table.hosts().sites();
     routes.extend(sites.iter().map(|(_, site)| &*site.route));
     routes.sort_by(|a, b| a.name.cmp(&b.name));
     routes.dedup_by(|a, b| a.name == b.name);
-    let processes = routes.into_iter().map(|route| process(app, route)).collect();
-    let listeners = app.router.listener_counters().into_iter().map(|(kind, counters)| match kind {
-        ListenerKind::Service(port) => (format!("localhost:{port}"), counters),
-        ListenerKind::Shared => ("names".to_owned(), counters),
-    });
-    metrics::render(&Figures {
-        processes,
-        unrouted: app.router.unrouted().snapshot(),
-        listeners: listeners.collect(),
-        access_lines_lost: app.access.as_ref().map_or(0, AccessLog::lost),
-    })
+    routes.into_iter().map(|route| process(app, route)).collect()
 }
 
 fn process(app: &App, route: &Route) -> ProcessFigures {

@@ -1,10 +1,12 @@
 //! Service ports: bound here, from before the first instance starts until the end.
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use tambat_model::{
-    BASE_DEFAULT, Base, Layer, Plan, PortKey, Provider, ServicePort, ServicePorts, UrlTemplate, Wanted, next_base,
+    BASE_DEFAULT, Base, Layer, Manner, Plan, PortKey, Provider, ServicePort, ServicePorts, UrlTemplate, Wanted,
+    next_base,
 };
 use tambat_os::Holder;
 use tambat_router::{Listener, ListenerKind};
@@ -14,14 +16,16 @@ use crate::cli::PortArgs;
 use crate::failure::Failure;
 
 /// Everything that was bound.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Bound {
-    /// For the router.
-    pub(crate) listeners: Vec<Listener>,
+    /// For the router, unless it has them.
+    listeners: Vec<Listener>,
     /// Which process port has which number.
     pub(crate) ports: ServicePorts,
     /// The ports held for providers in other apps.
     pub(crate) foreign: Vec<(Provider, ServicePort)>,
+    /// The addresses of each service port.
+    pub(crate) addresses: BTreeMap<u16, Vec<SocketAddr>>,
     /// What the user should know: which port was busy and who held it, which process stays on loopback.
     pub(crate) notes: Vec<String>,
 }
@@ -77,9 +81,13 @@ pub(crate) fn bind(
     loop {
         match bind_at(plan, Base::At(base), hosts) {
             Ok(mut bound) => {
-                remember(args, first, base, state);
+                remember(plan, args, first, base, state);
                 if base != first {
                     notes.push(format!("service ports begin at {base} in place of {first}"));
+                }
+                // On a server each app has ports of its own, wherever these begin.
+                if plan.manner() == Manner::Serve {
+                    notes.clear();
                 }
                 notes.append(&mut bound.notes);
                 return Ok(Bound { notes, ..bound });
@@ -115,11 +123,13 @@ fn remembered_base(args: &PortArgs, wanted: ServicePort, state: Option<&StateDir
     (remembered.wanted == wanted.get()).then(|| ServicePort::try_from(remembered.taken).ok()).flatten()
 }
 
-/// A state folder that cannot be written costs the memory of the base and nothing else.
-fn remember(args: &PortArgs, wanted: ServicePort, taken: ServicePort, state: Option<&StateDir>) {
+/// A state folder that cannot be written costs the memory of the base and nothing else. On a server the base that was
+/// wanted is remembered, too, lest the next app that comes takes it.
+fn remember(plan: &Plan, args: &PortArgs, wanted: ServicePort, taken: ServicePort, state: Option<&StateDir>) {
     let base = RememberedBase { wanted: wanted.get(), taken: taken.get() };
+    let is_worth_it = base.wanted != base.taken || plan.manner() == Manner::Serve;
     if let Some(state) = state {
-        let _ = state.set_base((args.port.is_none() && base.wanted != base.taken).then_some(base));
+        let _ = state.set_base((args.port.is_none() && is_worth_it).then_some(base));
     }
 }
 
@@ -129,8 +139,7 @@ fn bind_at(plan: &Plan, base: Base, hosts: &[IpAddr]) -> Result<Bound, Unbound> 
             "the service port of `{process}` would be past 65535: choose a lower base with -p"
         )))
     })?;
-    let mut bound =
-        Bound { listeners: Vec::new(), ports: ServicePorts::default(), foreign: Vec::new(), notes: Vec::new() };
+    let mut bound = Bound::default();
     for (key, port) in wanted {
         bound.bind_one(plan, (key, port), hosts)?;
     }
@@ -139,7 +148,7 @@ fn bind_at(plan: &Plan, base: Base, hosts: &[IpAddr]) -> Result<Bound, Unbound> 
             .map_err(|error| Unbound::Failed(Failure::new(format!("cannot hold a port for {provider}: {error}"))))?;
         let port = port_of(&sockets).map_err(|error| Unbound::Failed(Failure::new(error.to_string())))?;
         bound.foreign.push((provider, port));
-        bound.listeners.push(Listener { kind: ListenerKind::Service(port), sockets });
+        bound.hold(port, sockets);
     }
     Ok(bound)
 }
@@ -175,8 +184,24 @@ impl Bound {
         })?;
         let port = port_of(&sockets).map_err(|error| Unbound::Failed(Failure::new(error.to_string())))?;
         self.ports.insert(key, port);
-        self.listeners.push(Listener { kind: ListenerKind::Service(port), sockets });
+        self.hold(port, sockets);
         Ok(())
+    }
+
+    fn hold(&mut self, port: ServicePort, sockets: Vec<TcpListener>) {
+        let addresses = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+        self.addresses.insert(port.get(), addresses);
+        self.listeners.push(Listener { kind: ListenerKind::Service(port), sockets, tls: None });
+    }
+
+    /// How many sockets listen.
+    pub(crate) fn sockets(&self) -> usize {
+        self.addresses.values().map(Vec::len).sum()
+    }
+
+    /// The listeners, for the router.
+    pub(crate) fn take_listeners(&mut self) -> Vec<Listener> {
+        std::mem::take(&mut self.listeners)
     }
 }
 

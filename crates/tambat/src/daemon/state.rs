@@ -46,7 +46,8 @@ impl StateDir {
         entries.map(|entry| Self { dir: entry.path() }).collect()
     }
 
-    fn home() -> io::Result<PathBuf> {
+    /// The folder of all of them.
+    pub(crate) fn home() -> io::Result<PathBuf> {
         let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
         let home = absolute("XDG_STATE_HOME").or_else(|| {
             let home = std::env::home_dir().filter(|home| home.is_absolute());

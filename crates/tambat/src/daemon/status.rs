@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tambat_api::{AppStatus, HandleStatus, InstanceStatus, PortStatus, ProcessStatus, ResourceStatus};
 use tambat_model::{
-    Cause, Gate, HandleState, InstanceView, Phase, PortKey, PortPlan, ProcessPlan, ProcessView, Role, Wiring,
-    public_url, redact, redact_all, url_at,
+    Cause, Gate, HandleState, InstanceView, Manner, Phase, PortKey, PortPlan, PortSite, ProcessPlan, ProcessView, Role,
+    Wiring, public_url, redact, redact_all, url_at,
 };
 
 use super::journal::{self, Spot};
@@ -22,6 +22,7 @@ pub(crate) fn of(app: &App, reveal: bool) -> AppStatus {
         dir: app.plan.dir().display().to_string(),
         pid: i32::try_from(std::process::id()).unwrap_or_default(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        served: app.plan.manner() == Manner::Serve,
         processes: app.plan.processes().iter().map(|p| process(app, &wiring, p, view(p), reveal)).collect(),
         resources: app
             .plan
@@ -42,7 +43,7 @@ pub(crate) fn headlines(app: &App) -> Vec<String> {
             let key = PortKey { process: process.name.clone(), port: port.name.clone() };
             let url = url_at(port.protocol, "localhost", wiring.service_ports.get(&key)?);
             // The first is the one that people visit; `ps` has them all.
-            let name = port.site.as_ref().and_then(|site| site.urls(app.http_port()).into_iter().next());
+            let name = port.site.as_ref().and_then(|site| visited(site, app.http_port()));
             Some((key.to_string(), name.map_or_else(|| url.clone(), |name| format!("{url}  {name}"))))
         })
         .collect();
@@ -50,6 +51,15 @@ pub(crate) fn headlines(app: &App) -> Vec<String> {
     let mut lines = vec![format!("{}, in {}", app.plan.name(), app.plan.dir().display())];
     lines.extend(served.iter().map(|(name, url)| format!("{name:<width$}  {url}")));
     lines
+}
+
+/// The name that people visit: on this machine, or else the first that `hosts` says.
+fn visited(site: &PortSite, http_port: Option<u16>) -> Option<String> {
+    site.urls(http_port).into_iter().next().or_else(|| site.hosts.first().map(|host| format!("{host}{}", shown(site))))
+}
+
+fn shown(site: &PortSite) -> &str {
+    if site.path.is_root() { "" } else { site.path.as_str() }
 }
 
 /// Adds the service port's URL to a line that names an instance's private port, and to the news that it is ready.

@@ -1,5 +1,6 @@
 //! How lines look: `HH:MM:SS web.1    | text`, in colour on a terminal, or one JSON object a line.
 
+use std::borrow::Cow;
 use std::time::{Duration, UNIX_EPOCH};
 
 use tambat_api::LogRecord;
@@ -33,6 +34,8 @@ pub(crate) struct Look {
     pub(crate) color_err: bool,
     /// Standard output is a terminal, where a child's control sequences would do harm.
     pub(crate) tty: bool,
+    /// The app that stands before the name; none: there is no other.
+    pub(crate) app: Option<String>,
     /// The names, in the order of their colours.
     pub(crate) names: Vec<String>,
     /// How wide the column of the names is.
@@ -58,13 +61,15 @@ impl Look {
 
     /// The line, with its line end.
     pub(crate) fn render(&self, record: &LogRecord) -> String {
+        let source = self.shown(&record.source);
         if self.format == LogFormat::Json {
-            return serde_json::to_string(record).map(|json| json + "\n").unwrap_or_default();
+            let record = LogRecord { source: source.into_owned(), ..record.clone() };
+            return serde_json::to_string(&record).map(|json| json + "\n").unwrap_or_default();
         }
         let system = record.stream == "system";
         let time = if self.timestamp { time_of_day(record.at_ms) } else { String::new() };
         let width = self.width;
-        let prefix = format!("{time}{:<width$} |", record.source);
+        let prefix = format!("{time}{source:<width$} |");
         let color = if system { self.color_err } else { self.color_out };
         let text = if self.tty { colours_only(&record.text) } else { record.text.clone() };
         let (prefix, reset) = if color {
@@ -73,6 +78,15 @@ impl Look {
             (prefix, "")
         };
         format!("{prefix} {text}{reset}\n")
+    }
+
+    /// How a source is called here: what tambat says of an app has the app's name alone.
+    fn shown<'a>(&self, source: &'a str) -> Cow<'a, str> {
+        match &self.app {
+            None => source.into(),
+            Some(app) if source == "tambat" => app.clone().into(),
+            Some(app) => format!("{app}/{source}").into(),
+        }
     }
 
     fn color_of(&self, source: &str) -> u8 {
@@ -103,6 +117,7 @@ mod tests {
             color_out: color,
             color_err: color,
             tty: color,
+            app: None,
             names,
             width: 9,
         }
@@ -115,6 +130,15 @@ mod tests {
     #[test]
     fn a_line_has_the_name_in_a_column() {
         assert_eq!(look(false).render(&record("web.1", "out", "hello")), "web.1     | hello\n");
+    }
+
+    #[test]
+    fn among_many_apps_each_line_says_whose_it_is() {
+        let look = Look { app: Some("shop".to_owned()), width: 12, ..look(false) };
+        assert_eq!(look.render(&record("web.1", "out", "hello")), "shop/web.1   | hello\n");
+        assert_eq!(look.render(&record("tambat", "system", "hello")), "shop         | hello\n");
+        let json = Look { format: LogFormat::Json, ..look }.render(&record("web.1", "out", "hello"));
+        assert_eq!(serde_json::from_str::<LogRecord>(&json).unwrap().source, "shop/web.1");
     }
 
     #[test]

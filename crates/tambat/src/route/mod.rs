@@ -6,6 +6,7 @@
 mod control;
 mod listen;
 mod table;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,7 +16,9 @@ use std::time::{Duration, Instant};
 use tambat_manifest::{LoadError, RouteFile};
 use tambat_model::RouteTable;
 use tambat_os::Signal;
-use tambat_router::{AccessLog, Checker, HealthView, Listener, ListenerKind, QUESTIONS_MAX, Router, RouterReport};
+use tambat_router::{
+    AccessLog, Checker, HealthView, Listener, ListenerKind, QUESTIONS_MAX, Router, RouterReport, TlsSettings,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -24,11 +27,12 @@ use crate::daemon::router_settings;
 use crate::failure::{CODE_SIGNALLED, Failure};
 use crate::metrics::MetricsListener;
 use crate::output;
-use crate::router_setup::{self, RouterArgs};
+use crate::router_setup::{self, RouterArgs, unintroduced};
 
 use control::Control;
 use listen::{Bound, bind};
 use table::{Memory, Routes};
+use tls::tls;
 
 pub(crate) use table::Seen;
 
@@ -69,7 +73,7 @@ impl Handle {
 /// Runs the router with the routes of this file until it is told to stop. Paths in the file are seen from `dir`.
 pub(crate) fn run(path: &Path, dir: &Path, args: &RouterArgs) -> Result<ExitCode, Failure> {
     let file = RouteFile::load(path)?;
-    let listeners = bind(file.listen())?;
+    let listeners = [bind(file.listen())?, bind(file.listen_tls())?];
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -85,27 +89,32 @@ async fn serve(
     dir: &Path,
     args: &RouterArgs,
     file: RouteFile,
-    listeners: Vec<Bound>,
+    [plain, with_tls]: [Vec<Bound>; 2],
     mut signals: Signals,
 ) -> Result<ExitCode, Failure> {
     let (reports, heard) = mpsc::unbounded_channel();
     let (tables, table) = watch::channel(Arc::default());
-    let (addrs, sockets): (Vec<_>, Vec<_>) = listeners.into_iter().map(|bound| (bound.addr, bound.socket)).unzip();
-    let mut routing = Routing::new(path, file, tables, heard, sockets.len());
+    let sockets = plain.len() + with_tls.len();
+    let mut routing = Routing::new(path, file, tables, heard, sockets);
     let questions = routing.checker.count().min(QUESTIONS_MAX);
-    let base = router_settings(0, sockets.len() + questions);
+    let base = router_settings(0, sockets + questions);
     let plan = &routing.file.router().plan;
-    let settings = router_setup::settings(base, plan, args, dir, |line| say(&line))?;
+    let mut settings = router_setup::settings(base, plan, args, dir, |line| say(&line))?;
+    let tls = tls(&plan.tls, dir, say)?;
+    settings.challenges = tls.as_ref().map(|tls| Arc::clone(&tls.certificates) as _);
     let access = settings.access.clone();
     let metrics = args.metrics.or(routing.file.router().metrics).map(MetricsListener::bind).transpose()?;
     let control = control(path)?;
-    let shared = Listener { kind: ListenerKind::Shared, sockets };
-    let router = Router::start(vec![shared], table.clone(), reports, settings)
+    let listening = [lines(&plain, ""), lines(&with_tls, " tls")].concat();
+    let settings_of_tls = tls.as_ref().map(|tls| Arc::clone(&tls.settings));
+    let listeners = vec![shared(plain, None), shared(with_tls, settings_of_tls)];
+    let router = Router::start(listeners, table.clone(), reports, settings)
         .map_err(|error| Failure::new(format!("cannot start the router: {error}")))?;
     let (routes, health) = (routing.routes.subscribe(), routing.checker.view());
     let handle = Handle { router: Arc::new(router), tables: table, access, routes, health };
-    addrs.iter().for_each(|addr| output::print(&format!("listening {addr}")));
+    listening.iter().for_each(|line| output::print(line));
     let mut background = Vec::new();
+    background.extend(tls.map(|tls| tokio::spawn(tls.driver.run())));
     if let Some(metrics) = metrics {
         metrics.addr().into_iter().for_each(|addr| output::print(&format!("metrics {addr}")));
         let seen = handle.clone();
@@ -115,6 +124,15 @@ async fn serve(
     let outcome = routing.run(&handle, &mut signals).await;
     background.iter().for_each(tokio::task::JoinHandle::abort);
     outcome
+}
+
+/// What is printed of these listeners.
+fn lines(all: &[Bound], how: &str) -> Vec<String> {
+    all.iter().map(|bound| format!("listening {}{how}", bound.addr)).collect()
+}
+
+fn shared(all: Vec<Bound>, tls: Option<Arc<TlsSettings>>) -> Listener {
+    Listener { kind: ListenerKind::Shared, sockets: all.into_iter().map(|bound| bound.socket).collect(), tls }
 }
 
 /// Where `tambat routes --from` finds this router. It routes without such a place, too.
@@ -236,6 +254,7 @@ impl Routing {
                 self.checker.unreachable(addr, generation, &format!("cannot be reached: {cause}").into());
             }
             RouterReport::Waiting { .. } => {}
+            RouterReport::Unintroduced { peer, cause } => say(&unintroduced(peer, &cause)),
             RouterReport::AcceptPaused { addr, cause } => say(&format!(
                 "cannot take more connections at {addr} for now: {cause}; those there are go on (is ulimit -n reached?)"
             )),
@@ -272,7 +291,7 @@ impl Routing {
                 let note = if file.differs_in_routes_alone(&self.file) {
                     ""
                 } else {
-                    "; `listen` and `[router]` are read at the start only: start tambat route again for those"
+                    "; `listen`, `listen_tls` and `[router]` are read at the start only: start tambat route again for those"
                 };
                 if self.routes.borrow().are_of(&routes) {
                     return say(&format!("SIGHUP: {shown} has the same routes as before{note}"));

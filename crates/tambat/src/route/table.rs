@@ -136,7 +136,7 @@ impl Routes {
 
     fn check(&mut self, route: &FileRoute, target: &Target) -> Arc<Check> {
         let host = route.health_host().map_or_else(|| target.addr.to_string(), str::to_owned);
-        let check = Check::new(target.addr, GENERATION, route.health.clone(), &host);
+        let check = Check::new(target.addr, GENERATION, route.health.clone(), &host, route.proxy_protocol);
         if let Some((known, _)) = self.checks.get_key_value(&check) {
             let known = Arc::clone(known);
             self.checks.entry(Arc::clone(&known)).and_modify(|asked| asked.targets += 1);
@@ -179,6 +179,7 @@ impl Seen {
                 name: known.route.name.clone(),
                 protocol: Protocol::Http,
                 idle: Some(known.route.idle),
+                proxy_protocol: known.route.proxy_protocol,
                 http: Arc::clone(&known.route.http),
                 admission: self.admission(known),
                 traffic: Arc::clone(&known.traffic),

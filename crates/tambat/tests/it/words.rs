@@ -371,6 +371,7 @@ fn the_help() {
       ps           Show processes, instances, ports and providers [alias: status]
       routes       Show the route table, and why each target is in or out
       route        Run the router alone, its routes from a file
+      serve        Serve every app of a directory, at its public names
       logs         Show what the processes wrote
       url          Print the URL to visit or dial
       open         Open that URL in the browser
@@ -384,6 +385,7 @@ fn the_help() {
       pause        Hold a process's connections
       resume       Let them through again
       wait         Wait until processes are ready
+      doctor       Say what on this machine would get in the way, and the fix
       completions  Print a completion script for a shell
       man          Print the manual page
       help         Print this message or the help of the given subcommand(s)

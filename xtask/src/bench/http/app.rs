@@ -91,7 +91,7 @@ fn beside_axum(
         running.push((Running::start(command)?, port));
         first_connection(port)?;
     }
-    let load = Load { connections, seconds: SECONDS, shape: Shape::Plain, pace: Pace::Saturated };
+    let load = Load { connections, seconds: SECONDS, shape: Shape::Plain, pace: Pace::Saturated, offer: None };
     let mut rounds = [const { Vec::new() }; SERVERS.len()];
     for round in 0..count {
         for turn in 0..SERVERS.len() {

@@ -7,7 +7,7 @@ use super::{
     },
     Http,
     config::Backend,
-    contender::{Contender, Field},
+    contender::{Contender, Field, Setup},
     load::Load,
     measured::Measured,
 };
@@ -30,6 +30,8 @@ pub(super) struct Comparison<'a> {
 pub(super) enum Figure {
     /// Processor time for each answer.
     Processor,
+    /// Answers for each second of processor time.
+    Answers,
     /// What one answer of a hundred takes longer than.
     P99,
     /// Bytes for each second of processor time.
@@ -40,6 +42,7 @@ impl Figure {
     fn of(self, measured: &Measured) -> f64 {
         match self {
             Self::Processor => measured.micros(measured.used.processor),
+            Self::Answers => float(measured.answers) / measured.used.processor.as_secs_f64(),
             Self::P99 => measured.p99.as_secs_f64() * 1e6,
             Self::Bytes => float(measured.bytes) / 1e9 / measured.used.processor.as_secs_f64(),
         }
@@ -48,13 +51,17 @@ impl Figure {
     fn what(self) -> &'static str {
         match self {
             Self::Processor => "Processor time of the proxy for each answer, µs",
+            Self::Answers => "Answers per processor second of the proxy",
             Self::P99 => "p99, µs, from the moment that the request was due",
             Self::Bytes => "GB per processor second of the proxy",
         }
     }
 
     fn decimals(self) -> usize {
-        if self == Self::P99 { 0 } else { 2 }
+        match self {
+            Self::Answers | Self::P99 => 0,
+            Self::Processor | Self::Bytes => 2,
+        }
     }
 }
 
@@ -76,7 +83,8 @@ impl Comparison<'_> {
         if chosen.is_empty() {
             return Ok(());
         }
-        let field = Field::start(http.bench, &chosen, self.backend, self.log)?;
+        let setup = Setup { backend: self.backend, front: http.front, log: self.log };
+        let field = Field::start(http.bench, &chosen, setup)?;
         let mut all: Vec<Rounds> = chosen.into_iter().map(|contender| (contender, Vec::new())).collect();
         for _ in 0..http.rounds() {
             for (contender, rounds) in &mut all {
@@ -113,7 +121,7 @@ impl Judgement<'_> {
             let figures = versus.iter().map(|rounds| self.figure.of(&rounds[round]));
             match self.figure {
                 Figure::Processor | Figure::P99 => figures.fold(f64::INFINITY, f64::min),
-                Figure::Bytes => figures.fold(0.0, f64::max),
+                Figure::Answers | Figure::Bytes => figures.fold(0.0, f64::max),
             }
         };
         let ratios: Vec<f64> = (0..ours.len()).map(|round| self.figure.of(&ours[round]) / best(round)).collect();

@@ -17,15 +17,19 @@ use super::{
         procfs, role, write,
     },
     backend::HEAD_PATH,
-    config::{self, Backend},
+    config::{self, Backend, Front, Place, Ports},
     load::Load,
     measured::Measured,
     request::{Shape, host},
+    secure,
 };
 use crate::failure::Failure;
 
+/// Where the first proxy listens, and the first server; the others follow.
+const FIRST_PORTS: Ports = Ports { proxy: 7_101, server: 7_001 };
+
 /// Longer than any of them takes to read its configuration.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// One proxy, set up in one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,41 +104,42 @@ impl Contender {
     }
 }
 
-/// Some of them, running, each on the same core, with the same server behind on another.
-pub(super) struct Field {
-    backend: Running,
-    backend_port: u16,
-    proxies: Vec<Proxy>,
+/// How all of a field are set up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setup<'a> {
+    pub(super) backend: Backend,
+    pub(super) front: Front<'a>,
+    /// They write access logs.
+    pub(super) log: bool,
+}
+
+/// Some of them, running, all on the same core.
+pub(super) struct Field<'a> {
+    proxies: Vec<Proxy<'a>>,
     own: PathBuf,
     cores: Cores,
 }
 
-struct Proxy {
+struct Proxy<'a> {
     contender: Contender,
+    front: Front<'a>,
     running: Running,
-    port: u16,
+    /// The server behind it, on the core of the load. Each has its own: kept-alive connections of all of them at once are
+    /// more than one process may have open.
+    server: Running,
+    ports: Ports,
     /// What it writes.
     words: PathBuf,
     access_log: Option<PathBuf>,
 }
 
-impl Field {
+impl<'a> Field<'a> {
     /// Starts them, and sees that each does the work that is compared.
-    pub(super) fn start(bench: &Bench, contenders: &[Contender], backend: Backend, log: bool) -> Result<Self, Failure> {
-        let mut serve = bench.role("http-backend", &[backend.kind()]);
-        serve.env("PORT", backend.port().to_string());
-        let server = Running::start(Cores::pinned(bench.cores.load, &serve))?;
-        first_connection(backend.port())?;
-        let mut field = Self {
-            backend: server,
-            backend_port: backend.port(),
-            proxies: Vec::new(),
-            own: bench.own.clone(),
-            cores: bench.cores,
-        };
-        for (nth, port) in (0..contenders.len()).zip(7_101..) {
-            let proxy = Proxy::start(bench, contenders[nth], backend, port, log)?;
-            field.proxies.push(proxy);
+    pub(super) fn start(bench: &Bench, contenders: &[Contender], setup: Setup<'a>) -> Result<Self, Failure> {
+        let mut field = Self { proxies: Vec::new(), own: bench.own.clone(), cores: bench.cores };
+        for (contender, nth) in contenders.iter().zip(0..) {
+            let ports = Ports { proxy: FIRST_PORTS.proxy + nth, server: FIRST_PORTS.server + nth };
+            field.proxies.push(Proxy::start(bench, *contender, ports, setup)?);
         }
         for proxy in &field.proxies {
             proxy.check()?;
@@ -151,7 +156,10 @@ impl Field {
         let pids: Vec<u32> = procfs::tree(proxy.running.pid()).into_iter().collect();
         let load = Load { shape: contender.shape(load.shape), ..load };
         let mut command = Command::new(&self.own);
-        command.args([role::WORD, "http-load"]).args(load.words(proxy.port, &pids));
+        command.args([role::WORD, "http-load"]).args(load.words(proxy.ports.proxy, &pids));
+        if let Front::Tls(files) = proxy.front {
+            command.arg(&files.authority);
+        }
         facts(Cores::pinned(self.cores.load, &command)).map_err(|failure| proxy.tells(&failure))
     }
 
@@ -167,54 +175,33 @@ impl Field {
         let mut logs = Vec::new();
         for proxy in self.proxies {
             proxy.running.stop()?;
-            refused(proxy.port)?;
+            refused(proxy.ports.proxy)?;
+            proxy.server.stop()?;
+            refused(proxy.ports.server)?;
             if let Some(log) = proxy.access_log {
                 logs.push(size(&log)?);
             }
         }
-        self.backend.stop()?;
-        refused(self.backend_port)?;
         Ok(logs)
     }
 }
 
-impl Proxy {
-    fn start(bench: &Bench, contender: Contender, backend: Backend, port: u16, log: bool) -> Result<Self, Failure> {
-        let dir = bench.app(&format!("{}-{port}", backend.kind()), &[])?;
+impl<'a> Proxy<'a> {
+    fn start(bench: &Bench, contender: Contender, ports: Ports, setup: Setup<'a>) -> Result<Self, Failure> {
+        let Setup { backend, front, log } = setup;
+        let server = serve(bench, backend, ports.server)?;
+        let dir = bench.app(&format!("{}-{}", backend.kind(), ports.proxy), &[])?;
         let words = dir.join("words");
         let access_log = match contender.family() {
             _ if !log => None,
             Family::Haproxy => Some(words.clone()),
             Family::Tambat | Family::Nginx => Some(dir.join("access.log")),
         };
-        let command = match contender.family() {
-            Family::Tambat => {
-                let file = configured(&dir, "routes.toml", &config::tambat(contender, backend, port))?;
-                let mut command = Command::new(&bench.tambat);
-                command.args(["route", "--from"]).arg(file).args(["--workers", "1"]);
-                if let Some(log) = &access_log {
-                    command.arg("--access-log").arg(log);
-                }
-                bench.clean(&mut command);
-                command
-            }
-            Family::Nginx => {
-                let text = config::nginx(contender, backend, port, &dir, access_log.as_deref());
-                let file = configured(&dir, "nginx.conf", &text)?;
-                let mut command = Command::new("nginx");
-                command.args(["-e", "stderr", "-p"]).arg(&dir).arg("-c").arg(file);
-                command
-            }
-            Family::Haproxy => {
-                let file = configured(&dir, "haproxy.cfg", &config::haproxy(contender, backend, port, log))?;
-                let mut command = Command::new("haproxy");
-                command.args(["-db", "-f"]).arg(file);
-                command
-            }
-        };
+        let place = Place { ports, front, dir: &dir, access_log: access_log.as_deref() };
+        let command = command(bench, contender, &place)?;
         let running = Running::start_into(Cores::pinned(bench.cores.proxy, &command), &words)?;
-        let proxy = Self { contender, running, port, words, access_log };
-        first_connection(port).map_err(|failure| proxy.tells(&failure))?;
+        let proxy = Self { contender, front, running, server, ports, words, access_log };
+        first_connection(ports.proxy).map_err(|failure| proxy.tells(&failure))?;
         Ok(proxy)
     }
 
@@ -245,10 +232,14 @@ impl Proxy {
     }
 
     fn ask(&self) -> io::Result<String> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        let request =
+            format!("GET {HEAD_PATH} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.contender.host());
+        if let Front::Tls(files) = self.front {
+            return secure::ask(&files.authority, self.ports.proxy, &request);
+        }
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports.proxy))?;
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-        let head = format!("GET {HEAD_PATH} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.contender.host());
-        stream.write_all(head.as_bytes())?;
+        stream.write_all(request.as_bytes())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)
@@ -261,6 +252,42 @@ impl Proxy {
         let last: Vec<&str> = last.into_iter().rev().collect();
         Failure::new(failure.to_string(), format!("{} said last: {}", self.contender.name(), last.join("\n")))
     }
+}
+
+fn command(bench: &Bench, contender: Contender, place: &Place<'_>) -> Result<Command, Failure> {
+    let dir = place.dir;
+    Ok(match contender.family() {
+        Family::Tambat => {
+            let file = configured(dir, "routes.toml", &config::tambat(contender, place))?;
+            let mut command = Command::new(&bench.tambat);
+            command.args(["route", "--from"]).arg(file).args(["--workers", "1"]);
+            if let Some(log) = place.access_log {
+                command.arg("--access-log").arg(log);
+            }
+            bench.clean(&mut command);
+            command
+        }
+        Family::Nginx => {
+            let file = configured(dir, "nginx.conf", &config::nginx(contender, place))?;
+            let mut command = Command::new(&bench.nginx);
+            command.args(["-e", "stderr", "-p"]).arg(dir).arg("-c").arg(file);
+            command
+        }
+        Family::Haproxy => {
+            let file = configured(dir, "haproxy.cfg", &config::haproxy(contender, place))?;
+            let mut command = Command::new("haproxy");
+            command.args(["-db", "-f"]).arg(file);
+            command
+        }
+    })
+}
+
+fn serve(bench: &Bench, backend: Backend, port: u16) -> Result<Running, Failure> {
+    let mut serve = bench.role("http-backend", &[backend.kind()]);
+    serve.env("PORT", port.to_string());
+    let server = Running::start(Cores::pinned(bench.cores.load, &serve))?;
+    first_connection(port)?;
+    Ok(server)
 }
 
 fn configured(dir: &Path, name: &str, text: &str) -> Result<PathBuf, Failure> {

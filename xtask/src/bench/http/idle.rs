@@ -10,8 +10,9 @@ use super::{
     },
     Http,
     config::Backend,
-    contender::{Contender, Field},
+    contender::{Contender, Field, Setup},
     load::{Load, Pace},
+    offer::{Offer, Protocol},
     request::Shape,
 };
 use crate::failure::Failure;
@@ -52,12 +53,27 @@ impl Grown {
 }
 
 pub(super) fn measure(http: &Http<'_>, report: &mut Report) -> Result<(), Failure> {
+    let grown = compare(http, report, None)?;
+    if let Some((_, seen)) = grown.iter().find(|(contender, _)| *contender == Contender::Tambat) {
+        let what = "memory for an idle kept-alive connection (PSS)".to_owned();
+        report.judge(Bar { what, bound: Bound::AtMost(BYTES_MAX), seen: *seen, unit: "bytes" });
+    }
+    Ok(())
+}
+
+/// Bytes of each of them for a connection, over TLS where there is an offer.
+pub(super) fn compare(
+    http: &Http<'_>,
+    report: &Report,
+    offer: Option<Offer>,
+) -> Result<Vec<(Contender, f64)>, Failure> {
     let mut table =
         Table::new(&["", "connections", "PSS, bytes each", "private and dirty, bytes each", "PSS in all, MiB"]);
-    let load = Load { connections: CONNECTIONS, seconds: 0, shape: Shape::Plain, pace: Pace::Once };
-    let mut ours = None;
+    let load = Load { connections: CONNECTIONS, seconds: 0, shape: Shape::Plain, pace: Pace::Once, offer };
+    let setup = Setup { backend: Backend::Small, front: http.front, log: false };
+    let mut all = Vec::new();
     for contender in http.chosen(&[Contender::Tambat, Contender::Nginx, Contender::Haproxy]) {
-        let field = Field::start(http.bench, &[contender], Backend::Small, false)?;
+        let field = Field::start(http.bench, &[contender], setup)?;
         let printed = field.run(contender, load)?;
         field.stop()?;
         let grown = Grown::parse(&printed)
@@ -70,16 +86,15 @@ pub(super) fn measure(http: &Http<'_>, report: &mut Report) -> Result<(), Failur
             format!("{:.0}", grown.bytes(|memory| memory.private_dirty)),
             format!("{:.1}", float(grown.after.pss) / 1024.0),
         ]);
-        if contender == Contender::Tambat {
-            ours = Some(each);
-        }
+        all.push((contender, each));
     }
-    report.say(&format!("### Connections that are kept alive and idle, each after one request\n\n{table}"));
-    if let Some(seen) = ours {
-        let what = "memory for an idle kept-alive connection (PSS)".to_owned();
-        report.judge(Bar { what, bound: Bound::AtMost(BYTES_MAX), seen, unit: "bytes" });
-    }
-    Ok(())
+    let over = match offer.map(|offer| offer.protocol) {
+        None => "",
+        Some(Protocol::Http1) => ", TLS and HTTP/1.1",
+        Some(Protocol::Http2(_)) => ", TLS and HTTP/2",
+    };
+    report.say(&format!("### Connections that are kept alive and idle, each after one request{over}\n\n{table}"));
+    Ok(all)
 }
 
 #[cfg(test)]

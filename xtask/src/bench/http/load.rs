@@ -1,13 +1,14 @@
 //! The load: so many connections, at most one request outstanding on each, every answer checked.
 //!
-//! One thread, one epoll. Saturated, a connection asks again as soon as it was answered. At a rate, requests are due at
+//! One thread, one epoll. Saturated, a connection asks again as soon as it was answered, or makes place for a new one that
+//! does. At a rate, requests are due at
 //! fixed moments whatever the answers do, and a latency begins at that moment: who waits for a free connection waits
 //! visibly (no coordinated omission).
 
 use std::{
     collections::VecDeque,
-    io::{self, ErrorKind, Read as _, Write as _},
-    net::{Ipv4Addr, TcpStream},
+    io::{self, ErrorKind, Write as _},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -21,8 +22,10 @@ use super::{
     super::procfs::{self, Used},
     histogram::Histogram,
     measured::Measured,
-    reply::Reply,
+    offer::Offer,
     request::{Requests, Shape},
+    secure,
+    talk::{Plain, Talk},
 };
 use crate::failure::Failure;
 
@@ -53,6 +56,8 @@ const TIMER: u64 = u64::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
     Saturated,
+    /// The same, each request on a connection of its own.
+    Anew,
     /// So many a second.
     Rate(u32),
     /// Each connection asks once; then nothing happens.
@@ -66,13 +71,19 @@ pub(super) struct Load {
     pub(super) seconds: u64,
     pub(super) shape: Shape,
     pub(super) pace: Pace,
+    /// Over TLS.
+    pub(super) offer: Option<Offer>,
 }
+
+/// How a load without TLS is asked for.
+const PLAIN: &str = "plain";
 
 impl Load {
     /// The words of its role, for a proxy that listens there and whose processes are these.
     pub(super) fn words(&self, port: u16, pids: &[u32]) -> Vec<String> {
         let pace = match self.pace {
             Pace::Saturated => "saturated".to_owned(),
+            Pace::Anew => "anew".to_owned(),
             Pace::Once => "once".to_owned(),
             Pace::Rate(rate) => rate.to_string(),
         };
@@ -84,33 +95,55 @@ impl Load {
             self.shape.word(),
             pace,
             pids.join(","),
+            self.offer.map_or_else(|| PLAIN.to_owned(), Offer::word),
         ]
+    }
+
+    /// How many requests are outstanding on a connection at most.
+    fn at_once(&self) -> usize {
+        self.offer.map_or(1, Offer::at_once)
     }
 }
 
-/// Plays the role: prints what was measured.
+/// Plays the role: prints what was measured. Behind the words of a load over TLS stands whose certificates it trusts.
 pub(in super::super) fn play(words: &[&str]) -> io::Result<()> {
+    let invalid =
+        || io::Error::new(ErrorKind::InvalidInput, "a load over TLS, and no other, wants a file of certificates");
+    let (words, authority) = words.split_at(words.len().min(WORDS));
     let (load, port, pids) = parse(words)?;
-    let mut loader = Loader::new(load, pids)?;
-    let line = match load.pace {
-        Pace::Once => loader.grow(port)?,
-        Pace::Saturated => {
-            loader.open(port, load.connections)?;
-            loader.saturate()?.print()
-        }
-        Pace::Rate(rate) => {
-            loader.open(port, load.connections)?;
-            loader.pace(rate)?.print()
-        }
+    let line = match (load.offer, authority) {
+        (None, []) => run::<Plain>(load, port, pids, Requests::new(load.shape))?,
+        (Some(_), [authority]) => secure::play(load, port, pids, Path::new(authority))?,
+        _ => return Err(invalid()),
     };
     writeln!(io::stdout().lock(), "{line}")
 }
 
+/// What was measured with connections of this kind.
+pub(super) fn run<T: Talk>(load: Load, port: u16, pids: Vec<u32>, shared: T::Shared) -> io::Result<String> {
+    let mut loader = Loader::<T>::new(load, port, pids, shared)?;
+    if load.pace == Pace::Once {
+        return loader.grow();
+    }
+    loader.open(load.connections)?;
+    let measured = match load.pace {
+        Pace::Rate(rate) => loader.pace(rate)?,
+        Pace::Anew => loader.saturate(Then::MakePlace)?,
+        Pace::Saturated | Pace::Once => loader.saturate(Then::AskAgain)?,
+    };
+    Ok(measured.print())
+}
+
+/// How many there are, but for whose certificates are trusted.
+const WORDS: usize = 7;
+
 fn parse(words: &[&str]) -> io::Result<(Load, u16, Vec<u32>)> {
-    let invalid = || io::Error::new(ErrorKind::InvalidInput, "a port, connections, seconds, a shape, a pace and pids");
-    let [port, connections, seconds, shape, pace, pids] = words else { return Err(invalid()) };
+    let invalid =
+        || io::Error::new(ErrorKind::InvalidInput, "a port, connections, seconds, a shape, a pace, pids and an offer");
+    let [port, connections, seconds, shape, pace, pids, offer] = words else { return Err(invalid()) };
     let pace = match *pace {
         "saturated" => Pace::Saturated,
+        "anew" => Pace::Anew,
         "once" => Pace::Once,
         rate => Pace::Rate(rate.parse().ok().filter(|rate| *rate > 0).ok_or_else(invalid)?),
     };
@@ -119,107 +152,102 @@ fn parse(words: &[&str]) -> io::Result<(Load, u16, Vec<u32>)> {
         seconds: seconds.parse().map_err(|_| invalid())?,
         shape: Shape::parse(shape)?,
         pace,
+        offer: (*offer != PLAIN).then(|| Offer::parse(offer)).transpose()?,
     };
     let pids = pids.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| invalid())?;
     Ok((load, port.parse().map_err(|_| invalid())?, pids))
-}
-
-struct Client {
-    stream: TcpStream,
-    reply: Reply,
-    /// Its first request was answered; the others may differ.
-    greeted: bool,
-    /// When the request that it waits for was due.
-    since: Option<Instant>,
 }
 
 /// What a connection does once it was answered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Then {
     AskAgain,
+    /// Another is opened in its place.
+    MakePlace,
     Rest,
 }
 
-struct Loader {
+struct Loader<T: Talk> {
     load: Load,
+    /// Where the proxy listens.
+    port: u16,
     /// The processes of the proxy.
     pids: Vec<u32>,
     epoll: Epoll,
-    clients: Vec<Client>,
+    clients: Vec<T>,
     resting: VecDeque<usize>,
-    requests: Requests,
+    shared: T::Shared,
     scratch: Vec<u8>,
     events: Vec<EpollEvent>,
     answers: u64,
     bytes: u64,
     latencies: Histogram,
+    /// When the requests were due that one read brought the answers to.
+    answered: Vec<Instant>,
     timer: Option<TimerFd>,
 }
 
-impl Loader {
-    fn new(load: Load, pids: Vec<u32>) -> io::Result<Self> {
+impl<T: Talk> Loader<T> {
+    fn new(load: Load, port: u16, pids: Vec<u32>, shared: T::Shared) -> io::Result<Self> {
         Ok(Self {
             load,
+            port,
             pids,
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             clients: Vec::new(),
             resting: VecDeque::new(),
-            requests: Requests::new(load.shape),
+            shared,
             scratch: vec![0; READ_BYTES],
             events: vec![EpollEvent::empty(); EVENTS],
             answers: 0,
             bytes: 0,
             latencies: Histogram::new(),
+            answered: Vec::new(),
             timer: None,
         })
     }
 
     /// Opens so many connections more; each has had one answer.
-    fn open(&mut self, port: u16, count: u32) -> io::Result<()> {
+    fn open(&mut self, count: u32) -> io::Result<()> {
         let until = self.clients.len() + count as usize;
         while self.clients.len() < until {
             for _ in 0..OPEN_AT_ONCE.min(until - self.clients.len()) {
-                self.open_one(port)?;
+                let client = self.connect(self.clients.len())?;
+                self.clients.push(client);
             }
             self.rest()?;
         }
         Ok(())
     }
 
-    fn open_one(&mut self, port: u16) -> io::Result<()> {
-        let nth = self.clients.len();
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        self.epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, nth as u64))?;
-        whole((&stream).write(self.requests.first())?, self.requests.first())?;
-        let reply = Reply::new(self.load.shape.first());
-        self.clients.push(Client { stream, reply, greeted: false, since: Some(Instant::now()) });
-        Ok(())
+    fn connect(&mut self, nth: usize) -> io::Result<T> {
+        let client = T::open(&mut self.shared, nth, self.port)?;
+        self.epoll.add(&client, EpollEvent::new(EpollFlags::EPOLLIN, nth as u64))?;
+        Ok(client)
     }
 
     /// As fast as the answers come.
-    fn saturate(&mut self) -> io::Result<Measured> {
+    fn saturate(&mut self, then: Then) -> io::Result<Measured> {
         let now = Instant::now();
         while let Some(nth) = self.resting.pop_front() {
-            self.ask(nth, now)?;
+            self.go_on(nth, then, self.load.at_once(), now)?;
         }
-        self.until(now + WARM_UP)?;
+        self.until(now + WARM_UP, then)?;
         // With very many connections, until each has come to its target more than once.
         while self.answers < u64::from(self.load.connections) * WARM_UP_ANSWERS {
-            self.turn(Then::AskAgain)?;
+            self.turn(then)?;
         }
         let (before, begun) = self.begin()?;
         let end = begun + Duration::from_secs(self.load.seconds);
-        self.until(end)?;
+        self.until(end, then)?;
         let measured = self.measured(before, begun)?;
         self.rest()?;
         Ok(measured)
     }
 
-    fn until(&mut self, end: Instant) -> io::Result<()> {
+    fn until(&mut self, end: Instant, then: Then) -> io::Result<()> {
         while Instant::now() < end {
-            self.turn(Then::AskAgain)?;
+            self.turn(then)?;
         }
         Ok(())
     }
@@ -247,7 +275,7 @@ impl Loader {
         while asked < count {
             while asked < count && begun.elapsed() >= every * asked {
                 let Some(nth) = self.resting.pop_front() else { break };
-                self.ask(nth, begun + every * asked)?;
+                self.clients[nth].ask(&mut self.shared, 1, begun + every * asked)?;
                 asked += 1;
             }
             if begun.elapsed() > time + REPLY_LIMIT {
@@ -259,12 +287,12 @@ impl Loader {
     }
 
     /// Opens connections, asks once on each, and says by how much the proxy's memory grew.
-    fn grow(&mut self, port: u16) -> io::Result<String> {
+    fn grow(&mut self) -> io::Result<String> {
         let first = u32::try_from(OPEN_AT_ONCE).unwrap_or(u32::MAX);
-        self.open(port, first)?;
+        self.open(first)?;
         self.idle()?;
         let before = procfs::memory(&self.pids).map_err(|failure| said(&failure))?;
-        self.open(port, self.load.connections - first.min(self.load.connections))?;
+        self.open(self.load.connections - first.min(self.load.connections))?;
         self.idle()?;
         let after = procfs::memory(&self.pids).map_err(|failure| said(&failure))?;
         let connections = self.clients.len() - OPEN_AT_ONCE;
@@ -323,52 +351,33 @@ impl Loader {
     }
 
     fn readable(&mut self, nth: usize, then: Then) -> io::Result<()> {
-        let client = &mut self.clients[nth];
-        let count = match (&client.stream).read(&mut self.scratch) {
-            Ok(0) => return Err(gone(nth, "closed")),
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(gone(nth, &error.to_string())),
-        };
-        self.bytes += count as u64;
-        if !client.reply.feed(&self.scratch[..count])? {
+        let read = self.clients[nth].read(&mut self.scratch, &mut self.answered);
+        self.bytes += read.map_err(|error| io::Error::other(format!("connection {nth}: {error}")))?;
+        if self.answered.is_empty() {
             return Ok(());
         }
-        let since = client.since.take().ok_or_else(|| gone(nth, "answered twice"))?;
-        if !client.greeted {
-            client.greeted = true;
-            client.reply = Reply::new(self.load.shape.then());
+        let (now, count) = (Instant::now(), self.answered.len());
+        self.answers += count as u64;
+        for since in self.answered.drain(..) {
+            self.latencies.record(now.duration_since(since));
         }
-        let now = Instant::now();
-        self.answers += 1;
-        self.latencies.record(now.duration_since(since));
-        match then {
-            Then::AskAgain => self.ask(nth, now),
-            Then::Rest => {
-                self.resting.push_back(nth);
-                Ok(())
-            }
-        }
+        self.go_on(nth, then, count, now)
     }
 
-    fn ask(&mut self, nth: usize, since: Instant) -> io::Result<()> {
+    /// After so many answers on one connection.
+    fn go_on(&mut self, nth: usize, then: Then, count: usize, now: Instant) -> io::Result<()> {
         let client = &mut self.clients[nth];
-        client.since = Some(since);
-        let request = self.requests.next();
-        whole((&client.stream).write(request)?, request)
+        match then {
+            Then::AskAgain => client.ask(&mut self.shared, count, now)?,
+            Then::MakePlace => {
+                let next = self.connect(nth)?;
+                std::mem::replace(&mut self.clients[nth], next).end()?;
+            }
+            Then::Rest if client.waits() => {}
+            Then::Rest => self.resting.push_back(nth),
+        }
+        Ok(())
     }
-}
-
-/// The socket of a connection that waits for nothing has room for a request.
-fn whole(written: usize, request: &[u8]) -> io::Result<()> {
-    if written == request.len() {
-        return Ok(());
-    }
-    Err(io::Error::other("a request did not fit in an empty socket"))
-}
-
-fn gone(nth: usize, how: &str) -> io::Error {
-    io::Error::other(format!("connection {nth} was {how}"))
 }
 
 fn said(failure: &Failure) -> io::Error {
@@ -380,35 +389,47 @@ mod tests {
     use super::{super::backend, *};
 
     fn load(shape: Shape, pace: Pace) -> Load {
-        Load { connections: 3, seconds: 1, shape, pace }
+        Load { connections: 3, seconds: 1, shape, pace, offer: None }
     }
 
     /// Runs it against the backend itself; the processor time is this process's.
-    fn run(shape: Shape, backend: &'static str, run: fn(&mut Loader) -> io::Result<Measured>) -> Measured {
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    fn run(shape: Shape, backend: &'static str, run: fn(&mut Loader<Plain>) -> io::Result<Measured>) -> Measured {
+        let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || backend::serve(listener, backend));
-        let mut loader = Loader::new(load(shape, Pace::Saturated), vec![std::process::id()]).unwrap();
-        loader.open(port, 3).unwrap();
+        let load = load(shape, Pace::Saturated);
+        let mut loader = Loader::new(load, port, vec![std::process::id()], Requests::new(shape)).unwrap();
+        loader.open(3).unwrap();
         run(&mut loader).unwrap()
     }
 
     #[test]
     fn a_load_is_words_and_back() {
-        for pace in [Pace::Saturated, Pace::Once, Pace::Rate(8_000)] {
-            let load = load(Shape::Hosts(7), pace);
+        for (pace, offer) in [
+            (Pace::Saturated, None),
+            (Pace::Once, Some(Offer::HTTP1)),
+            (Pace::Anew, Some(Offer::http2(4))),
+            (Pace::Rate(8_000), None),
+        ] {
+            let load = Load { offer, ..load(Shape::Hosts(7), pace) };
             let words = load.words(80, &[1, 2]);
             assert_eq!(parse(&words.iter().map(String::as_str).collect::<Vec<_>>()).unwrap(), (load, 80, vec![1, 2]));
         }
-        assert!(parse(&["80", "1", "1", "plain", "0", "1"]).is_err() && parse(&["80"]).is_err());
+        assert!(parse(&["80", "1", "1", "plain", "0", "1", "plain"]).is_err() && parse(&["80"]).is_err());
     }
 
     #[test]
     fn a_saturating_load_counts_answers_and_processor_time() {
-        let measured = run(Shape::Plain, "small", Loader::saturate);
+        let measured = run(Shape::Plain, "small", |loader| loader.saturate(Then::AskAgain));
         assert!(measured.answers > 0 && measured.bytes > measured.answers * 1_024, "{measured:?}");
         assert!(measured.p50 <= measured.p99 && measured.p99 <= measured.most, "{measured:?}");
         assert!(measured.used.processor > Duration::ZERO, "{measured:?}");
+    }
+
+    #[test]
+    fn a_connection_makes_place_for_another() {
+        let measured = run(Shape::Plain, "small", |loader| loader.saturate(Then::MakePlace));
+        assert!(measured.answers > 3 && measured.bytes > measured.answers * 1_024, "{measured:?}");
     }
 
     #[test]

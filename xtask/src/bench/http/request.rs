@@ -16,6 +16,11 @@ pub(super) const MESSAGE_BYTES: usize = 128;
 /// A request as tools and services send it.
 const PLAIN: &[u8] = b"GET /items/42 HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n";
 
+/// The fields of the same request, as HTTP/2 has them (RFC 9113 §8.3.1), behind the method and the scheme.
+#[cfg(feature = "tls")]
+pub(super) const PLAIN_FIELDS: [(&str, &str); 4] =
+    [(":path", "/items/42"), (":authority", "shop.example"), ("user-agent", "bench"), ("accept", "*/*")];
+
 /// A request as a browser sends it for a page's data: 14 fields, two cookies.
 pub(super) const BROWSER: &[u8] = b"GET /app/orders/2041/items?page=3&sort=-created HTTP/1.1\r\n\
     Host: shop.example\r\n\
@@ -116,6 +121,10 @@ impl Requests {
         Self { shape, first, then, random: SEED }
     }
 
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
+    }
+
     /// The first of a connection.
     pub(super) fn first(&self) -> &[u8] {
         &self.first
@@ -183,6 +192,14 @@ mod tests {
         }
         let all: Vec<String> = (0..10).map(|nth| format!("Host: {}", host(nth))).collect();
         assert_eq!(seen.into_iter().collect::<Vec<_>>(), all);
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn both_versions_of_http_ask_for_the_same() {
+        let [(_, path), (_, host), (_, agent), (_, accept)] = PLAIN_FIELDS;
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {agent}\r\nAccept: {accept}\r\n\r\n");
+        assert_eq!(PLAIN, head.as_bytes());
     }
 
     #[test]

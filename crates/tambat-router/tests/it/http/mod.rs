@@ -13,4 +13,4 @@ mod shared;
 mod targets;
 mod tunnels;
 mod waits;
-mod words;
+pub(crate) mod words;

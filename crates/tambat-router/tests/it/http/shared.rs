@@ -14,7 +14,7 @@ fn shared(sites: &[(&str, &str, bool, Admission)]) -> (Rig, SocketAddr) {
     let rig = plain(&[]);
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let addr = socket.local_addr().unwrap();
-    rig.router.add(Listener { kind: ListenerKind::Shared, sockets: vec![socket] }).unwrap();
+    rig.router.add(Listener { kind: ListenerKind::Shared, sockets: vec![socket], tls: None }).unwrap();
     rig.publish_table(table(sites));
     (rig, addr)
 }

@@ -73,7 +73,7 @@ pub(super) async fn hold(holding: Holding, post: &Post, taken: &mut TakenNames) 
 
 fn accept(post: &Post, sockets: &[TcpListener]) -> std::io::Result<()> {
     let sockets = sockets.iter().map(TcpListener::try_clone).collect::<std::io::Result<_>>()?;
-    post.app.router.add(Listener { kind: ListenerKind::Shared, sockets })
+    post.app.router.add(Listener { kind: ListenerKind::Shared, sockets, tls: None })
 }
 
 /// What goes on while the port is held.

@@ -12,6 +12,7 @@ pub(crate) mod programs;
 mod routed;
 mod running;
 mod said;
+mod served;
 mod terminal;
 mod wait;
 
@@ -23,5 +24,6 @@ pub(crate) use marks::{Marked, marked};
 pub(crate) use ports::{Base, is_free};
 pub(crate) use routed::Routed;
 pub(crate) use running::Running;
+pub(crate) use served::Apps;
 pub(crate) use terminal::Terminal;
 pub(crate) use wait::{LIMIT, pause, until};

@@ -1,0 +1,26 @@
+//! Certificates from an ACME CA (RFC 8555): what is wanted, when the next one is due, and how it is got.
+//!
+//! Decided in [`renewal`] and [`demand`], which know neither the CA nor a clock; done in [`driver`].
+
+mod account;
+mod ask;
+mod challenge;
+mod client;
+mod demand;
+mod disk;
+mod driver;
+mod failure;
+mod hook;
+mod jitter;
+mod order;
+mod renewal;
+mod routes;
+mod settings;
+mod status;
+
+pub(crate) use challenge::Challenges;
+pub(crate) use driver::{Desk, Done, Request};
+pub use failure::{Failure, FailureKind};
+pub(crate) use routes::Routes;
+pub use settings::{AcmeSettings, AskUrl, Eab, Offered, SettingsError};
+pub use status::{AcmeStatus, CaStatus};

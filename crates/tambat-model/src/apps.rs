@@ -1,0 +1,184 @@
+//! Several apps behind one router: what two of them cannot both have, and their route tables as one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::{Admission, AppName, HostPattern, PathPrefix, Plan, Route, RouteTable, ServicePort, Site, Target};
+
+/// What stands between an app's name and a name of its own: `shop/web.1`.
+const SEPARATOR: char = '/';
+
+/// What this app asks for and another one has: a sentence each, which names both. Empty: they can run beside each other.
+pub fn clashes<'a>(plan: &Plan, others: impl IntoIterator<Item = &'a Plan>) -> Vec<String> {
+    let mut clashes = Vec::new();
+    let (sites, ports) = (sites(plan), ports(plan));
+    for other in others {
+        if other.name() == plan.name() {
+            clashes.push(format!(
+                "there are two apps called {}, in {} and in {}: give this one another `name` in tambat.toml",
+                plan.name(),
+                other.dir().display(),
+                plan.dir().display()
+            ));
+            continue;
+        }
+        let both =
+            |ours: &str, theirs: &str| format!("`{theirs}` of {} and `{ours}` of {} both", other.name(), plan.name());
+        for (host, path, theirs) in self::sites(other) {
+            if let Some((_, _, ours)) = sites.iter().find(|(h, p, _)| (*h, *p) == (host, path)) {
+                let path = if path.is_root() { "" } else { path.as_str() };
+                let both = both(ours, &theirs);
+                clashes.push(format!("{both} answer at {host}{path}: give one of them another host, or a `path`"));
+            }
+        }
+        for (port, theirs) in self::ports(other) {
+            if let Some((_, ours)) = ports.iter().find(|(p, _)| *p == port) {
+                clashes.push(format!("{} ask for port {port}: give each a `port` of its own", both(ours, &theirs)));
+            }
+        }
+    }
+    clashes
+}
+
+/// Every name and path that an app answers at, and which process port does.
+fn sites(plan: &Plan) -> Vec<(&HostPattern, &PathPrefix, String)> {
+    let ports = plan.processes().iter().flat_map(|process| process.ports.iter().map(move |port| (process, port)));
+    let sites = ports.flat_map(|(process, port)| port.site.iter().map(move |site| (process, port, site)));
+    let at = sites.flat_map(|(process, port, site)| {
+        let of = port.name.as_ref().map_or_else(|| process.name.to_string(), |name| format!("{}:{name}", process.name));
+        site.patterns().map(move |pattern| (pattern, &site.path, of.clone()))
+    });
+    at.collect()
+}
+
+/// Every service port that an app asks for by number, and which process does.
+fn ports(plan: &Plan) -> Vec<(ServicePort, String)> {
+    let ports = plan.processes().iter().flat_map(|process| process.ports.iter().map(move |port| (process, port)));
+    ports.filter_map(|(process, port)| Some((port.service?, process.name.to_string()))).collect()
+}
+
+/// The route tables of several apps as one. Every route and target has its app's name before its own, by which it is
+/// noted, counted and reported; [`of_app`] tells the two apart again. The first to claim a name and path has it.
+pub fn joined<'a>(tables: impl IntoIterator<Item = (&'a AppName, &'a RouteTable)>) -> RouteTable {
+    let mut joined = RouteTable::default();
+    for (app, table) in tables {
+        let mut known: HashMap<*const Route, Arc<Route>> = HashMap::new();
+        let mut named = |route: &Arc<Route>| {
+            Arc::clone(known.entry(Arc::as_ptr(route)).or_insert_with(|| Arc::new(route_of(app, route))))
+        };
+        for (port, route) in table.iter() {
+            joined.insert(port, (*named(route)).clone());
+        }
+        for (host, site) in table.hosts().sites() {
+            let site = Site { path: site.path.clone(), strip: site.strip, route: named(&site.route) };
+            // Apps that claim what another one has are not served: see `clashes`.
+            drop(joined.hosts_mut().insert(host, site));
+        }
+    }
+    joined
+}
+
+/// The app, and the name within it, of a name in [`joined`] tables; none: it is of no app.
+pub fn of_app(name: &str) -> Option<(&str, &str)> {
+    name.split_once(SEPARATOR)
+}
+
+fn route_of(app: &AppName, route: &Route) -> Route {
+    let admission = match &route.admission {
+        Admission::Serve(targets) => {
+            let named =
+                |target: &Arc<Target>| Arc::new(Target { name: name_of(app, &target.name), ..(**target).clone() });
+            Admission::Serve(targets.iter().map(named).collect())
+        }
+        other => other.clone(),
+    };
+    Route { name: name_of(app, &route.name), admission, ..route.clone() }
+}
+
+fn name_of(app: &AppName, name: &str) -> String {
+    format!("{app}{SEPARATOR}{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Protocol::{Http, Tcp};
+    use crate::draft::SiteDraft;
+    use crate::sample::{draft, port, process, with_ports};
+    use crate::{Draft, Manner, ProcessDraft, Protocol};
+
+    fn app(name: &str, processes: Vec<ProcessDraft>) -> Plan {
+        let dir = format!("/srv/{name}-dir").into();
+        let draft = Draft { name: name.parse().unwrap(), dir, manner: Manner::Serve, ..draft(processes) };
+        Plan::new(draft).unwrap().0
+    }
+
+    fn web(hosts: &[&str], path: Option<&str>) -> ProcessDraft {
+        let hosts = hosts.iter().map(|host| host.parse().unwrap()).collect();
+        let site = SiteDraft { hosts, path: path.map(|path| path.parse().unwrap()), strip_path: None };
+        ProcessDraft { site, ..process("web", Some(Http), &[]) }
+    }
+
+    #[test]
+    fn what_two_apps_cannot_both_have_names_both() {
+        let shop = app("shop", vec![web(&["shop.example", "*.shop.example"], None)]);
+        let blog = app("blog", vec![web(&["blog.example", "*.shop.example"], None)]);
+        assert_eq!(
+            clashes(&blog, [&shop]),
+            [
+                "`web` of shop and `web` of blog both answer at *.shop.example: give one of them another host, or a `path`"
+            ]
+        );
+        let api = app("api", vec![web(&["shop.example"], Some("/api"))]);
+        assert!(clashes(&api, [&shop, &blog]).is_empty(), "a path of its own");
+        let cache = ProcessDraft { port: Some(port(6379)), ..process("cache", Some(Tcp), &[]) };
+        let (one, two) =
+            (app("one", vec![cache.clone()]), app("two", vec![with_ports("x", &[("y", Tcp, Some(6379))])]));
+        assert_eq!(
+            clashes(&two, [&one]),
+            ["`cache` of one and `x` of two both ask for port 6379: give each a `port` of its own"]
+        );
+    }
+
+    #[test]
+    fn two_apps_of_one_name_are_told_apart_by_their_folders() {
+        let (first, again) =
+            (app("shop", vec![web(&["a.example"], None)]), app("shop", vec![web(&["a.example"], None)]));
+        assert_eq!(
+            clashes(&again.in_dir("/srv/other".into()), [&first]),
+            ["there are two apps called shop, in /srv/shop-dir and in /srv/other: give this one another `name` in \
+              tambat.toml"]
+        );
+    }
+
+    fn table(host: &str, number: u16) -> RouteTable {
+        let mut table = RouteTable::default();
+        let addr = ([127, 0, 0, 1], number).into();
+        let target = Target { name: "web.1".to_owned(), generation: 1, addr, load: Arc::default() };
+        let route = Route::new("web", Protocol::Http, Admission::Serve(vec![Arc::new(target)]));
+        table.insert(port(number), route);
+        let route = Arc::clone(table.get(port(number)).unwrap());
+        let site = Site { path: PathPrefix::default(), strip: false, route };
+        table.hosts_mut().insert(host.parse().unwrap(), site).unwrap();
+        table
+    }
+
+    #[test]
+    fn joined_routes_and_targets_have_their_apps_names_and_their_own_counters() {
+        let (shop, blog) = ("shop".parse().unwrap(), "blog".parse().unwrap());
+        let (one, two) = (table("shop.example", 5000), table("blog.example", 5100));
+        let joined = joined([(&shop, &one), (&blog, &two)]);
+        assert_eq!(
+            joined.iter().map(|(port, route)| (port.get(), route.name.as_str())).collect::<Vec<_>>(),
+            [(5000, "shop/web"), (5100, "blog/web")]
+        );
+        let route = &joined.hosts().find("blog.example", "/").unwrap().route;
+        let Admission::Serve(targets) = &route.admission else { panic!("{route:?}") };
+        assert_eq!((route.name.as_str(), targets[0].name.as_str()), ("blog/web", "blog/web.1"));
+        let before = &two.hosts().find("blog.example", "/").unwrap().route;
+        assert!(Arc::ptr_eq(&route.traffic, &before.traffic));
+        assert!(joined.listed().is_empty() && joined.hosts().find("other.example", "/").is_none());
+        assert_eq!(of_app("shop/billing/api"), Some(("shop", "billing/api")));
+        assert_eq!(of_app("web"), None);
+    }
+}

@@ -1,0 +1,139 @@
+//! Where a connection comes from: the ends of its socket, and what was said of them before its first byte.
+
+use std::net::SocketAddr;
+
+use tambat_model::ProxyProtocol;
+use tambat_wire::http1::{RequestId, Scheme};
+use tambat_wire::proxy_protocol::{Header, Notes, Origin, Tls, write};
+
+use crate::settings::RouterSettings;
+use crate::tls::Secured;
+use crate::transport::Transport;
+
+/// Where a connection comes from.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrival {
+    /// The client: the other end of the socket, or whom that has connected for.
+    pub(crate) peer: SocketAddr,
+    /// What the socket does not say. Boxed: most connections have nothing of the kind.
+    pub(crate) known: Option<Box<Known>>,
+}
+
+/// What is known of a connection beyond its socket: from a PROXY header, or from TLS.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
+    /// The address that the client has dialled, where that is none of ours.
+    pub(crate) server: Option<SocketAddr>,
+    /// The other end has connected for somebody else, and could not say for whom.
+    pub(crate) is_of_stranger: bool,
+    /// The name by which the client has called us: TLS' `server_name`.
+    pub(crate) authority: Option<Box<str>>,
+    /// What is spoken, as ALPN has it.
+    pub(crate) alpn: Option<Box<[u8]>>,
+    /// The TLS that the client speaks, to us or to whom it has dialled.
+    pub(crate) tls: Option<KnownTls>,
+}
+
+/// What is known of a client's TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KnownTls {
+    /// The version: `TLSv1.3`.
+    pub(crate) version: Option<Box<str>>,
+    /// Has the client shown a certificate that was verified?
+    pub(crate) certified: bool,
+}
+
+impl Arrival {
+    /// A connection of which nothing but its other end is known.
+    pub(crate) fn of(peer: SocketAddr) -> Self {
+        Self { peer, known: None }
+    }
+
+    /// One that began with this header, sent by a peer that had to send one. The sender's own connections (`LOCAL`) come
+    /// from where they come from.
+    pub(crate) fn introduced(peer: SocketAddr, header: &Header<'_>) -> Self {
+        let Notes { authority, alpn, tls, .. } = header.notes;
+        let mut known = Known {
+            authority: authority.map(Into::into),
+            alpn: alpn.map(Into::into),
+            tls: tls.map(|Tls { version, certified }| KnownTls { version: version.map(Into::into), certified }),
+            ..Known::default()
+        };
+        let peer = match header.origin {
+            Origin::Sender => return Self::of(peer),
+            Origin::Unknown => {
+                known.is_of_stranger = true;
+                peer
+            }
+            Origin::Client { client, server } => {
+                known.server = Some(server);
+                client
+            }
+        };
+        Self { peer, known: Some(Box::new(known)) }
+    }
+
+    /// How the client speaks to us, or to whom it has dialled.
+    pub(crate) fn scheme(&self) -> Scheme {
+        match &self.known {
+            Some(known) if known.tls.is_some() => Scheme::Https,
+            _ => Scheme::Http,
+        }
+    }
+
+    /// The number that the client has dialled, where this one was accepted at `port`.
+    pub(crate) fn port(&self, port: u16) -> u16 {
+        self.known.as_ref().and_then(|known| known.server).map_or(port, |server| server.port())
+    }
+
+    /// Is the client's word taken on where requests come from? Not that of one who stands behind somebody trusted.
+    pub(crate) fn is_trusted(&self, settings: &RouterSettings) -> bool {
+        !self.is_of_stranger() && settings.trusted.contains(self.peer.ip())
+    }
+
+    /// Does it come from this machine, as far as that is certain? What a header says of a loopback address is true on the
+    /// sender's machine.
+    pub(crate) fn is_of_this_machine(&self) -> bool {
+        !self.is_introduced() && !self.is_of_stranger() && self.peer.ip().to_canonical().is_loopback()
+    }
+
+    /// Has a header said who the client is?
+    pub(crate) fn is_introduced(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| known.server.is_some())
+    }
+
+    fn is_of_stranger(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| known.is_of_stranger)
+    }
+
+    /// The header for a target that is told where this connection comes from, and its id.
+    pub(crate) fn header(&self, version: ProxyProtocol, client: &Transport, id: &RequestId) -> Vec<u8> {
+        let dialled = self.known.as_ref().and_then(|known| known.server).or_else(|| client.local_addr());
+        let origin = match dialled {
+            Some(server) if !self.is_of_stranger() => Origin::Client { client: self.peer, server },
+            _ => Origin::Unknown,
+        };
+        let mut header = Vec::new();
+        write(version, &origin, &self.notes(client.secured(), id.as_bytes()), &mut header);
+        header
+    }
+
+    /// What the client's TLS with us has said comes before what was said of its TLS with somebody else.
+    fn notes<'a>(&'a self, secured: Option<&'a Secured>, unique_id: &'a [u8]) -> Notes<'a> {
+        let known = self.known.as_deref();
+        let ours = secured
+            .map(|secured| Tls { version: Some(secured.version.openssl_name()), certified: secured.client.is_some() });
+        Notes {
+            authority: match secured {
+                Some(secured) => secured.server_name.as_deref(),
+                None => known.and_then(|known| known.authority.as_deref()),
+            },
+            alpn: known.and_then(|known| known.alpn.as_deref()),
+            unique_id: Some(unique_id),
+            tls: ours.or_else(|| {
+                let tls = known?.tls.as_ref()?;
+                Some(Tls { version: tls.version.as_deref(), certified: tls.certified })
+            }),
+        }
+    }
+}

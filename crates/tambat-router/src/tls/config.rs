@@ -1,0 +1,123 @@
+//! What rustls is told: one configuration for each certificate, made when the certificate is first used.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+
+use super::settings::{Certificate, ClientAuth, TlsError};
+
+/// What is spoken inside (RFC 7301), the best first.
+const PROTOCOLS: [&[u8]; 2] = [HTTP2_PROTOCOL, b"http/1.1"];
+
+/// HTTP/2 (RFC 9113 §3.2).
+pub(super) const HTTP2_PROTOCOL: &[u8] = b"h2";
+
+/// What a validation server of an ACME CA speaks (RFC 8737 §6.2).
+pub(super) const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
+
+/// The configurations of a listener: they differ in the certificate alone, and resume each other's sessions where the
+/// name is the same, which rustls sees to.
+#[derive(Debug)]
+pub(super) struct Configs {
+    base: ServerConfig,
+    made: Mutex<Made>,
+}
+
+/// By the address of the certificate. Those of certificates that are gone are swept out when their number has doubled.
+#[derive(Debug, Default)]
+struct Made {
+    configs: HashMap<usize, (Weak<Certificate>, Arc<ServerConfig>)>,
+    sweep_at: usize,
+}
+
+/// So many configurations are not worth a sweep.
+const SWEEP_AT_MIN: usize = 64;
+
+impl Configs {
+    pub(super) fn new(client_auth: ClientAuth) -> Result<Self, TlsError> {
+        let provider = Arc::new(default_provider());
+        let builder =
+            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+        let verifier = |roots| WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider));
+        let builder = match client_auth {
+            ClientAuth::Off => builder.with_no_client_auth(),
+            ClientAuth::Optional(roots) => {
+                builder.with_client_cert_verifier(verifier(roots).allow_unauthenticated().build()?)
+            }
+            ClientAuth::Required(roots) => builder.with_client_cert_verifier(verifier(roots).build()?),
+        };
+        let mut base = builder.with_cert_resolver(Arc::new(Chosen(None)));
+        // The keys of tickets change every six hours. A session's name and client certificate are in its ticket.
+        base.ticketer = Ticketer::new()?;
+        base.session_storage = Arc::new(NoServerSessionStorage {});
+        base.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        // What is sent before the handshake's end can be sent again by others (RFC 8446 §8).
+        base.max_early_data_size = 0;
+        Ok(Self { base, made: Mutex::default() })
+    }
+
+    /// The one with this certificate.
+    pub(super) fn of(&self, certificate: &Arc<Certificate>) -> Arc<ServerConfig> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = Arc::as_ptr(certificate) as usize;
+        if let Some((owner, config)) = made.configs.get(&key)
+            && owner.strong_count() > 0
+        {
+            return Arc::clone(config);
+        }
+        let config = Arc::new(self.with(certificate));
+        if made.configs.len() >= made.sweep_at.max(SWEEP_AT_MIN) {
+            made.configs.retain(|_, (owner, _)| owner.strong_count() > 0);
+            made.sweep_at = made.configs.len() * 2;
+        }
+        made.configs.insert(key, (Arc::downgrade(certificate), Arc::clone(&config)));
+        config
+    }
+
+    /// One for the proof of an ACME challenge with this certificate.
+    pub(super) fn of_acme(&self, certificate: &Arc<Certificate>) -> Arc<ServerConfig> {
+        let mut config = self.with(certificate);
+        config.alpn_protocols = vec![ACME_PROTOCOL.to_vec()];
+        Arc::new(config)
+    }
+
+    fn with(&self, certificate: &Certificate) -> ServerConfig {
+        let mut config = self.base.clone();
+        config.cert_resolver = Arc::new(Chosen(Some(Arc::clone(&certificate.key))));
+        config
+    }
+}
+
+/// The certificate was chosen before.
+#[derive(Debug)]
+struct Chosen(Option<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Chosen {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::certificate;
+    use super::*;
+
+    #[test]
+    fn a_certificate_has_one_configuration_and_leaves_none_behind() {
+        let configs = Configs::new(ClientAuth::Off).unwrap();
+        let [first, second] = [certificate(&["a.example"]), certificate(&["b.example"])];
+        let config = configs.of(&first);
+        assert!(Arc::ptr_eq(&config, &configs.of(&first)));
+        assert!(!Arc::ptr_eq(&config, &configs.of(&second)));
+        for _ in 0..4 * SWEEP_AT_MIN {
+            configs.of(&Arc::new(Certificate { key: Arc::clone(&first.key), covers: Vec::new() }));
+        }
+        assert!(configs.made.lock().unwrap().configs.len() <= SWEEP_AT_MIN);
+        assert!(Arc::ptr_eq(&config, &configs.of(&first)));
+    }
+}

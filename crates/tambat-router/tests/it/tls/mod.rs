@@ -1,0 +1,6 @@
+//! TLS in front of what is routed.
+
+mod exchanges;
+mod handshakes;
+mod security;
+mod words;

@@ -1,0 +1,71 @@
+//! `tambat serve`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use tambat_os::Spawner;
+
+use super::{LogFormat, ServeArgs};
+use crate::daemon::Look;
+use crate::failure::Failure;
+use crate::output;
+use crate::serve::{self, Serve};
+
+/// Where a server's apps are, where root runs it.
+const APPS_OF_ROOT: &str = "/srv/tambat/apps";
+
+/// The same below the data folder of anybody else.
+const APPS_OF_USER: &str = "tambat/apps";
+
+/// `tambat serve`.
+pub(crate) fn run(dir: &Path, args: &ServeArgs, spawner: Option<Spawner>) -> Result<ExitCode, Failure> {
+    let spawner = spawner.ok_or_else(|| Failure::new("cannot serve: there is no spawner"))?;
+    let apps = match &args.apps {
+        Some(apps) => dir.join(apps),
+        None => default_apps()?,
+    };
+    let apps = apps.canonicalize().map_err(|error| {
+        let shown = apps.display();
+        Failure::usage(format!(
+            "cannot serve the apps in {shown}: {error}; `mkdir -p {shown}` makes it, and each app is a folder in it or a link \
+             to one; --apps names another"
+        ))
+    })?;
+    let serve = Serve {
+        apps,
+        addresses: args.address.clone(),
+        http_port: args.http_port,
+        port: args.port,
+        router: args.router.clone().seen_from(dir),
+        look: look(args),
+    };
+    serve::run(&serve, spawner)
+}
+
+/// Where the apps are that nobody has said a directory for.
+pub(super) fn default_apps() -> Result<PathBuf, Failure> {
+    if tambat_os::runtime_dir::uid() == 0 {
+        return Ok(APPS_OF_ROOT.into());
+    }
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(".local/share"));
+    let data = absolute("XDG_DATA_HOME").or_else(home);
+    let data =
+        data.ok_or_else(|| Failure::usage("neither XDG_DATA_HOME nor HOME is set: say where apps are with --apps"))?;
+    Ok(data.join(APPS_OF_USER))
+}
+
+/// A server has no terminal for its apps: they write to pipes.
+fn look(args: &ServeArgs) -> Look {
+    let text = args.log_format == LogFormat::Text;
+    Look {
+        format: args.log_format,
+        timestamp: !args.no_timestamp,
+        color_out: text && output::color_on_stdout(),
+        color_err: text && output::color_on_stderr(),
+        tty: text && std::io::IsTerminal::is_terminal(&std::io::stdout()),
+        app: None,
+        names: Vec::new(),
+        width: 0,
+    }
+}

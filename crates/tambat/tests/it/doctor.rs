@@ -1,0 +1,49 @@
+//! `tambat doctor`: what would get in the way here, and the fix.
+
+use serde_json::Value;
+
+use crate::support::{AppDir, Apps, Output};
+
+/// Its exit code, and what it found of this.
+fn found(app: &AppDir, args: &[&str], id: &str) -> (i32, Value) {
+    let Output { code, stdout, .. } = app.tambat(&[&["doctor", "--json"], args].concat());
+    let findings: Vec<Value> = serde_json::from_str(&stdout).unwrap();
+    let finding = findings.into_iter().find(|finding| finding["id"] == id);
+    (code, finding.unwrap_or_else(|| panic!("no {id} in {stdout}")))
+}
+
+#[test]
+fn a_folder_that_others_may_enter_is_named_with_the_command_that_mends_it() {
+    let app = AppDir::new();
+    assert_eq!(found(&app, &[], "runtime-folder").1["verdict"], "fine");
+    assert_eq!(found(&app, &[], "state-folder").1["verdict"], "fine");
+    app.shell("mkdir -m 755 \"$XDG_RUNTIME_DIR\"/tambat").must_be(0);
+    let (code, finding) = found(&app, &[], "runtime-folder");
+    assert_eq!((code, finding["verdict"].as_str()), (1, Some("wrong")));
+    let fix = finding["fix"].as_str().unwrap();
+    assert!(fix.starts_with("run `chmod 700 "), "{finding}");
+    let text = app.tambat(&["doctor"]).must_be(1).stdout;
+    assert!(text.lines().next().unwrap().starts_with("wrong") && text.contains(&format!("fix: {fix}")), "{text}");
+    let chmod = fix.trim_start_matches("run `").trim_end_matches('`');
+    app.shell(chmod).must_be(0);
+    assert_eq!(found(&app, &[], "runtime-folder").1["verdict"], "fine", "the fix mends it");
+}
+
+#[test]
+fn a_server_and_what_it_does_not_serve_are_seen() {
+    let apps = Apps::new();
+    let at = |id| found(&apps.dir, &["--apps", "."], id);
+    let seen = |finding: &Value| finding["seen"].as_str().unwrap().to_owned();
+    assert!(seen(&at("server").1).starts_with("no server runs with the apps in "));
+    apps.app("shop", "[processes.web]\ncommand = \"tambat-fixture serve\"\nhosts = \"shop.example\"\n");
+    let served = apps.serve(&[]);
+    let (_, finding) = at("server");
+    assert_eq!(finding["verdict"], "fine", "{finding}");
+    assert!(seen(&finding).contains(&format!("tambat serve (pid {}) serves 1 app of ", served.running.pid())));
+    drop(served);
+    apps.app("blog", "[processes.web]\ncomand = \"run\"\n");
+    let _served = apps.serve(&[]);
+    let (code, finding) = at("server");
+    assert_eq!((code, finding["verdict"].as_str()), (1, Some("wrong")));
+    assert!(seen(&finding).contains("does not serve blog: ") && seen(&finding).contains("unknown key"), "{finding}");
+}
