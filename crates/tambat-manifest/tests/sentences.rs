@@ -403,7 +403,7 @@ fn names_that_two_claim() {
     8 | hosts = "c.example"
       | ^^^^^^^^^^^^^^^^^^^
       |
-      = help: names are for protocol = "http"; each entry of `ports` has its own
+      = help: names are for http and h2c; each entry of `ports` has its own
     "#);
     let paths = "[processes.api]\ncommand = \"x\"\nprotocol = \"http\"\npath = \"/api\"\n\n[processes.v2]\ncommand = \"y\"\nprotocol = \"http\"\npath = \"/api\"\n";
     assert_snapshot!(manifest(paths), @r#"
@@ -743,8 +743,8 @@ fn values_that_cannot_be_used() {
       |             ^^^^
     "#);
     assert_snapshot!(wrong("protocol = \"htpp\""), @r#"
-    error: `htpp` is not a protocol known here: it is http, redis, postgres, xmpp,
-           tcp (any other stream) or none
+    error: `htpp` is not a protocol known here: it is http, h2c, redis, postgres,
+           xmpp, tcp (any other stream) or none
      --> tambat.toml:3:12
       |
     3 | protocol = "htpp"
@@ -941,7 +941,7 @@ fn what_the_plan_refuses_is_underlined_where_it_was_written() {
       | -----
       |
       = help: [processes.cache]
-              protocol = "http"    # or redis, postgres, xmpp, tcp
+              protocol = "http"    # or h2c, redis, postgres, xmpp, tcp
 
     error: `chat` has no port `admni`; it has admin
      --> tambat.toml:2:25

@@ -31,7 +31,7 @@ use crate::worker::Worker;
 const IDLE_PER_TARGET_MAX: usize = 1_024;
 
 /// How often connections are looked for that have been idle for too long, or ended by their target.
-const SWEEP_EVERY_S: u64 = 5;
+pub(crate) const SWEEP_EVERY_S: u64 = 5;
 
 /// The idle connections of one worker.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(crate) struct Pool {
 
 /// Who is at the other end: the address, and the generation that tells an instance from another one that has its
 /// address since. Routes that go to one address share its connections.
-type Key = (SocketAddr, u32);
+pub(crate) type Key = (SocketAddr, u32);
 
 /// The idle connections to one target, the one that was used last at the end.
 #[derive(Debug)]
@@ -189,7 +189,7 @@ impl Drop for Own {
     }
 }
 
-fn key(target: &Target) -> Key {
+pub(crate) fn key(target: &Target) -> Key {
     (target.addr, target.generation)
 }
 
@@ -211,7 +211,7 @@ fn is_quiet(stream: &TcpStream) -> bool {
 
 /// Addresses of targets are nobody's to choose who would want them to collide, so that mixing them is enough.
 #[derive(Debug, Default)]
-struct AddrHasher(u64);
+pub(crate) struct AddrHasher(u64);
 
 impl Hasher for AddrHasher {
     fn finish(&self) -> u64 {

@@ -80,6 +80,16 @@ pub(crate) fn ejabberd() {
     file("/usr/sbin/ejabberdctl", "ejabberd");
 }
 
+/// The program for databases of NSS. It has no question that it answers with success.
+pub(crate) fn certutil() {
+    file("/usr/bin/certutil", "libnss3-tools");
+}
+
+/// The browser.
+pub(crate) fn chromium() {
+    needs("chromium", &["--version"], "chromium");
+}
+
 /// The XMPP library of Debian's own Python.
 pub(crate) fn slixmpp() {
     needs("/usr/bin/python3", &["-c", "import slixmpp"], "python3-slixmpp");
@@ -103,6 +113,19 @@ pub(crate) fn ws() -> PathBuf {
 
 fn not_installed(what: &str) -> String {
     format!("cannot find {what}: `cargo xtask packages` installs it, and so does `cargo xtask test`")
+}
+
+/// testssl.sh.
+pub(crate) fn testssl() {
+    needs("testssl", &["--version"], "testssl.sh");
+}
+
+/// The scanner sslyze.
+pub(crate) fn sslyze() -> PathBuf {
+    let sslyze = repository().join("target/tools/sslyze/bin/sslyze");
+    let ran = Command::new(&sslyze).arg("--help").output();
+    assert!(ran.is_ok_and(|output| output.status.success()), "{}", not_installed("sslyze"));
+    sslyze
 }
 
 /// Node.js and npm.
