@@ -60,6 +60,10 @@ const NEEDS: &[Need] = &[
         package: "python3-slixmpp",
         present: || run::succeeds("/usr/bin/python3", &["-c", "import slixmpp"]),
     },
+    Need { what: "pebble", package: "pebble", present: || exists("/usr/bin/pebble-challtestsrv") },
+    Need { what: "nginx", package: "nginx-light", present: || run::succeeds("/usr/sbin/nginx", &["-v"]) },
+    Need { what: "haproxy", package: "haproxy", present: || run::succeeds("/usr/sbin/haproxy", &["-v"]) },
+    Need { what: "testssl", package: "testssl.sh", present: || run::succeeds("testssl", &["--version"]) },
     // Of docs/recipes.
     Need { what: "puma", package: "puma", present: || run::succeeds("puma", &["--version"]) },
     Need {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::draft::{Draft, ProcessDraft, SiteDraft};
 use crate::plan::first_protocol;
 use crate::problem::{Place, Problem};
-use crate::{AppName, HostPattern, PathPrefix, PortKey, PortName, ProcessName, Protocol, Scheme};
+use crate::{AppName, HostPattern, PathPrefix, PortKey, PortName, ProcessName, Scheme};
 
 /// The names below this one are this machine's (RFC 6761 §6.3).
 const LOCALHOST: &str = "localhost";
@@ -77,11 +77,11 @@ fn check_written(process: &ProcessDraft) -> Vec<Problem> {
     let mut problems = Vec::new();
     let first = first_protocol(process);
     for key in written_keys(&process.site) {
-        if first != Protocol::Http {
+        if !first.is_http() {
             let which =
                 if process.ports.is_empty() { format!("`{name}`") } else { format!("the first port of `{name}`") };
             let what = format!("{which} does not speak http, so `{key}` says nothing");
-            let help = "names are for protocol = \"http\"; each entry of `ports` has its own";
+            let help = "names are for http and h2c; each entry of `ports` has its own";
             problems.push(Problem::error(Place::Key(name.clone(), key), what).help(help));
         } else if process.ports.first().is_some_and(|port| written_keys(&port.site).contains(&key)) {
             let what = format!("`{key}` of the first port of `{name}` is given twice, here and in `ports`");
@@ -92,7 +92,7 @@ fn check_written(process: &ProcessDraft) -> Vec<Problem> {
     for port in &process.ports {
         let place = Place::Port(name.clone(), port.name.to_string());
         let which = format!("the port `{}` of `{name}`", port.name);
-        if let Some(key) = written_keys(&port.site).first().filter(|_| port.protocol != Protocol::Http) {
+        if let Some(key) = written_keys(&port.site).first().filter(|_| !port.protocol.is_http()) {
             let what = format!("{which} does not speak http, so `{key}` says nothing");
             problems.push(Problem::error(place.clone(), what));
         }
@@ -135,14 +135,14 @@ fn sites_of(draft: &Draft) -> Vec<Written> {
             continue;
         }
         if process.ports.is_empty() {
-            if first_protocol(process) == Protocol::Http {
+            if first_protocol(process).is_http() {
                 sites.push(site_of(&draft.name, process, None));
             }
             continue;
         }
         for (nth, port) in process.ports.iter().enumerate() {
             let is_double = process.ports[..nth].iter().any(|other| other.name.variable() == port.name.variable());
-            if port.protocol == Protocol::Http && !is_double {
+            if port.protocol.is_http() && !is_double {
                 sites.push(site_of(&draft.name, process, Some(nth)));
             }
         }

@@ -33,7 +33,7 @@ mod registry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tambat_model::{Plan, Protocol, Scheme};
+use tambat_model::{Plan, Scheme};
 use tambat_os::ports::DEFAULT_HOSTS;
 use tambat_os::{Holder, Pid};
 use tambat_router::TlsSettings;
@@ -123,7 +123,7 @@ pub(crate) async fn claim(plan: &Plan, sockets: &Sockets, asked: Asked) -> Resul
     let me = Member { app, dir, token: token.clone(), claims: Vec::new() };
     let http = asked.port(Scheme::Http);
     let place = Place { lock: sockets.http_lock(http), socket: sockets.http_socket(http) };
-    let speaks_http = plan.processes().iter().flat_map(|p| &p.ports).any(|port| port.protocol == Protocol::Http);
+    let speaks_http = plan.processes().iter().flat_map(|p| &p.ports).any(|port| port.protocol.is_http());
     let none = Pair { http: None, https: None };
     let mut claimed =
         Claimed { ports: none, notes: Vec::new(), token, me, place, asked, role: None, is_tried_again: false };
