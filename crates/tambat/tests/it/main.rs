@@ -31,6 +31,7 @@ mod logs;
 mod output;
 mod ports;
 mod postgres;
+mod public_names;
 mod python;
 mod real_websocket;
 mod recipes;
