@@ -146,9 +146,9 @@ pub(crate) fn inside(root: &Path, words: &[&str]) -> Result<(), Failure> {
     set_up_network()?;
     let scratch = Scratch::new()?;
     let own = own()?;
-    let bench = |tambat: PathBuf| {
-        let (own, honcho, dir) = (own.clone(), tools::honcho(root), scratch.0.clone());
-        Ok(Bench { own, tambat, honcho, dir, cores: Cores::of_this_process()? })
+    let bench = |tambat: PathBuf, nginx: &Path| {
+        let (own, honcho, dir, nginx) = (own.clone(), tools::honcho(root), scratch.0.clone(), nginx.to_owned());
+        Ok(Bench { own, tambat, nginx, honcho, dir, cores: Cores::of_this_process()? })
     };
     let beside_proxies = |words: &[&str], measurements: Measurements| {
         let selection = Selection::parse(words, measurements)?;
@@ -157,7 +157,7 @@ pub(crate) fn inside(root: &Path, words: &[&str]) -> Result<(), Failure> {
             None if selection.builds_tambat() => beside(&own, BINARY)?,
             None => PathBuf::new(),
         };
-        Ok((bench(tambat)?, selection))
+        Ok((bench(tambat, selection.nginx())?, selection))
     };
     match words {
         ["http", words @ ..] => {
@@ -168,10 +168,13 @@ pub(crate) fn inside(root: &Path, words: &[&str]) -> Result<(), Failure> {
             let (bench, selection) = beside_proxies(words, http::tls::MEASUREMENTS)?;
             http::tls::measure(root, &bench, &selection)
         }
-        ["app", words @ ..] => {
-            http::app::measure(root, &bench(PathBuf::new())?, &beside(&own, APP_BINARY)?, http::app::rounds(words)?)
-        }
-        _ => start::measure(root, &bench(beside(&own, BINARY)?)?),
+        ["app", words @ ..] => http::app::measure(
+            root,
+            &bench(PathBuf::new(), Path::new(""))?,
+            &beside(&own, APP_BINARY)?,
+            http::app::rounds(words)?,
+        ),
+        _ => start::measure(root, &bench(beside(&own, BINARY)?, Path::new(""))?),
     }
 }
 
@@ -180,6 +183,7 @@ struct Bench {
     /// This program, which plays the small apps, too.
     own: PathBuf,
     tambat: PathBuf,
+    nginx: PathBuf,
     honcho: PathBuf,
     /// For apps, configurations and state.
     dir: PathBuf,

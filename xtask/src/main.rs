@@ -25,9 +25,9 @@ usage: cargo xtask TASK
   published          tambat-app: which crates its API shows, which Rust it needs, and its package
   deps               licences, banned crates and duplicate versions of everything that is linked
   bench start        the figures of BENCHMARKS.md: boot, memory, wake-ups, streams; fails where a bar is missed
-  bench http [--only NAME,…] [--peers NAME,…] [--rounds N] [--seconds N] [--tambat FILE]
+  bench http [--only NAME,…] [--peers NAME,…] [--rounds N] [--seconds N] [--tambat FILE] [--nginx FILE]
                      the router beside nginx and HAProxy; a wrong name lists the right ones; --tambat measures that
-                     program instead of building one
+                     program instead of building one, --nginx that one instead of Debian's
   bench tls […]      the same with TLS and HTTP/2 in front
   bench app [--rounds N]
                      what tambat-app costs beside axum::serve, and how soon it accepts

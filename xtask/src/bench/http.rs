@@ -87,7 +87,10 @@ pub(super) struct Selection {
     rounds: Option<usize>,
     seconds: Option<u64>,
     tambat: Option<PathBuf>,
+    nginx: Option<PathBuf>,
 }
+
+const OPTIONS: &str = "--only, --peers, --rounds, --seconds, --tambat and --nginx";
 
 impl Selection {
     /// Reads the words behind `bench http` or `bench tls`.
@@ -115,7 +118,8 @@ impl Selection {
                     selection.seconds = Some(number().ok_or_else(|| wrong(value, "it is no number of seconds"))?);
                 }
                 "--tambat" => selection.tambat = Some(PathBuf::from(value)),
-                _ => return Err(wrong(option, "the options are --only, --peers, --rounds, --seconds and --tambat")),
+                "--nginx" => selection.nginx = Some(PathBuf::from(value)),
+                _ => return Err(wrong(option, &format!("the options are {OPTIONS}"))),
             }
         }
         Ok(selection)
@@ -129,6 +133,11 @@ impl Selection {
     /// The program that is measured instead.
     pub(super) fn tambat(&self) -> Option<&Path> {
         self.tambat.as_deref()
+    }
+
+    /// Debian's, or another one.
+    pub(super) fn nginx(&self) -> &Path {
+        self.nginx.as_deref().unwrap_or(Path::new("nginx"))
     }
 
     fn has(&self, family: Family) -> bool {
@@ -189,7 +198,8 @@ fn run(root: &Path, http: &Http<'_>, measurements: Measurements) -> Result<(), F
     let (bench, selection) = (http.bench, http.selection);
     let mut report = Report::default();
     let tambat = selection.has(Family::Tambat).then_some(&*bench.tambat);
-    let versions = [machine::first_line("haproxy", &["-v"])?, machine::first_line("sh", &["-c", "nginx -v 2>&1"])?];
+    let nginx = ["-c", r#"exec "$0" -v 2>&1"#, &bench.nginx.to_string_lossy()];
+    let versions = [machine::first_line("haproxy", &["-v"])?, machine::first_line("sh", &nginx)?];
     report.say(&machine::description(root, tambat, &versions)?);
     for (name, run) in measurements.iter().filter(|(name, _)| selection.runs(name)) {
         if let Err(failure) = run(http, &mut report) {

@@ -79,7 +79,7 @@ pub(super) fn tambat(contender: Contender, place: &Place<'_>) -> String {
     let mut text = match place.front {
         Front::Plain => format!("listen = [\"127.0.0.1:{proxy}\"]\n\n[router]\nworkers = 1\n"),
         Front::Tls(Files { chain, key, .. }) => format!(
-            "[router]\nworkers = 1\nlisten_tls = [\"127.0.0.1:{proxy}\"]\n\n\
+            "listen_tls = [\"127.0.0.1:{proxy}\"]\n\n[router]\nworkers = 1\n\n\
              [router.tls]\ncertificates = [{{ chain = \"{}\", key = \"{}\" }}]\n",
             chain.display(),
             key.display()

@@ -269,7 +269,7 @@ fn command(bench: &Bench, contender: Contender, place: &Place<'_>) -> Result<Com
         }
         Family::Nginx => {
             let file = configured(dir, "nginx.conf", &config::nginx(contender, place))?;
-            let mut command = Command::new("nginx");
+            let mut command = Command::new(&bench.nginx);
             command.args(["-e", "stderr", "-p"]).arg(dir).arg("-c").arg(file);
             command
         }
