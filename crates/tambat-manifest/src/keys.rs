@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::route_file::ROUTE_FILE_KEYS;
+use crate::serve_file::SERVE_FILE_KEYS;
 
 /// A key of `tambat.toml` or of a router's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,13 +61,21 @@ pub enum KeyTable {
     RouteFileTimeouts,
     /// A route's `health`.
     RouteFileHealth,
+    /// At the top of a server's file.
+    ServeFile,
+    /// `[router]` of a server's file.
+    ServeFileRouter,
+    /// `[router.acme]` of a server's file.
+    ServeFileAcme,
+    /// Its `eab`.
+    ServeFileEab,
 }
 
 impl KeyTable {
     /// Where that is, in words.
     pub fn place(self) -> &'static str {
         match self {
-            Self::App | Self::RouteFile => "at the top",
+            Self::App | Self::RouteFile | Self::ServeFile => "at the top",
             Self::Process => "in `[processes.NAME]`",
             Self::Port => "in an entry of `ports`",
             Self::Ready => "in `ready`",
@@ -74,11 +83,13 @@ impl KeyTable {
             Self::Timeouts => "in `timeouts`",
             Self::Health | Self::RouteFileHealth => "in `health`",
             Self::Resource => "in `[resources.NAME]`",
-            Self::Router | Self::RouteFileRouter => "in `[router]`",
+            Self::Router | Self::RouteFileRouter | Self::ServeFileRouter => "in `[router]`",
             Self::RouterTimeouts | Self::RouteFileRouterTimeouts => "in `timeouts` of `[router]`",
             Self::RouterTls | Self::RouteFileRouterTls => "in `[router.tls]`",
             Self::RouterTlsCertificate | Self::RouteFileRouterTlsCertificate => "in an entry of `certificates`",
             Self::RouteFileRoute => "in `[routes.NAME]`",
+            Self::ServeFileAcme => "in `[router.acme]`",
+            Self::ServeFileEab => "in `eab` of `[router.acme]`",
             Self::RouteFileTimeouts => "in `timeouts` of `[routes.NAME]`",
         }
     }
@@ -99,6 +110,7 @@ impl KeyTable {
             | Self::RouteFileRoute
             | Self::RouteFileTimeouts
             | Self::RouteFileHealth => ROUTE_FILE_KEYS,
+            Self::ServeFile | Self::ServeFileRouter | Self::ServeFileAcme | Self::ServeFileEab => SERVE_FILE_KEYS,
             _ => KEYS,
         }
     }

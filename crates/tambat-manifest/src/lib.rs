@@ -17,6 +17,7 @@ mod procfile;
 mod reader;
 mod route_file;
 mod routing;
+mod serve_file;
 mod size;
 mod text;
 mod tls_keys;
@@ -35,6 +36,7 @@ pub use route_file::{
     CHECKS_MAX, FileRoute, ROUTE_FILE_BYTES_MAX, ROUTE_FILE_KEYS, RouteFile, RouterKeys, TARGETS_MAX,
     route_file_keys_as_markdown,
 };
+pub use serve_file::{ACME_DIRECTORY_DEFAULT, AcmeChallenges, AcmeKeys, EabKeys, SERVE_FILE_KEYS, ServeFile};
 pub use size::{SIZE_BYTES_MAX, SizeError, parse_size};
 pub use text::{FILE_BYTES_MAX, Text};
 

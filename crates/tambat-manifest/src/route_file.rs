@@ -13,6 +13,8 @@ use tambat_model::{HealthRules, HostPattern, HttpRules, PathPrefix, ProxyProtoco
 
 use crate::{Diagnostic, LoadError, Text};
 
+pub(crate) use read::address;
+
 pub use keys::{ROUTE_FILE_KEYS, route_file_keys_as_markdown};
 
 /// A file with 100,000 routes has 10 MiB; more than this is another file by mistake, and takes its memory many times.

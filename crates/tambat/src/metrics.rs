@@ -29,6 +29,21 @@ pub(crate) struct Figures {
     pub(crate) listeners: Vec<(String, CountersSnapshot)>,
     /// Lines of the access log that are lost.
     pub(crate) access_lines_lost: u64,
+    /// The certificates of public names.
+    pub(crate) certificates: Vec<CertificateFigures>,
+    /// Is the CA away? None: there is none.
+    pub(crate) ca_away: Option<bool>,
+}
+
+/// A certificate's figures.
+#[derive(Debug)]
+pub(crate) struct CertificateFigures {
+    /// The name that it is for.
+    pub(crate) name: String,
+    /// The last moment at which it is good, in seconds since 1970; none: there is none yet.
+    pub(crate) expiry_s: Option<u64>,
+    /// How many orders for it have failed.
+    pub(crate) failures: u64,
 }
 
 /// One process port's figures.
@@ -62,6 +77,7 @@ pub(crate) fn render(figures: &Figures) -> String {
         "Lines of the access log that could not be written.",
     );
     line(&mut out, "tambat_access_log_lines_lost_total", "", figures.access_lines_lost);
+    certificates(&mut out, figures);
     out
 }
 
@@ -163,6 +179,26 @@ fn connections(out: &mut String, listeners: &[(String, CountersSnapshot)]) {
     }
 }
 
+/// A server without any shows none.
+fn certificates(out: &mut String, figures: &Figures) {
+    let label = |of: &CertificateFigures| format!("name=\"{}\"", escaped(&of.name));
+    if !figures.certificates.is_empty() {
+        let name = "tambat_certificate_expiry_seconds";
+        family(out, name, "gauge", "When a certificate expires, in seconds since 1970.");
+        for of in &figures.certificates {
+            of.expiry_s.iter().for_each(|expiry| line(out, name, &label(of), expiry));
+        }
+        let name = "tambat_certificate_renewal_failures_total";
+        family(out, name, "counter", "Orders of certificates that have failed, the CA's own troubles not counted.");
+        figures.certificates.iter().for_each(|of| line(out, name, &label(of), of.failures));
+    }
+    if let Some(away) = figures.ca_away {
+        let name = "tambat_certificate_ca_away";
+        family(out, name, "gauge", "Is the CA away? Then the certificates that are there go on.");
+        line(out, name, "", u8::from(away));
+    }
+}
+
 fn family(out: &mut String, name: &str, kind: &str, says: &str) {
     // Writing to a String cannot fail, here and below.
     let _ = writeln!(out, "# HELP {name} {says}\n# TYPE {name} {kind}");
@@ -208,6 +244,11 @@ mod tests {
         Figures {
             processes: vec![ProcessFigures { name: "shop\"/web".to_owned(), traffic, targets_in: 2, targets_out: 1 }],
             listeners: vec![("localhost:7080".to_owned(), counters)],
+            certificates: vec![
+                CertificateFigures { name: "shop.example".to_owned(), expiry_s: Some(1_800_000_000), failures: 2 },
+                CertificateFigures { name: "new.example".to_owned(), expiry_s: None, failures: 1 },
+            ],
+            ca_away: Some(true),
             ..Figures::default()
         }
     }
@@ -233,6 +274,10 @@ mod tests {
             "tambat_targets{process=\"shop\\\"/web\",state=\"out\"} 1",
             "tambat_connections_open{listener=\"localhost:7080\"} 2",
             "tambat_access_log_lines_lost_total 0",
+            "tambat_certificate_expiry_seconds{name=\"shop.example\"} 1800000000",
+            "tambat_certificate_renewal_failures_total{name=\"shop.example\"} 2",
+            "tambat_certificate_renewal_failures_total{name=\"new.example\"} 1",
+            "tambat_certificate_ca_away 1",
         ] {
             assert!(page.lines().any(|line| line == expected), "{expected}\n{page}");
         }

@@ -301,7 +301,7 @@ fn target(text: &str) -> Result<SocketAddr, Wrong> {
     Ok(addr)
 }
 
-fn address(text: &str, what: &str) -> Result<SocketAddr, Wrong> {
+pub(crate) fn address(text: &str, what: &str) -> Result<SocketAddr, Wrong> {
     if let Ok(addr) = text.parse() {
         return Ok(addr);
     }

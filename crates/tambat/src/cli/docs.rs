@@ -40,10 +40,13 @@ pub(crate) fn man(command: Command) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The keys of `tambat.toml` and of a router's file, from the tables that the parsers themselves use.
+/// The keys of `tambat.toml`, of a router's file and of a server's, from the tables that the parsers themselves use.
 fn keys() -> String {
-    let files =
-        [("TAMBAT.TOML", tambat_manifest::KEYS), ("THE FILE OF TAMBAT ROUTE", tambat_manifest::ROUTE_FILE_KEYS)];
+    let files = [
+        ("TAMBAT.TOML", tambat_manifest::KEYS),
+        ("THE FILE OF TAMBAT ROUTE", tambat_manifest::ROUTE_FILE_KEYS),
+        ("THE FILE OF TAMBAT SERVE", tambat_manifest::SERVE_FILE_KEYS),
+    ];
     files.map(|(title, keys)| keys_of(title, keys)).concat()
 }
 

@@ -179,9 +179,15 @@ pub(crate) struct ServeArgs {
     /// ~/.local/share/tambat/apps]
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub(crate) apps: Option<PathBuf>,
+    /// What holds for the server as a whole [default: serve.toml beside the apps' directory, if it is there]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
     /// Where names are served by HTTP; 0: the kernel chooses
     #[arg(long, value_name = "PORT", default_value_t = crate::serve::HTTP_PORT_PUBLIC)]
     pub(crate) http_port: u16,
+    /// Where names are served with TLS, if there are certificates; 0: the kernel chooses
+    #[arg(long, value_name = "PORT", default_value_t = crate::serve::HTTPS_PORT_PUBLIC)]
+    pub(crate) https_port: u16,
     /// Listen at this address only [default: at all of this machine]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) address: Vec<std::net::IpAddr>,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use tambat_manifest::ServeFile;
 use tambat_os::Spawner;
 
 use super::{LogFormat, ServeArgs};
@@ -16,6 +17,9 @@ const APPS_OF_ROOT: &str = "/srv/tambat/apps";
 
 /// The same below the data folder of anybody else.
 const APPS_OF_USER: &str = "tambat/apps";
+
+/// The server's file, beside the directory of its apps.
+const FILE: &str = "serve.toml";
 
 /// `tambat serve`.
 pub(crate) fn run(dir: &Path, args: &ServeArgs, spawner: Option<Spawner>) -> Result<ExitCode, Failure> {
@@ -31,15 +35,35 @@ pub(crate) fn run(dir: &Path, args: &ServeArgs, spawner: Option<Spawner>) -> Res
              to one; --apps names another"
         ))
     })?;
+    let (file, file_dir) = file(dir, args, &apps)?;
     let serve = Serve {
         apps,
+        file,
+        file_dir,
         addresses: args.address.clone(),
         http_port: args.http_port,
+        https_port: args.https_port,
         port: args.port,
         router: args.router.clone().seen_from(dir),
         look: look(args),
     };
     serve::run(&serve, spawner)
+}
+
+/// The server's file, and the folder that it lies in. One that is named must be there.
+fn file(dir: &Path, args: &ServeArgs, apps: &Path) -> Result<(ServeFile, PathBuf), Failure> {
+    let path = match &args.config {
+        Some(file) => dir.join(file),
+        None => apps.parent().unwrap_or(apps).join(FILE),
+    };
+    let folder = path.parent().unwrap_or(apps).to_owned();
+    match ServeFile::load(&path)? {
+        Some(file) => Ok((file, folder)),
+        None if args.config.is_some() => {
+            Err(Failure::usage(format!("cannot read {}: there is no such file", path.display())))
+        }
+        None => Ok((ServeFile::default(), folder)),
+    }
 }
 
 /// Where the apps are that nobody has said a directory for.

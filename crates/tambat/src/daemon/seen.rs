@@ -25,6 +25,7 @@ pub(crate) fn metrics(app: &App) -> String {
         unrouted: app.router.unrouted().snapshot(),
         listeners: listeners.collect(),
         access_lines_lost: app.access.as_ref().map_or(0, AccessLog::lost),
+        ..Figures::default()
     })
 }
 

@@ -13,6 +13,7 @@ use super::judge::{Facts, FolderFact, PortFact, PortHolder, Unusable, ports};
 use crate::cli::sockets_there;
 use crate::daemon::StateDir;
 use crate::run_lock::runner;
+use crate::trust::{self, Machine, Named, RootName, Todo, Wish};
 
 /// Looks at everything. `apps`: where a server's apps are, or would be.
 pub(crate) async fn gather(apps: Option<&Path>) -> Facts {
@@ -24,6 +25,7 @@ pub(crate) async fn gather(apps: Option<&Path>) -> Facts {
         files: tambat_os::limits::nofile().ok(),
         folders: vec![sockets_folder(), state_folder()],
         has_ipv6_loopback: std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok(),
+        local_ca: local_ca(),
         has_apps: canonical.is_some(),
         server: match &canonical {
             Some(apps) => server(apps).await,
@@ -76,6 +78,18 @@ fn usable(dir: &Path) -> Result<(PathBuf, bool), Unusable> {
             Err(Unusable { why: format!("cannot write to {shown}: {error}"), fix })
         }
     }
+}
+
+/// The stores of roots, and how many of them lack the newest root of the local CA. Makes none.
+fn local_ca() -> Option<(usize, usize)> {
+    let roots = tambat_certs::LocalCa::roots(&crate::local_ca::dir().ok()?).ok()?;
+    let root = roots.first()?;
+    let (machine, name) = (Machine::here(), RootName::of(root));
+    let named = Named { name: name.clone(), file: root.path().to_owned() };
+    let found = trust::look(&machine, &name, root.pem());
+    let certutil = machine.program("certutil");
+    let todo = found.iter().map(|found| trust::task(found, &named, Wish::Trust, certutil.as_deref()).todo);
+    Some((found.len(), todo.filter(|todo| *todo != Todo::Nothing).count()))
 }
 
 /// The server of these apps, if it runs and answers.

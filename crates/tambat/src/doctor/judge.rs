@@ -20,6 +20,8 @@ pub(crate) struct Facts {
     pub(crate) folders: Vec<FolderFact>,
     /// Can `::1` be listened at?
     pub(crate) has_ipv6_loopback: bool,
+    /// How many stores of roots there are, and how many of them lack the local CA; none: there is no local CA.
+    pub(crate) local_ca: Option<(usize, usize)>,
     /// Where a server's apps are, or would be.
     pub(crate) apps: Option<PathBuf>,
     /// Is there such a directory?
@@ -158,6 +160,7 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
     findings.extend(files(facts));
     findings.extend(facts.folders.iter().map(folder));
     findings.push(ipv6(facts));
+    findings.push(local_ca(facts));
     findings.push(server(facts));
     let certificates = facts.server.iter().flat_map(|server| &server.certificates);
     findings.extend(clock(facts));
@@ -242,6 +245,18 @@ fn ipv6(facts: &Facts) -> Finding {
     let seen = "::1 is not there: `localhost` is 127.0.0.1 alone, which is enough unless a program asks for ::1 only";
     let fix = "sudo sysctl -w net.ipv6.conf.lo.disable_ipv6=0";
     Finding::bad("ipv6-loopback", Verdict::Note, seen, fix)
+}
+
+fn local_ca(facts: &Facts) -> Finding {
+    let id = "local-ca";
+    match facts.local_ca {
+        None => Finding::fine(id, "there is no local CA yet: the first `tambat start` makes it"),
+        Some((_, 0)) => Finding::fine(id, "every store of roots on this machine has the local CA"),
+        Some((all, lacking)) => {
+            let seen = format!("{lacking} of {all} stores of roots lack the local CA: browsers warn of names at 7443");
+            Finding::bad(id, Verdict::Note, seen, "tambat trust (--dry-run lists what it would do)")
+        }
+    }
 }
 
 fn server(facts: &Facts) -> Finding {
@@ -347,6 +362,7 @@ mod tests {
                 folder("state-folder", "logs and what is remembered", "/home/u/.local/state/tambat", false),
             ],
             has_ipv6_loopback: true,
+            local_ca: Some((2, 0)),
             apps: Some("/srv/tambat/apps".into()),
             has_apps: false,
             server: None,
@@ -392,6 +408,7 @@ mod tests {
         fine  runtime-folder  control sockets are in /run/user/7/tambat
         fine  state-folder    logs and what is remembered will be in /home/u/.local/state/tambat, which is made when needed
         fine  ipv6-loopback   ::1 is there
+        fine  local-ca        every store of roots on this machine has the local CA
         fine  server          there is no server's directory /srv/tambat/apps
         ");
     }
@@ -443,6 +460,7 @@ mod tests {
             files: Some((256, 1_024)),
             folders: vec![folder],
             has_ipv6_loopback: false,
+            local_ca: Some((2, 1)),
             has_apps: true,
             server: Some(troubled()),
             ..well()
@@ -470,6 +488,8 @@ mod tests {
                fix: LimitNOFILE=1048576 in the systemd unit, or a line `* hard nofile 1048576` in /etc/security/limits.conf
         note   ipv6-loopback             ::1 is not there: `localhost` is 127.0.0.1 alone, which is enough unless a program asks for ::1 only
                fix: sudo sysctl -w net.ipv6.conf.lo.disable_ipv6=0
+        note   local-ca                  1 of 2 stores of roots lack the local CA: browsers warn of names at 7443
+               fix: tambat trust (--dry-run lists what it would do)
         note   certificate late.example  good for 10 days; failed 3 times: connection refused; the next is ordered in 15 minutes
                fix: see that the CA reaches this machine under that name at ports 80 and 443; it is tried again by itself
         note   ca                        the CA is away: connection refused

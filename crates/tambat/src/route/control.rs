@@ -89,5 +89,6 @@ pub(super) fn figures(handle: &Handle) -> String {
         unrouted: handle.router.unrouted().snapshot(),
         listeners: listeners.collect(),
         access_lines_lost: handle.access.as_ref().map_or(0, tambat_router::AccessLog::lost),
+        ..Figures::default()
     })
 }

@@ -35,6 +35,7 @@ use table::{Memory, Routes};
 use tls::tls;
 
 pub(crate) use table::Seen;
+pub(crate) use tls::client_auth;
 
 /// How long requests have to come to their end once the router has been asked to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);

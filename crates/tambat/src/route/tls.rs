@@ -44,7 +44,8 @@ pub(super) fn tls(plan: &TlsPlan, dir: &Path, say: fn(&str)) -> Result<Option<Tl
     Ok(Some(Tls { settings: Arc::new(settings), certificates, driver }))
 }
 
-fn client_auth(plan: &ClientAuthPlan, dir: &Path) -> Result<ClientAuth, Failure> {
+/// Whether clients need certificates; the CA's file is seen from `dir`.
+pub(crate) fn client_auth(plan: &ClientAuthPlan, dir: &Path) -> Result<ClientAuth, Failure> {
     let path = dir.join(&plan.ca);
     let cannot = |why: &dyn std::fmt::Display| {
         Failure::new(format!("cannot read the CA of client certificates {}: {why}", path.display()))

@@ -8,6 +8,7 @@ use tambat_api::{ErrorBody, ServeStatus, ServedApp};
 use tambat_router::{AccessLog, Router};
 
 use super::apps::Broken;
+use super::certificates::Keeping;
 use crate::control_socket::{Body, ControlSocket, json, text};
 use crate::daemon::{App, figures, listener};
 use crate::metrics::{self, Figures, ProcessFigures};
@@ -22,6 +23,8 @@ pub(crate) struct View {
     pub(crate) router: Arc<Router>,
     /// The access log; none: requests are not noted.
     pub(crate) access: Option<AccessLog>,
+    /// Its certificates; none: it has no TLS.
+    pub(crate) keeping: Option<Keeping>,
     /// The apps that are served.
     pub(crate) apps: Vec<Arc<App>>,
     /// Those that are not, and those that are not any more.
@@ -59,8 +62,8 @@ impl View {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             listens: self.listens.clone(),
             apps: served.chain(lost).collect(),
-            certificates: Vec::new(),
-            ca_away: None,
+            certificates: self.keeping.as_ref().map(Keeping::status).unwrap_or_default(),
+            ca_away: self.keeping.as_ref().and_then(Keeping::ca_away),
         }
     }
 
@@ -76,6 +79,8 @@ impl View {
             unrouted: self.router.unrouted().snapshot(),
             listeners: listeners.map(|(kind, counters)| (listener(kind), counters)).collect(),
             access_lines_lost: self.access.as_ref().map_or(0, AccessLog::lost),
+            certificates: self.keeping.as_ref().map(Keeping::figures).unwrap_or_default(),
+            ca_away: self.keeping.as_ref().map(|keeping| keeping.ca_away().is_some()),
         })
     }
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tambat_model::{AppName, RouteTable, joined, of_app};
+use tambat_model::{AppName, HostPattern, RouteTable, joined, of_app};
 use tambat_router::RouterReport;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Notify, watch};
 
+use super::certificates::Keeping;
 use crate::daemon::Sayer;
 use crate::failure::Failure;
 use crate::router_setup::unintroduced;
@@ -19,6 +20,8 @@ pub(crate) struct Tables {
     of_apps: Vec<(AppName, watch::Receiver<Arc<RouteTable>>)>,
     out: watch::Sender<Arc<RouteTable>>,
     changed: Arc<Notify>,
+    /// Wants to know which names are served; none: there are no certificates.
+    keeping: Option<Keeping>,
 }
 
 impl Tables {
@@ -26,6 +29,7 @@ impl Tables {
     pub(crate) fn new(
         of_apps: Vec<(AppName, watch::Receiver<Arc<RouteTable>>)>,
         out: watch::Sender<Arc<RouteTable>>,
+        keeping: Option<Keeping>,
     ) -> Self {
         let changed = Arc::<Notify>::default();
         for (_, table) in &of_apps {
@@ -38,7 +42,7 @@ impl Tables {
                 changed.notify_one();
             });
         }
-        Self { of_apps, out, changed }
+        Self { of_apps, out, changed, keeping }
     }
 
     /// Waits until every app has published a table of its own, and publishes them as one.
@@ -61,7 +65,12 @@ impl Tables {
     fn publish(&self) {
         let of_running = self.of_apps.iter().filter(|(_, table)| table.has_changed().is_ok());
         let tables: Vec<_> = of_running.map(|(app, table)| (app, table.borrow().clone())).collect();
-        self.out.send_replace(Arc::new(joined(tables.iter().map(|(app, table)| (*app, &**table)))));
+        let joined = joined(tables.iter().map(|(app, table)| (*app, &**table)));
+        if let Some(keeping) = &self.keeping {
+            let names: Vec<HostPattern> = joined.hosts().sites().into_iter().map(|(host, _)| host).collect();
+            keeping.set_names(&names);
+        }
+        self.out.send_replace(Arc::new(joined));
     }
 }
 

@@ -5,12 +5,14 @@
 //! listen    the public ports
 //! joint     many apps, one router: their tables become one, and its reports reach whom they are about
 //! control   the server's own socket
+//! certificates   from files and from a CA, for the names of all apps
 //! ```
 //!
 //! Each app is begun and attended as under `tambat start`, with a supervisor, a journal and a control socket of its own: see
 //! `daemon::begin`.
 
 mod apps;
+mod certificates;
 mod control;
 mod joint;
 mod listen;
@@ -22,6 +24,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tambat_manifest::ServeFile;
 use tambat_os::{Signal, Spawner};
 use tambat_router::{Listener, ListenerKind, Router, RouterReport, RouterSettings};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -42,12 +45,16 @@ use crate::run_lock::RunLock;
 use crate::sockets::Sockets;
 
 use apps::{Broken, Workshop};
+use certificates::Tls;
 use control::View;
 use joint::{Reports, Tables};
 use listen::Public;
 
 /// Where names are served by HTTP unless something says otherwise.
 pub(crate) const HTTP_PORT_PUBLIC: u16 = 80;
+
+/// The same by TLS.
+pub(crate) const HTTPS_PORT_PUBLIC: u16 = 443;
 
 /// How long requests have to come to their end once the server has been asked to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
@@ -59,8 +66,13 @@ pub(crate) struct Serve {
     pub(crate) apps: PathBuf,
     /// Where to listen; none: everywhere.
     pub(crate) addresses: Vec<IpAddr>,
+    /// The server's file, and the folder that files in it are seen from.
+    pub(crate) file: ServeFile,
+    pub(crate) file_dir: PathBuf,
     /// Where names are served by HTTP; 0: the kernel chooses.
     pub(crate) http_port: u16,
+    /// The same by TLS.
+    pub(crate) https_port: u16,
     /// Where service ports begin; 0: the kernel chooses; none: as each app remembers it.
     pub(crate) port: Option<u16>,
     /// What the command line says about the router.
@@ -74,6 +86,10 @@ struct Prepared {
     starts: Vec<AppStart>,
     broken: Vec<Broken>,
     public: Public,
+    /// With TLS; none: there are no certificates.
+    public_tls: Option<Public>,
+    /// What is remembered.
+    state: StateDir,
     metrics: Option<MetricsListener>,
     sockets: Sockets,
     lock: RunLock,
@@ -96,26 +112,33 @@ pub(crate) fn run(serve: &Serve, spawner: Spawner) -> Result<ExitCode, Failure> 
 fn prepare(serve: &Serve, spawner: &Spawner) -> Result<Prepared, Failure> {
     let entries = apps::entries(&serve.apps)?;
     let sockets = cli::sockets()?;
-    let lock = lock(serve, &sockets)?;
+    let state = state(serve)?;
+    let lock = lock(serve, &state, &sockets)?;
     lock.note(spawner.pid(), &sockets.socket(&serve.apps));
     let public = listen::bind(&serve.addresses, serve.http_port, "--http-port")?;
-    let metrics = serve.router.metrics.map(MetricsListener::bind).transpose()?;
+    let bind_tls = || listen::bind(&serve.addresses, serve.https_port, "--https-port");
+    let public_tls = certificates::wanted(&serve.file).then(bind_tls).transpose()?;
+    let metrics = serve.router.metrics.or(serve.file.router.metrics).map(MetricsListener::bind).transpose()?;
     let (good, mut broken) = apps::judge(entries);
     let look = Look { width: apps::width(&good), ..serve.look.clone() };
     let workshop = Workshop { spawner, sockets: &sockets, port: serve.port, look: &look };
     let (starts, others) = apps::prepare(good, &workshop);
     broken.extend(others);
-    Ok(Prepared { starts, broken, public, metrics, sockets, lock, look })
+    Ok(Prepared { starts, broken, public, public_tls, state, metrics, sockets, lock, look })
 }
 
-/// Two servers of one directory would run its apps twice.
-fn lock(serve: &Serve, sockets: &Sockets) -> Result<RunLock, Failure> {
-    let state = StateDir::of(&serve.apps).and_then(|state| state.create().map(|()| state)).map_err(|error| {
+/// Where account and certificates are kept.
+fn state(serve: &Serve) -> Result<StateDir, Failure> {
+    StateDir::of(&serve.apps).and_then(|state| state.create().map(|()| state)).map_err(|error| {
         Failure::new(format!(
             "cannot keep what a server has to remember: {error}; set XDG_STATE_HOME to a folder for it"
         ))
-    })?;
-    let taken = cli::block_on(RunLock::take(Some(&state), sockets, &serve.apps))?;
+    })
+}
+
+/// Two servers of one directory would run its apps twice.
+fn lock(serve: &Serve, state: &StateDir, sockets: &Sockets) -> Result<RunLock, Failure> {
+    let taken = cli::block_on(RunLock::take(Some(state), sockets, &serve.apps))?;
     taken.ok_or_else(|| {
         Failure::new(format!(
             "the apps in {} are served already: `tambat doctor` says by whom; --apps serves those of another directory",
@@ -149,6 +172,8 @@ async fn attend(serve: &Serve, prepared: Prepared, spawner: Spawner) -> Result<E
         starts: prepared.starts,
         broken: prepared.broken,
         public: prepared.public,
+        public_tls: prepared.public_tls,
+        state: prepared.state,
         sockets: prepared.sockets,
         sayer,
     };
@@ -181,6 +206,8 @@ struct Work {
     starts: Vec<AppStart>,
     broken: Vec<Broken>,
     public: Public,
+    public_tls: Option<Public>,
+    state: StateDir,
     sockets: Sockets,
     sayer: Sayer,
 }
@@ -201,60 +228,74 @@ impl Work {
         spawner: Spawner,
         screen: Screen,
     ) -> Result<(Server, JoinHandle<Failure>), Failure> {
-        let addrs = self.public.addrs();
+        let tls = certificates::tls(&serve.file, &serve.file_dir, self.state.path(), &self.sayer)?;
+        let keeping = tls.as_ref().map(|tls| tls.keeping.clone());
         let (report_out, heard) = mpsc::unbounded_channel();
         let (tables, table) = watch::channel(Arc::default());
-        let settings = self.settings(serve)?;
+        let settings = self.settings(serve, tls.as_ref())?;
         let access = settings.access.clone();
         let listeners = self.starts.iter_mut().flat_map(|start| start.bound.take_listeners()).collect();
         let router = Router::start(listeners, table, report_out, settings)
             .map_err(|error| Failure::new(format!("cannot start the router: {error}")))?;
         let router = Arc::new(router);
-        let commons = Arc::default();
-        let access_kept = access.clone();
-        let ground = Ground { spawner: Arc::new(spawner), commons, router: Arc::clone(&router), access, screen };
-        let mut reports = Reports {
-            of_apps: BTreeMap::new(),
-            ports: BTreeMap::new(),
-            public: addrs.clone(),
-            sayer: self.sayer.clone(),
-        };
+        let spawner = Arc::new(spawner);
+        let ground =
+            Ground { spawner, commons: Arc::default(), router: Arc::clone(&router), access: access.clone(), screen };
+        let public = self.public.addrs().into_iter().chain(self.public_tls.iter().flat_map(Public::addrs)).collect();
+        let sayer = self.sayer.clone();
+        let mut reports = Reports { of_apps: BTreeMap::new(), ports: BTreeMap::new(), public, sayer: sayer.clone() };
         let (coming, of_apps) = self.begin_apps(&ground, &mut reports);
         let view = Arc::new(View {
             dir: serve.apps.display().to_string(),
-            listens: addrs.iter().map(ToString::to_string).collect(),
+            listens: self.listens(),
             router: Arc::clone(&router),
-            access: access_kept,
+            access,
+            keeping: keeping.clone(),
             apps: coming.iter().map(|coming| Arc::clone(&coming.begun.app)).collect(),
-            broken: Mutex::new(self.broken),
+            broken: Mutex::new(std::mem::take(&mut self.broken)),
         });
-        let mut server = Server {
-            view,
-            router,
-            sayer: self.sayer,
-            orders: Vec::new(),
-            apps: JoinSet::new(),
-            background: Vec::new(),
-        };
+        let mut server =
+            Server { view, router, sayer, orders: Vec::new(), apps: JoinSet::new(), background: Vec::new() };
         server.say_what_is_served();
         coming.into_iter().for_each(|coming| server.attend(coming));
         let lost = tokio::spawn(reports.run(heard));
-        let mut joint = Tables::new(of_apps, tables);
+        let mut joint = Tables::new(of_apps, tables, keeping);
         joint.first().await;
         server.background.push(tokio::spawn(joint.run()));
-        let shared = Listener { kind: ListenerKind::Shared, sockets: self.public.sockets, tls: None };
-        server.router.add(shared).map_err(|error| Failure::new(format!("cannot listen: {error}")))?;
-        addrs.iter().for_each(|addr| output::print(&format!("listening {addr}")));
+        self.listen(&mut server, tls)?;
         Ok((server, lost))
     }
 
-    fn settings(&self, serve: &Serve) -> Result<RouterSettings, Failure> {
+    /// From now on everybody is let in. A CA is asked for nothing before, since it comes to see.
+    fn listen(self, server: &mut Server, tls: Option<Tls>) -> Result<(), Failure> {
+        let cannot = |error: std::io::Error| Failure::new(format!("cannot listen: {error}"));
+        let lines = self.listens();
+        let shared = |public: Public, tls| Listener { kind: ListenerKind::Shared, sockets: public.sockets, tls };
+        server.router.add(shared(self.public, None)).map_err(cannot)?;
+        if let (Some(public), Some(tls)) = (self.public_tls, tls) {
+            server.router.add(shared(public, Some(tls.settings))).map_err(cannot)?;
+            server.background.push(tokio::spawn(tls.driver.run()));
+        }
+        lines.iter().for_each(|line| output::print(&format!("listening {line}")));
+        Ok(())
+    }
+
+    /// Where it listens for everybody.
+    fn listens(&self) -> Vec<String> {
+        let plain = self.public.addrs().into_iter().map(|addr| addr.to_string());
+        let tls = self.public_tls.iter().flat_map(Public::addrs).map(|addr| format!("{addr} tls"));
+        plain.chain(tls).collect()
+    }
+
+    fn settings(&self, serve: &Serve, tls: Option<&Tls>) -> Result<RouterSettings, Failure> {
         let instances = self.starts.iter().flat_map(|start| start.formation.values()).map(|n| usize::from(*n)).sum();
         let of_apps: usize = self.starts.iter().map(|start| start.bound.sockets()).sum();
-        let base = daemon::router_settings(instances, of_apps + self.public.sockets.len());
+        let public = self.public.sockets.len() + self.public_tls.as_ref().map_or(0, |tls| tls.sockets.len());
+        let base = daemon::router_settings(instances, of_apps + public);
+        let base = RouterSettings { challenges: tls.map(|tls| Arc::clone(&tls.certificates) as _), ..base };
         let said = self.sayer.clone();
-        let plan = tambat_model::RouterPlan::default();
-        router_setup::settings(base, &plan, &serve.router, &serve.apps, move |line| said.say(line))
+        let plan = &serve.file.router.plan;
+        router_setup::settings(base, plan, &serve.router, &serve.file_dir, move |line| said.say(line))
     }
 
     #[expect(clippy::type_complexity, reason = "what joins an app's table and the router's is looked at nowhere else")]

@@ -33,6 +33,7 @@ mod output;
 mod ports;
 mod postgres;
 mod proxy_protocol;
+mod public_names;
 mod python;
 mod real_websocket;
 mod recipes;

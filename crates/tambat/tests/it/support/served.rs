@@ -33,7 +33,7 @@ impl Apps {
 
     /// `tambat serve ARGS`, not started yet: at ports that the kernel chooses, on loopback.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut all = vec!["serve", "--apps", ".", "--address", "127.0.0.1", "--http-port", "0"];
+        let mut all = vec!["serve", "--apps", ".", "--address", "127.0.0.1", "--http-port", "0", "--https-port", "0"];
         if !args.contains(&"-p") {
             all.extend(["-p", "0"]);
         }
