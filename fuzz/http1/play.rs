@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use tambat_model::{ErrorCode, Trusted};
 use tambat_wire::http1::{
-    After, BodyRules, Disposition, Exchange, Fault, FieldSlots, Forward, Head, Hop, Limits, Over, Refusal,
-    RequestFacts, RequestHead, RequestId, ResponseRules, Scheme, Side, Taken, head_may_be_whole, request_head,
+    After, BodyRules, ClientFraming, Disposition, Exchange, Fault, FieldSlots, Forward, Head, Hop, Limits, Over,
+    Refusal, RequestFacts, RequestHead, RequestId, ResponseRules, Scheme, Side, Taken, head_may_be_whole, request_head,
 };
 
 use super::reader::{Field, head};
@@ -359,6 +359,7 @@ pub(crate) fn write(found: &RequestHead<'_, '_>, trusts_peer: bool, out: &mut Ve
             hop_token: None,
             continue_here: false,
             client_certificate: None,
+            passes_te: false,
         };
         found.write(&forward, out);
     });
@@ -367,7 +368,15 @@ pub(crate) fn write(found: &RequestHead<'_, '_>, trusts_peer: bool, out: &mut Ve
 /// The client's connection.
 pub(crate) fn with_hop(trusts_peer: bool, look: impl FnOnce(&Hop<'_>)) {
     let trusted: Trusted = ["10.0.0.0/8", "::1"].iter().filter_map(|network| network.parse().ok()).collect();
-    look(&Hop { peer: PEER, port: PORT, scheme: Scheme::Http, trusts_peer, trusted: &trusted, via: VIA });
+    look(&Hop {
+        peer: PEER,
+        port: PORT,
+        scheme: Scheme::Http,
+        framing: ClientFraming::Http1,
+        trusts_peer,
+        trusted: &trusted,
+        via: VIA,
+    });
 }
 
 fn response_rules(limits: &Limits) -> ResponseRules<'_> {

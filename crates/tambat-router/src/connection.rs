@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tambat_model::{Admission, Admitted, Protocol, RouteTable, ServicePort};
+use tambat_model::{Admission, Admitted, RouteTable, ServicePort};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -18,6 +18,7 @@ use crate::arrival::Arrival;
 use crate::carry::{End, Leftovers, carry};
 use crate::choice::{Choice, Chosen, Hold, Patience, Told, Tried, choose};
 use crate::http;
+use crate::http2;
 use crate::introduction::introduce;
 use crate::listener::{First, ListenerKind, ListenerState, Open};
 use crate::report::RouterReport;
@@ -42,9 +43,18 @@ pub(crate) fn spawn(client: TcpStream, arrival: Arrival, open: Open, worker: &Rc
 pub(crate) fn begin(client: Transport, arrival: Arrival, open: Open, worker: &Rc<Worker>) {
     let worker = Rc::clone(worker);
     match open.listener().kind {
-        kind if is_http(kind, &worker) => drop(spawn_local(http::serve(client, arrival, open, worker, None))),
+        kind if is_http(kind, &worker) => serve_http(client, arrival, open, worker, None),
         ListenerKind::Service(port) => drop(spawn_local(serve_at(port, client, arrival, open, worker))),
         ListenerKind::Shared => {}
+    }
+}
+
+/// Serves a client of HTTP, in a task of its own. Without TLS it turns out later which it speaks.
+fn serve_http(client: Transport, arrival: Arrival, open: Open, worker: Rc<Worker>, told: Option<Told>) {
+    if client.secured().is_some_and(|secured| secured.is_http2) {
+        spawn_local(http2::serve(Rc::new(client), Vec::new(), arrival, open, worker, told));
+    } else {
+        spawn_local(http::serve(client, arrival, open, worker, told));
     }
 }
 
@@ -55,7 +65,7 @@ pub(crate) fn is_http(kind: ListenerKind, worker: &Worker) -> bool {
     };
     let table = worker.tables.newest();
     let is_held = |admission: &Admission| matches!(admission, Admission::Hold { .. });
-    table.get(port).is_some_and(|route| route.protocol == Protocol::Http && !is_held(&route.admission))
+    table.get(port).is_some_and(|route| route.protocol.is_http() && !is_held(&route.admission))
 }
 
 /// Serves a connection at a service port: a stream, or one that waits to learn what it is.
@@ -71,7 +81,7 @@ async fn serve_at(port: ServicePort, client: Transport, arrival: Arrival, open: 
             drop(admitted);
         }
         Found::Http(told) => {
-            spawn_local(http::serve(client, arrival, open, worker, told));
+            serve_http(client, arrival, open, worker, told);
         }
         Found::Nobody(told) => {
             listener.refused.fetch_add(1, Ordering::Relaxed);
@@ -178,7 +188,7 @@ impl Seeker<'_> {
 
 /// HTTP is answered when it has asked.
 fn nobody(told: Told) -> Found {
-    if told.protocol == Protocol::Http { Found::Http(Some(told)) } else { Found::Nobody(told) }
+    if told.protocol.is_http() { Found::Http(Some(told)) } else { Found::Nobody(told) }
 }
 
 /// What ends one round of waiting.

@@ -146,7 +146,7 @@ impl ListenerState {
         self.connections.fetch_add(1, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
         self.all_open.fetch_add(1, Ordering::Relaxed);
-        Open { listener: Arc::clone(self), port, first, address }
+        Open { listener: Arc::clone(self), port, is_counted: true, first, address }
     }
 
     /// A connection waits until the guard is dropped; none: `max` of them wait already.
@@ -169,6 +169,8 @@ impl ListenerState {
 pub(crate) struct Open {
     listener: Arc<ListenerState>,
     port: u16,
+    /// Is it a connection, and not one of the streams on it?
+    is_counted: bool,
     first: First,
     address: Option<AddressCount>,
 }
@@ -201,10 +203,24 @@ impl Open {
     pub(crate) fn is_by(&mut self, address: Option<AddressCount>) {
         self.address = address;
     }
+
+    /// The same for a stream on it, which is no connection of its own.
+    pub(crate) fn of_a_stream(&self) -> Self {
+        Self {
+            listener: Arc::clone(&self.listener),
+            port: self.port,
+            is_counted: false,
+            first: First::Anything,
+            address: None,
+        }
+    }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
+        if !self.is_counted {
+            return;
+        }
         self.listener.open.fetch_sub(1, Ordering::Relaxed);
         self.listener.all_open.fetch_sub(1, Ordering::Relaxed);
     }

@@ -7,8 +7,8 @@
 use std::{env, hint::black_box, net::Ipv4Addr, process::ExitCode};
 
 use tambat_wire::http1::{
-    BodyRules, Exchange, FieldSlots, Forward, Head, Hop, Limits, RequestId, ResponseRules, Scheme, Trusted,
-    request_head,
+    BodyRules, ClientFraming, Exchange, FieldSlots, Forward, Head, Hop, Limits, RequestId, ResponseRules, Scheme,
+    Trusted, request_head,
 };
 
 const PLAIN: &[u8] = b"GET /items/42 HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n";
@@ -76,6 +76,7 @@ fn exchanges(request: &[u8], answer: &[u8], count: u64) -> bool {
         peer: Ipv4Addr::new(192, 0, 2, 7).into(),
         port: 80,
         scheme: Scheme::Http,
+        framing: ClientFraming::Http1,
         trusts_peer: false,
         trusted: &trusted,
         via: "tambat-1a2b3c4d",
@@ -98,6 +99,7 @@ fn exchanges(request: &[u8], answer: &[u8], count: u64) -> bool {
                 hop_token: None,
                 continue_here: false,
                 client_certificate: None,
+                passes_te: false,
             },
             &mut to_target,
         );

@@ -17,6 +17,8 @@ mod scan;
 mod target;
 mod trust;
 
+pub(crate) use authority::same_authority;
+
 pub use answer::{
     Answer, Catalogue, CatalogueApp, CatalogueEntry, Form, write_challenge, write_options, write_redirect,
 };
@@ -30,4 +32,4 @@ pub use request::{Disposition, RequestHead, request_head};
 pub use request_id::RequestId;
 pub use response::{ResponseFraming, ResponseHead, ResponseRules, response_head};
 pub use tambat_model::{Network, Trusted};
-pub use trust::{Hop, Scheme};
+pub use trust::{ClientFraming, Hop, Scheme};

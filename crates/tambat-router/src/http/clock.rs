@@ -38,6 +38,11 @@ impl Clock {
         RequestId::new(self.unix_ms(now), u128::from(self.random()) << 64 | u128::from(self.random()))
     }
 
+    /// Bytes that no other request gets.
+    pub(crate) fn nonce(&self) -> [u8; 16] {
+        (u128::from(self.random()) << 64 | u128::from(self.random())).to_be_bytes()
+    }
+
     /// This moment, as a `Date` field has it (RFC 9110 §5.6.7).
     pub(super) fn date(&self, now: Instant) -> Rc<str> {
         let second = self.unix_ms(now) / 1_000;

@@ -19,6 +19,7 @@ use crate::access::EndedBy;
 use crate::arrival::Arrival;
 use crate::choice::Told;
 use crate::deadlines::Deadline;
+use crate::http2;
 use crate::listener::Open;
 use crate::pool::Own;
 use crate::transport::Transport;
@@ -45,6 +46,8 @@ pub(super) struct Connection {
     pub(super) own: Option<Own>,
     /// Is its word on where requests come from taken?
     pub(super) trusts_peer: bool,
+    /// Was nothing asked yet? It may turn out to speak HTTP/2.
+    pub(super) is_new: bool,
 }
 
 /// Where a connection is when it serves no request.
@@ -82,6 +85,8 @@ pub(super) enum Step {
     Exchange,
     /// It needs one: to this target, where one is chosen.
     Seek(Option<Chosen>),
+    /// It is no head: the client speaks HTTP/2.
+    Http2,
 }
 
 /// What follows an exchange.
@@ -110,6 +115,10 @@ pub(crate) fn serve(
             let mut has_target = match step {
                 Step::Exchange => true,
                 Step::Seek(chosen) => Box::pin(connection.seek(chosen)).await,
+                Step::Http2 => {
+                    connection.into_http2().await;
+                    return;
+                }
             };
             while has_target {
                 has_target = match poll_fn(|cx| connection.poll_exchange(cx)).await {
@@ -136,6 +145,7 @@ impl Connection {
     pub(super) fn new(client: Transport, arrival: Arrival, open: Open, worker: Rc<Worker>, told: Option<Told>) -> Self {
         let deadline = worker.deadlines.deadline();
         deadline.set(Instant::now(), Some(worker.shared.settings.head_timeout));
+        let is_new = !client.is_stream();
         Self {
             trusts_peer: arrival.is_trusted(&worker.shared.settings),
             client: Rc::new(client),
@@ -148,8 +158,16 @@ impl Connection {
             told: told.map(Box::new),
             phase: Phase::Fresh,
             own: None,
+            is_new,
             worker,
         }
+    }
+
+    /// The rest of its life, when it has turned out to speak HTTP/2.
+    fn into_http2(self) -> impl Future<Output = ()> {
+        let before = self.inbox.into_bytes();
+        let told = self.told.map(|told| *told);
+        http2::serve(self.client, before, self.arrival, self.open, self.worker, told)
     }
 
     /// From now on the task is woken at its deadline.

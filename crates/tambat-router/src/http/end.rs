@@ -130,7 +130,7 @@ impl Connection {
     pub(super) fn needs_patience(&self) -> bool {
         let has_unread = || !self.inbox.is_empty() || self.client.has_unread();
         match self.phase {
-            _ if self.inbox.has_ended() => false,
+            _ if self.inbox.has_ended() || self.client.is_stream() => false,
             Phase::ClosingPatiently => true,
             Phase::Closing => has_unread(),
             _ => false,

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tambat_model::{ErrorCode, PathPrefix, Route, RouteTable};
+use tambat_model::{ErrorCode, PathPrefix, Protocol, Route, RouteTable};
 use tambat_wire::http1::{
-    BodyRules, Disposition, Exchange, FieldSlots, Forward, Head, Hop, RequestHead, Scheme, head_may_be_whole,
-    request_head,
+    BodyRules, ClientFraming, Disposition, Exchange, FieldSlots, Forward, Head, Hop, RequestHead, Scheme,
+    head_may_be_whole, request_head,
 };
+use tambat_wire::http2::PREFACE;
 use tokio::task::yield_now;
 
 use super::active::{Active, Noted, UNREAD, Upstream};
@@ -207,21 +208,30 @@ impl Connection {
     fn begin(&mut self, bytes: &[u8], worker: &Worker) -> Begun {
         let mut slots = FieldSlots::new();
         match request_head(bytes, &mut slots, &worker.limits) {
-            Head::Found(head) => self.route(&head, bytes, worker),
+            Head::Found(head) => {
+                self.is_new = false;
+                self.route(&head, bytes, worker)
+            }
+            // A version of HTTP/1 that there is not, or else the beginning of HTTP/2 (RFC 9113 §3.3).
+            Head::Refused(_) if self.is_new && bytes.starts_with(PREFACE) => Begun::Request(0, Step::Http2),
+            Head::Refused(_) if self.is_new && PREFACE.starts_with(bytes) => self.awaits_more(worker),
             // Some clients send an empty line behind a body (RFC 9112 §2.2): it begins nothing.
             Head::Incomplete if bytes == b"\r\n" && self.phase == Phase::Idle => Begun::Nothing(bytes.len()),
-            Head::Incomplete => {
-                if self.phase != Phase::InHead {
-                    self.phase = Phase::InHead;
-                    self.deadline.set(Instant::now(), Some(worker.shared.settings.head_timeout));
-                }
-                Begun::Incomplete
-            }
+            Head::Incomplete => self.awaits_more(worker),
             Head::Refused(refusal) => {
                 self.refuse(worker, &Reply::new(refusal.code, refusal.cause), bytes);
                 Begun::Answered(bytes.len())
             }
         }
+    }
+
+    /// The rest of a head has so much time.
+    fn awaits_more(&mut self, worker: &Worker) -> Begun {
+        if self.phase != Phase::InHead {
+            self.phase = Phase::InHead;
+            self.deadline.set(Instant::now(), Some(worker.shared.settings.head_timeout));
+        }
+        Begun::Incomplete
     }
 
     /// Answers what is no request, and closes.
@@ -241,7 +251,7 @@ impl Connection {
     }
 
     /// How the client speaks to us, or to whom it has dialled.
-    fn scheme(&self) -> Scheme {
+    pub(super) fn scheme(&self) -> Scheme {
         if self.client.secured().is_some() { Scheme::Https } else { self.arrival.scheme() }
     }
 
@@ -252,6 +262,7 @@ impl Connection {
             peer: self.arrival.peer.ip(),
             port: self.arrival.port(self.open.port()),
             scheme: self.scheme(),
+            framing: if self.client.is_stream() { ClientFraming::Http2 } else { ClientFraming::Http1 },
             trusts_peer: self.trusts_peer || proves_itself(head, settings),
             trusted: &settings.trusted,
             via: "",
@@ -280,8 +291,15 @@ impl Connection {
         hop.via = &pseudonym;
         let hop_token = route.http.hop_token.as_deref();
         let client_certificate = self.client.secured().and_then(|secured| secured.client.as_deref());
-        let request_id = &active.id;
-        let forward = Forward { hop: &hop, strip, request_id, hop_token, continue_here: false, client_certificate };
+        let forward = Forward {
+            hop: &hop,
+            strip,
+            request_id: &active.id,
+            hop_token,
+            continue_here: false,
+            client_certificate,
+            passes_te: route.protocol == Protocol::H2c,
+        };
         head.write(&forward, active.up.unsent.fresh());
         active.belongs_to(route, head, worker);
         drop(table);
@@ -414,9 +432,14 @@ impl Active {
             return Step::Seek(None);
         };
         let counted = Counted::new(admitted, self.queue.as_ref());
-        match worker.kept(&target, route.proxy_protocol, own) {
+        let kept = if route.protocol == Protocol::H2c {
+            worker.links.take(&target).map(|stream| Transport::H2c(Box::new(stream)))
+        } else {
+            worker.kept(&target, route.proxy_protocol, own).map(Transport::Tcp)
+        };
+        match kept {
             Some(stream) => {
-                self.goes_to(Upstream { stream: Transport::Tcp(stream), target, counted, is_reused: true });
+                self.goes_to(Upstream { stream, target, counted, is_reused: true });
                 Step::Exchange
             }
             None => Step::Seek(Some((target, counted))),
@@ -449,7 +472,7 @@ mod tests {
     use std::future::poll_fn;
     use std::net::{IpAddr, Ipv4Addr};
 
-    use tambat_model::{Admission, Protocol, Site};
+    use tambat_model::{Admission, Site};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::{mpsc, watch};

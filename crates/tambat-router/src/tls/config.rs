@@ -18,7 +18,10 @@ use rustls::{ServerConfig, SupportedCipherSuite};
 use super::settings::{Certificate, ClientAuth, TlsError};
 
 /// What is spoken inside (RFC 7301), the best first.
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [HTTP2_PROTOCOL, b"http/1.1"];
+
+/// HTTP/2 (RFC 9113 §3.2).
+pub(super) const HTTP2_PROTOCOL: &[u8] = b"h2";
 
 /// The cipher suites, in the order in which they are chosen: all of them keep what was said secret for ever (RFC 9325
 /// §4.1), and of these AES-128 costs a server's processor the least.

@@ -7,6 +7,7 @@ use rustls::{ProtocolVersion, ServerConnection};
 use tambat_wire::http1::ClientCertificate;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::config::HTTP2_PROTOCOL;
 use super::settings::Certificate;
 
 /// What is known of a connection once it has shaken hands.
@@ -19,6 +20,8 @@ pub(crate) struct Secured {
     pub(crate) version: TlsVersion,
     /// Who the client has proved to be by its own certificate.
     pub(crate) client: Option<Box<ClientCertificate>>,
+    /// Was it agreed that HTTP/2 is spoken inside (RFC 9113 §3.2)?
+    pub(crate) is_http2: bool,
 }
 
 /// Versions of TLS.
@@ -31,7 +34,8 @@ pub(crate) enum TlsVersion {
 impl Secured {
     pub(super) fn new(tls: &ServerConnection, server_name: Option<Box<str>>, certificate: Arc<Certificate>) -> Self {
         let client = tls.peer_certificates().and_then(<[_]>::first).map(|der| Box::new(client_certificate(der)));
-        Self { server_name, certificate, version: TlsVersion::of(tls), client }
+        let is_http2 = tls.alpn_protocol() == Some(HTTP2_PROTOCOL);
+        Self { server_name, certificate, version: TlsVersion::of(tls), client, is_http2 }
     }
 
     /// May a request for this host, in lower case and without a last dot, come here? A connection that was opened for another name may be used for it where
@@ -88,6 +92,7 @@ mod tests {
             certificate: Arc::clone(&certificate),
             version: TlsVersion::Tls13,
             client: None,
+            is_http2: false,
         };
         for host in ["a.example", "x.b.example", ""] {
             assert!(secured(Some("a.example")).is_for(host), "{host}");

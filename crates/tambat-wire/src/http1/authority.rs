@@ -5,6 +5,8 @@ use std::net::Ipv6Addr;
 
 use tambat_model::HOSTNAME_BYTES_MAX;
 
+use super::trust::Scheme;
+
 /// Letters, digits, `-` and `_` between dots, or an IPv6 address in brackets; then maybe a port. Narrower than RFC 3986
 /// §3.2.2, where a name may hold `%` and punctuation that no hostname has: what the target might read otherwise is
 /// refused, and so are user information, an empty port and port 0.
@@ -34,6 +36,16 @@ impl<'b> Authority<'b> {
         let host = if has_upper { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) };
         Ok(Self { text, host, port })
     }
+}
+
+/// Do both name one host at one port? No if one of them is none.
+pub(crate) fn same_authority(one: &[u8], other: &[u8], scheme: Option<Scheme>) -> bool {
+    let place = |text| {
+        let parsed = Authority::parse(text).ok()?;
+        let port = parsed.port.or(scheme.map(Scheme::default_port));
+        Some((parsed.host.into_owned(), port))
+    };
+    place(one).is_some_and(|place_of_one| place(other) == Some(place_of_one))
 }
 
 /// How long the hostname at the beginning is, and whether a letter in it has to be made small.

@@ -256,7 +256,7 @@ fn pair_value(text: &[u8]) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{FieldSlots, Head, Limits, request_head};
+    use super::super::{ClientFraming, FieldSlots, Head, Limits, request_head};
     use super::*;
     use tambat_model::{Network, Trusted};
 
@@ -265,7 +265,15 @@ mod tests {
         let trusted: Trusted =
             ["10.0.0.0/8", "::1", "fd00::/8"].map(|text| text.parse::<Network>().unwrap()).into_iter().collect();
         let peer = "::ffff:10.0.0.1".parse().unwrap();
-        let hop = Hop { peer, port: 80, scheme: Scheme::Http, trusts_peer, trusted: &trusted, via: "tambat" };
+        let hop = Hop {
+            peer,
+            port: 80,
+            scheme: Scheme::Http,
+            framing: ClientFraming::Http1,
+            trusts_peer,
+            trusted: &trusted,
+            via: "tambat",
+        };
         let bytes = format!("GET / HTTP/1.1\r\nHost: a.b\r\n{fields}\r\n");
         let mut slots = FieldSlots::new();
         let Head::Found(head) = request_head(bytes.as_bytes(), &mut slots, &Limits::default()) else {

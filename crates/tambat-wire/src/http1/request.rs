@@ -37,6 +37,7 @@ pub struct RequestHead<'b, 's> {
     pub(super) authority: Option<Authority<'b>>,
     pub(super) max_forwards: Option<u64>,
     pub(super) upgrade: &'b [u8],
+    pub(super) takes_trailers: bool,
     asked: &'b str,
     hop_token: Option<&'b [u8]>,
     request_id: Option<&'b [u8]>,
@@ -224,6 +225,7 @@ fn read<'b, 's>(
         authority,
         max_forwards,
         upgrade: scan.upgrade.unwrap_or_default(),
+        takes_trailers: scan.takes_trailers,
         asked,
         hop_token: scan.hop_token.only(),
         request_id: scan.request_id.only(),
@@ -363,7 +365,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::trust::Scheme;
+    use super::super::trust::{ClientFraming, Scheme};
     use super::*;
     use tambat_model::Trusted;
 
@@ -732,7 +734,15 @@ mod tests {
     fn d11_an_id_is_kept_from_a_trusted_peer() {
         let kept = |fields: &str, trusts_peer: bool| {
             let (peer, trusted) = (IpAddr::V4(Ipv4Addr::LOCALHOST), Trusted::default());
-            let hop = Hop { peer, port: 80, scheme: Scheme::Http, trusts_peer, trusted: &trusted, via: "t" };
+            let hop = Hop {
+                peer,
+                port: 80,
+                scheme: Scheme::Http,
+                framing: ClientFraming::Http1,
+                trusts_peer,
+                trusted: &trusted,
+                via: "t",
+            };
             read(with(fields).as_bytes(), |head| head.request_id(&hop).map(|id| id.to_string())).unwrap()
         };
         let good = "X-Request-ID: 0123456789abcdefghij";

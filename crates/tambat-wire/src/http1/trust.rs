@@ -2,33 +2,17 @@
 
 use std::net::IpAddr;
 
+pub use tambat_model::Scheme;
 use tambat_model::Trusted;
 
-/// How the client reached the router.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
-    /// In the clear.
-    Http,
-    /// Over TLS.
-    Https,
-}
-
-impl Scheme {
-    /// In lower case.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-
-    /// The port that a URL of this scheme means when it has none.
-    pub fn default_port(self) -> u16 {
-        match self {
-            Self::Http => 80,
-            Self::Https => 443,
-        }
-    }
+/// What frames the requests of a client. Their heads are those of HTTP/1.1 in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientFraming {
+    /// The version is the one that the head says.
+    #[default]
+    Http1,
+    /// Streams of HTTP/2: the head was translated.
+    Http2,
 }
 
 /// What the client's connection says of every request on it.
@@ -40,6 +24,8 @@ pub struct Hop<'a> {
     pub port: u16,
     /// How.
     pub scheme: Scheme,
+    /// In what the request came.
+    pub framing: ClientFraming,
     /// Is the peer's word taken: is it in `trusted`, or another tambat that proved itself?
     pub trusts_peer: bool,
     /// Whose addresses are passed over when the client is looked for, from the right (RFC 7239 §7.4).

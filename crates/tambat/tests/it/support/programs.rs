@@ -54,10 +54,30 @@ pub(crate) fn apache_php() {
     assert!(has_php, "{}", missing("PHP in Apache httpd", "libapache2-mod-php"));
 }
 
+/// nginx.
+pub(crate) fn nginx() {
+    needs("/usr/sbin/nginx", &["-v"], "nginx-light");
+}
+
+/// HAProxy.
+pub(crate) fn haproxy() {
+    needs("/usr/sbin/haproxy", &["-v"], "haproxy");
+}
+
 /// ejabberd, and what makes its certificate.
 pub(crate) fn ejabberd() {
     needs("openssl", &["version"], "openssl");
     file("/usr/sbin/ejabberdctl", "ejabberd");
+}
+
+/// The program for databases of NSS. It has no question that it answers with success.
+pub(crate) fn certutil() {
+    file("/usr/bin/certutil", "libnss3-tools");
+}
+
+/// The browser.
+pub(crate) fn chromium() {
+    needs("chromium", &["--version"], "chromium");
 }
 
 /// The XMPP library of Debian's own Python.

@@ -1,4 +1,4 @@
-//! Group G: before the first request. Hellos of TLS 1.2 are written by hand: what a server answers those with is in the
+//! Group G, as far as TLS goes. Hellos of TLS 1.2 are written by hand: what a server answers those with is in the
 //! clear, its certificate included.
 
 use std::io::{Read, Write};

@@ -1,0 +1,224 @@
+//! The life of one HTTP/2 connection.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ::http::{Method, Request, Response, StatusCode};
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::ext::Protocol;
+use h2::server::{Builder, Connection, SendResponse};
+use tambat_wire::http2::{FRAME_BYTES_MAX, Malformed, Pseudo, Reason, WebSocketKey, goaway, write_request};
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use super::limits::{
+    ABORTED_UNSEEN_MAX, CLOSING_S, CONNECTION_WINDOW_BYTES, DRAINED_BYTES_MAX, ERRORS_MAX, HEADER_LIST_BYTES_MAX,
+    HEADS_BYTES_MAX, RESET_STREAMS_MAX, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
+};
+use super::session::Session;
+use super::stream::Stream;
+use super::wire::Wire;
+use crate::arrival::Arrival;
+use crate::choice::Told;
+use crate::http;
+use crate::listener::Open;
+use crate::transport::Transport;
+use crate::worker::Worker;
+
+/// Room for the head of an ordinary request.
+const HEAD_BYTES: usize = 512;
+
+/// The answer to an extended CONNECT for a protocol that is not known (RFC 9220 §3).
+const NOT_IMPLEMENTED: StatusCode = StatusCode::NOT_IMPLEMENTED;
+
+/// Serves a client's connection to its end. `before`: what was read of it already, from the preface on. `told`: what each
+/// request is told in place of being served.
+pub(crate) fn serve(
+    client: Rc<Transport>,
+    before: Vec<u8>,
+    arrival: Arrival,
+    open: Open,
+    worker: Rc<Worker>,
+    told: Option<Told>,
+) -> Pin<Box<dyn Future<Output = ()>>> {
+    Box::pin(async move {
+        let session = Session::new(client, Rc::clone(&worker));
+        let carrier = Rc::clone(&session.carrier);
+        if let Some(codec) = handshake(&session, before).await {
+            let mut driver = Driver { codec, session, arrival, open, told, is_draining: false };
+            poll_fn(|cx| driver.poll(cx)).await;
+        }
+        let _ = timeout(Duration::from_secs(CLOSING_S), linger(&carrier, &worker)).await;
+    })
+}
+
+async fn handshake(session: &Rc<Session>, before: Vec<u8>) -> Option<Connection<Wire, Bytes>> {
+    let wire = Wire::new(Rc::clone(session), before);
+    let mut handshake = pin!(settings().handshake::<_, Bytes>(wire));
+    let made = poll_fn(|cx| {
+        session.deadline.wakes(cx.waker());
+        if let Poll::Ready(made) = handshake.as_mut().poll(cx) {
+            return Poll::Ready(Some(made));
+        }
+        if session.deadline.is_reached() { Poll::Ready(None) } else { Poll::Pending }
+    })
+    .await;
+    match made? {
+        Ok(codec) => Some(codec),
+        Err(error) => {
+            // What it began with is no preface (RFC 9113 §3.4).
+            if error.is_go_away() {
+                let _ = session.carrier.send_all(&goaway(Reason::ProtocolError)).await;
+            }
+            None
+        }
+    }
+}
+
+fn settings() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX.into())
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .max_concurrent_reset_streams(RESET_STREAMS_MAX)
+        .max_pending_accept_reset_streams(ABORTED_UNSEEN_MAX)
+        .max_local_error_reset_streams(Some(ERRORS_MAX))
+        .enable_connect_protocol();
+    builder
+}
+
+/// What drives a connection.
+struct Driver {
+    codec: Connection<Wire, Bytes>,
+    session: Rc<Session>,
+    arrival: Arrival,
+    open: Open,
+    told: Option<Told>,
+    /// The client was told that it drains.
+    is_draining: bool,
+}
+
+impl Driver {
+    /// Ready when the connection is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.session.deadline.wakes(cx.waker());
+        loop {
+            while let Poll::Ready(accepted) = self.codec.poll_accept(cx) {
+                match accepted {
+                    Some(Ok((request, respond))) => self.begin(request, respond),
+                    Some(Err(_)) | None => return Poll::Ready(()),
+                }
+            }
+            if self.session.is_closing() {
+                if self.session.deadline.is_reached() {
+                    self.session.carrier.reset_on_close();
+                    return Poll::Ready(());
+                }
+                return Poll::Pending;
+            }
+            if let Some(reason) = self.session.broke.get() {
+                self.close(reason.code().into());
+            } else if self.session.worker.is_draining.get() && !self.is_draining {
+                self.is_draining = true;
+                self.codec.graceful_shutdown();
+                self.session.drains();
+            } else if self.session.deadline.is_reached() {
+                if self.session.is_blocked() {
+                    // Nothing that it could be told would reach it.
+                    self.session.carrier.reset_on_close();
+                    return Poll::Ready(());
+                }
+                self.close(h2::Reason::NO_ERROR);
+            } else {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn close(&mut self, reason: h2::Reason) {
+        self.session.closes_within(Duration::from_secs(CLOSING_S));
+        self.codec.abrupt_shutdown(reason);
+    }
+
+    /// A request has come: it is served in a task of its own.
+    fn begin(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        if self.session.heads_bytes() > HEADS_BYTES_MAX {
+            respond.send_reset(h2::Reason::REFUSED_STREAM);
+            return;
+        }
+        let (parts, body) = request.into_parts();
+        let protocol = parts.extensions.get::<Protocol>();
+        let ends = body.is_end_stream();
+        let uri = parts.uri.into_parts();
+        // Without an authority the codec keeps no scheme, but has seen one: only a plain CONNECT has none.
+        let is_connect = parts.method == Method::CONNECT && protocol.is_none();
+        let scheme = uri.scheme.as_ref().map(::http::uri::Scheme::as_str).or((!is_connect).then_some("http"));
+        let pseudo = Pseudo {
+            method: parts.method.as_str().as_bytes(),
+            scheme: scheme.map(str::as_bytes),
+            authority: uri.authority.as_ref().map(|authority| authority.as_str().as_bytes()),
+            path: uri.path_and_query.as_ref().map(|path| path.as_str().as_bytes()),
+            protocol: protocol.map(|protocol| protocol.as_str().as_bytes()),
+        };
+        let fields = || parts.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+        let mut head = Vec::with_capacity(HEAD_BYTES);
+        let written = write_request(&pseudo, fields, ends, || self.websocket_key(), &mut head);
+        let translated = match written {
+            Ok(translated) => translated,
+            Err(malformed) => return self.refuse(malformed, respond),
+        };
+        let body = (!ends).then_some(body);
+        let stream = Transport::Stream(Box::new(Stream::new(&self.session, head, translated, body, respond)));
+        let (open, worker) = (self.open.of_a_stream(), Rc::clone(&self.session.worker));
+        spawn_local(http::serve(stream, self.arrival.clone(), open, worker, self.told.clone()));
+    }
+
+    fn websocket_key(&self) -> WebSocketKey {
+        WebSocketKey::new(self.session.worker.clock.nonce())
+    }
+
+    fn refuse(&self, malformed: Malformed, mut respond: SendResponse<Bytes>) {
+        self.open.listener().refused.fetch_add(1, Ordering::Relaxed);
+        match malformed {
+            Malformed::Rule(_) => respond.send_reset(h2::Reason::PROTOCOL_ERROR),
+            Malformed::Protocol => {
+                let mut response = Response::new(());
+                *response.status_mut() = NOT_IMPLEMENTED;
+                // It fails only if the stream is gone.
+                let _ = respond.send_response(response, true);
+            }
+        }
+        if let Err(reason) = self.session.watch.borrow_mut().refused(|| self.session.passed()) {
+            self.session.broke.set(Some(reason));
+        }
+    }
+}
+
+/// Lets the client read its last frames: what it still sends is thrown away until it closes.
+async fn linger(carrier: &Transport, worker: &Worker) {
+    if poll_fn(|cx| carrier.poll_end(cx)).await.is_err() {
+        return;
+    }
+    let mut drained = 0;
+    while drained < DRAINED_BYTES_MAX {
+        let received = poll_fn(|cx| {
+            std::task::ready!(carrier.poll_read_ready(cx))?;
+            Poll::Ready(carrier.receive(&mut worker.tools.borrow_mut().ready().buffer))
+        });
+        match received.await {
+            Ok(0) => break,
+            Ok(more) => drained += more,
+            Err(error) if crate::socket::is_transient(&error) => {}
+            Err(_) => break,
+        }
+    }
+}

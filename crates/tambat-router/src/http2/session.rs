@@ -1,0 +1,144 @@
+//! What a connection and its streams have in common.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tambat_wire::http2::{FrameWatch, Reason};
+
+use super::limits::LAST_REQUEST_S;
+use crate::deadlines::Deadline;
+use crate::transport::Transport;
+use crate::worker::Worker;
+
+/// A connection, as its streams know it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(super) carrier: Rc<Transport>,
+    pub(super) worker: Rc<Worker>,
+    pub(super) deadline: Deadline,
+    pub(super) watch: RefCell<FrameWatch>,
+    /// What the client did that ends the connection.
+    pub(super) broke: Cell<Option<Reason>>,
+    began: Instant,
+    /// How many requests are being served.
+    live: Cell<usize>,
+    /// How many bytes their heads have.
+    heads_bytes: Cell<usize>,
+    /// Has there been a request?
+    is_used: Cell<bool>,
+    /// Since when it has had no request.
+    idle_since: Cell<Instant>,
+    /// Since when the client has taken nothing of what is to be sent.
+    blocked_since: Cell<Option<Instant>>,
+    /// It is being closed, and its deadline is set for that.
+    is_closing: Cell<bool>,
+}
+
+impl Session {
+    pub(super) fn new(carrier: Rc<Transport>, worker: Rc<Worker>) -> Rc<Self> {
+        let now = Instant::now();
+        let session = Self {
+            deadline: worker.deadlines.deadline(),
+            carrier,
+            worker,
+            watch: RefCell::default(),
+            broke: Cell::new(None),
+            began: now,
+            live: Cell::new(0),
+            heads_bytes: Cell::new(0),
+            is_used: Cell::new(false),
+            idle_since: Cell::new(now),
+            blocked_since: Cell::new(None),
+            is_closing: Cell::new(false),
+        };
+        session.keep_time();
+        Rc::new(session)
+    }
+
+    /// The time for the watch.
+    pub(super) fn passed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.live.get() == 0
+    }
+
+    pub(super) fn heads_bytes(&self) -> usize {
+        self.heads_bytes.get()
+    }
+
+    /// Has the client taken nothing for too long, so that nothing can be told to it any more?
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked_since.get().is_some()
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing.get()
+    }
+
+    /// It is closed in this time, whatever the client does.
+    pub(super) fn closes_within(&self, time: Duration) {
+        self.is_closing.set(true);
+        self.deadline.set(Instant::now(), Some(time));
+    }
+
+    /// The router drains: what is on its way yet is waited for.
+    pub(super) fn drains(&self) {
+        self.idle_since.set(Instant::now());
+        self.keep_time();
+    }
+
+    /// A request begins.
+    pub(super) fn begins(&self, head_bytes: usize) {
+        self.is_used.set(true);
+        self.live.set(self.live.get() + 1);
+        self.heads_bytes.set(self.heads_bytes.get() + head_bytes);
+        if self.live.get() == 1 {
+            self.keep_time();
+        }
+    }
+
+    /// A request is over.
+    pub(super) fn ends(&self, head_bytes: usize) {
+        self.live.set(self.live.get() - 1);
+        self.heads_bytes.set(self.heads_bytes.get() - head_bytes);
+        if self.is_idle() {
+            self.idle_since.set(Instant::now());
+            self.keep_time();
+        }
+    }
+
+    /// The client takes nothing now.
+    pub(super) fn blocks(&self) {
+        if self.blocked_since.get().is_none() {
+            self.blocked_since.set(Some(Instant::now()));
+            self.keep_time();
+        }
+    }
+
+    /// The client has taken something.
+    pub(super) fn moves(&self) {
+        if self.blocked_since.take().is_some() {
+            self.keep_time();
+        }
+    }
+
+    /// Sets the deadline of what is waited for. While requests are served, they have their own.
+    fn keep_time(&self) {
+        if self.is_closing() {
+            return;
+        }
+        let settings = &self.worker.shared.settings;
+        match self.blocked_since.get() {
+            Some(since) => self.deadline.set(since, Some(settings.body_idle)),
+            None if !self.is_idle() => self.deadline.set(self.idle_since.get(), None),
+            None if self.worker.is_draining.get() => {
+                self.deadline.set(self.idle_since.get(), Some(Duration::from_secs(LAST_REQUEST_S)));
+            }
+            None if self.is_used.get() => self.deadline.set(self.idle_since.get(), Some(settings.keep_alive_idle)),
+            None => self.deadline.set(self.idle_since.get(), Some(settings.head_timeout)),
+        }
+    }
+}
