@@ -7,7 +7,7 @@ use tambat_wire::http1::{RequestId, Scheme};
 use tambat_wire::proxy_protocol::{Header, Notes, Origin, Tls, write};
 
 use crate::settings::RouterSettings;
-use crate::tls::Secured;
+use crate::tls::{HTTP2_PROTOCOL, Secured};
 use crate::transport::Transport;
 
 /// Where a connection comes from.
@@ -128,7 +128,10 @@ impl Arrival {
                 Some(secured) => secured.server_name.as_deref(),
                 None => known.and_then(|known| known.authority.as_deref()),
             },
-            alpn: known.and_then(|known| known.alpn.as_deref()),
+            alpn: match secured {
+                Some(secured) => secured.is_http2.then_some(HTTP2_PROTOCOL),
+                None => known.and_then(|known| known.alpn.as_deref()),
+            },
             unique_id: Some(unique_id),
             tls: ours.or_else(|| {
                 let tls = known?.tls.as_ref()?;

@@ -14,7 +14,7 @@ use super::settings::{Certificate, ClientAuth, TlsError};
 const PROTOCOLS: [&[u8]; 2] = [HTTP2_PROTOCOL, b"http/1.1"];
 
 /// HTTP/2 (RFC 9113 §3.2).
-pub(super) const HTTP2_PROTOCOL: &[u8] = b"h2";
+pub(crate) const HTTP2_PROTOCOL: &[u8] = b"h2";
 
 /// What a validation server of an ACME CA speaks (RFC 8737 §6.2).
 pub(super) const ACME_PROTOCOL: &[u8] = b"acme-tls/1";

@@ -1,7 +1,7 @@
 //! Hostile clients, misbehaving apps and floods, sent as bytes through `tambat route` to an app that writes down every
 //! byte it is sent. Each test is named after its case: groups `a` (framing), `b` (request line and fields), `c` (the app
-//! misbehaves), `d` (upgrades, expectations, trust), `e` (HTTP/2) and `f` (slow, big, many). Each asserts three things: what the client
-//! got, what the app saw, and that the next good request on a new connection is answered.
+//! misbehaves), `d` (upgrades, expectations, trust), `e` (HTTP/2) and `f` (slow, big, many). Each asserts three
+//! things: what the client got, what the app saw, and that the next good request on a new connection is answered.
 //!
 //! `vectors` holds the bytes of groups `a` and `b`, for the tests of each case, for the smuggling harness (`smuggling`),
 //! which sends every one of them on connections that are kept alive, and for the test of the memory they leave (`memory`).
