@@ -201,7 +201,15 @@ fn check_written(head: &RequestHead<'_, '_>) {
             let request_id = RequestId::kept(ID.as_bytes()).unwrap_or_else(|| RequestId::new(0, 0));
             let (strip, hop_token) = (strip.as_ref(), Some("t0ken"));
             head.write(
-                &Forward { hop, strip, request_id: &request_id, hop_token, continue_here, client_certificate: None },
+                &Forward {
+                    hop,
+                    strip,
+                    request_id: &request_id,
+                    hop_token,
+                    continue_here,
+                    client_certificate: None,
+                    passes_te: false,
+                },
                 &mut out,
             );
         });

@@ -359,6 +359,7 @@ pub(crate) fn write(found: &RequestHead<'_, '_>, trusts_peer: bool, out: &mut Ve
             hop_token: None,
             continue_here: false,
             client_certificate: None,
+            passes_te: false,
         };
         found.write(&forward, out);
     });

@@ -25,7 +25,13 @@ enum Registry {
 
 const LIBRARIES: &[Libraries] = &[
     Libraries { packages: &[("websockets", "17.4")], folder: "target/tools/python", from: Registry::Python },
+    Libraries { packages: &[("sslyze", "6.3.1")], folder: "target/tools/sslyze", from: Registry::Python },
     Libraries { packages: &[("ws", "8.23.0")], folder: "target/tools/node", from: Registry::Node },
+    Libraries {
+        packages: &[("grpcio", "1.85.3"), ("grpcio-health-checking", "1.85.1")],
+        folder: "target/tools/grpc",
+        from: Registry::Python,
+    },
     // Of docs/recipes.
     Libraries {
         packages: &[("flask", "3.1.3"), ("gunicorn", "27.0.1")],

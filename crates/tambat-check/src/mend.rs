@@ -1,8 +1,6 @@
 //! What to write so that a clause is kept: every line of code that a report shows comes from here, and those of frameworks
 //! from the model.
 
-use tambat_model::Protocol;
-
 use crate::observed::{Asked, Start};
 
 /// Where nothing was recognised.
@@ -30,7 +28,8 @@ pub(crate) fn bind_both(asked: &Asked) -> String {
 /// Whom nobody asks for a password is not to be reached from everywhere.
 fn guarded(asked: &Asked, line: String) -> String {
     match asked.protocol {
-        Some(Protocol::Http) | None => line,
+        None => line,
+        Some(protocol) if protocol.is_http() => line,
         Some(_) => line + "; keep a password or another guard in front of it then",
     }
 }

@@ -152,6 +152,15 @@ fn check_named_ports(process: &ProcessDraft) -> Vec<Problem> {
 /// What is told of connections, to a process that has none, or twice.
 fn check_proxy_protocol(process: &ProcessDraft) -> Option<Problem> {
     let (name, place) = (&process.name, Place::Key(process.name.clone(), "proxy_protocol"));
+    let shared = |port: &&PortDraft| port.protocol == Protocol::H2c && port.proxy_protocol.is_some();
+    let shared_port = process.ports.iter().find(shared);
+    let is_shared = process.proxy_protocol.is_some() && first_protocol(process) == Protocol::H2c;
+    if is_shared || shared_port.is_some() {
+        let what =
+            format!("`{name}` speaks h2c, where clients share a connection, so `proxy_protocol` names none of them");
+        let place = shared_port.map_or(place, |port| Place::Port(name.clone(), port.name.to_string()));
+        return Some(Problem::error(place, what).help("leave it out: X-Forwarded-For says who the client is"));
+    }
     process.proxy_protocol?;
     if first_protocol(process) == Protocol::None {
         let what = format!("`{name}` speaks nothing (protocol = \"none\"), so nobody connects to it");
@@ -199,7 +208,7 @@ pub(crate) fn check_process(process: &ProcessDraft) -> Vec<Problem> {
                 .help("instances = 1, or stateful = false if its instances share nothing"),
         );
     }
-    if process.ready.path.is_some() && first_protocol(process) != Protocol::Http {
+    if process.ready.path.is_some() && !first_protocol(process).is_http() {
         problems.push(Problem::error(key("ready"), format!("`{name}` does not speak http, so it has no path to ask")));
     }
     problems
@@ -208,7 +217,7 @@ pub(crate) fn check_process(process: &ProcessDraft) -> Vec<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Protocol::{Http, None as Nothing, Postgres, Redis, Tcp};
+    use crate::Protocol::{H2c, Http, None as Nothing, Postgres, Redis, Tcp};
     use crate::draft::{ReadyDraft, UseDraft};
     use crate::problem::Severity;
     use crate::sample::{draft, port, problems, process, with_ports};
@@ -270,6 +279,10 @@ mod tests {
             (
                 ProcessDraft { protocol: Some(Nothing), proxy_protocol: Some(ProxyProtocol::V1), ..web() },
                 "`web` speaks nothing (protocol = \"none\"), so nobody connects to it",
+            ),
+            (
+                ProcessDraft { protocol: Some(H2c), proxy_protocol: Some(ProxyProtocol::V1), ..web() },
+                "`web` speaks h2c, where clients share a connection, so `proxy_protocol` names none of them",
             ),
             (
                 {

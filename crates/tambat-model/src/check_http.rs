@@ -36,9 +36,9 @@ pub(crate) fn check_http(process: &ProcessDraft) -> Vec<Problem> {
         Problem::error(Place::Key(name.clone(), key), what).help(help)
     };
     let speaks_http = if process.ports.is_empty() {
-        first_protocol(process) == Protocol::Http
+        first_protocol(process).is_http()
     } else {
-        process.ports.iter().any(|port| port.protocol == Protocol::Http)
+        process.ports.iter().any(|port| port.protocol.is_http())
     };
     for (key, entry) in said_of_requests(process).into_iter().filter(|_| !speaks_http) {
         let what = format!("`{name}` does not speak http, so `{entry}` says nothing");
@@ -48,7 +48,7 @@ pub(crate) fn check_http(process: &ProcessDraft) -> Vec<Problem> {
     let first = first_protocol(process);
     if first == Protocol::None {
         problems.push(error("health", format!("`{name}` has no port, so nobody can ask it how it is")));
-    } else if health.path.is_some() && first != Protocol::Http {
+    } else if health.path.is_some() && !first.is_http() {
         let what = format!("`{name}` does not speak http on its PORT, so `health` has no path to ask");
         problems.push(error("health", what));
     }

@@ -8,6 +8,9 @@ use std::str::FromStr;
 pub enum Protocol {
     /// HTTP/1.1 (RFC 9112): ready when it answers below 500.
     Http,
+    /// HTTP/2 without TLS, by prior knowledge (RFC 9113 §3.3), gRPC among it: ready when it answers, and does not say that
+    /// it is not serving (`grpc.health.v1`).
+    H2c,
     /// The Redis protocol: ready when it answers `PING`.
     Redis,
     /// The `PostgreSQL` protocol: ready when it answers a startup message.
@@ -22,17 +25,18 @@ pub enum Protocol {
 
 /// A protocol that is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a protocol known here: it is http, redis, postgres, xmpp, tcp (any other stream) or none")]
+#[error("`{0}` is not a protocol known here: it is http, h2c, redis, postgres, xmpp, tcp (any other stream) or none")]
 pub struct UnknownProtocol(pub String);
 
 impl Protocol {
     /// All of them, in the order the manual has.
-    pub const ALL: [Self; 6] = [Self::Http, Self::Redis, Self::Postgres, Self::Xmpp, Self::Tcp, Self::None];
+    pub const ALL: [Self; 7] = [Self::Http, Self::H2c, Self::Redis, Self::Postgres, Self::Xmpp, Self::Tcp, Self::None];
 
     /// As it is written in the manifest.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
+            Self::H2c => "h2c",
             Self::Redis => "redis",
             Self::Postgres => "postgres",
             Self::Xmpp => "xmpp",
@@ -41,9 +45,15 @@ impl Protocol {
         }
     }
 
-    /// The scheme of its handles' URLs.
+    /// The scheme of its handles' URLs: `http` for both versions of HTTP (RFC 9110 §4.2.1), as clients of either write it.
     pub fn scheme(self) -> &'static str {
-        self.as_str()
+        if self.is_http() { Self::Http.as_str() } else { self.as_str() }
+    }
+
+    /// Is it HTTP, of whatever version? Then requests are routed one by one, by name and path, and clients of any version
+    /// are served.
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::H2c)
     }
 
     /// Does a server that speaks it usually own a data directory that a second instance would destroy?
@@ -54,7 +64,7 @@ impl Protocol {
     /// Does the protocol itself carry the client's address past a router? None that the router carries as a plain
     /// stream does.
     pub fn carries_client_address(self) -> bool {
-        matches!(self, Self::Http)
+        self.is_http()
     }
 }
 
@@ -82,5 +92,13 @@ mod tests {
             assert_eq!(protocol.as_str().parse(), Ok(protocol));
         }
         assert!("gopher".parse::<Protocol>().is_err());
+    }
+
+    #[test]
+    fn both_versions_of_http_are_dialled_by_one_scheme() {
+        for protocol in Protocol::ALL {
+            let is_http = matches!(protocol.as_str(), "http" | "h2c");
+            assert_eq!((protocol.is_http(), protocol.scheme() == "http"), (is_http, is_http), "{protocol}");
+        }
     }
 }

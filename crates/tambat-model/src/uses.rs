@@ -70,7 +70,7 @@ fn resolve_provider(draft: &Draft, written: &UseDraft, place: &Place) -> Result<
     };
     if !process.name.is_web() && process.protocol.is_none() && process.ports.is_empty() {
         let what = format!("`{name}` is used, but nothing says what it speaks");
-        let help = format!("[processes.{name}]\nprotocol = \"http\"    # or redis, postgres, xmpp, tcp");
+        let help = format!("[processes.{name}]\nprotocol = \"http\"    # or h2c, redis, postgres, xmpp, tcp");
         return Err(Problem::error(place.clone(), what)
             .clashes_with(Place::Process(process.name.clone()))
             .help(help)
@@ -191,7 +191,7 @@ mod tests {
                 "api",
                 process("api", None, &[]),
                 "`api` is used, but nothing says what it speaks",
-                Some("[processes.api]\nprotocol = \"http\"    # or redis, postgres, xmpp, tcp"),
+                Some("[processes.api]\nprotocol = \"http\"    # or h2c, redis, postgres, xmpp, tcp"),
             ),
             (
                 "api",

@@ -64,7 +64,7 @@ async fn converse(addr: SocketAddr, proxy_protocol: Option<ProxyProtocol>, probe
         match probe.judge(&answer, false) {
             Judgement::Incomplete => {}
             judged => {
-                if matches!(probe, Probe::Http { .. }) {
+                if probe.is_http() {
                     tokio::spawn(timeout(REST_LIMIT, take_rest(stream)));
                 }
                 return Ok(judged);

@@ -96,7 +96,7 @@ pub(crate) fn choose(table: &RouteTable, port: ServicePort, cursor: &AtomicUsize
         return Choice::Wait(Hold { limit: Some(Duration::from_secs(UNTAKEN_LIMIT_S)), retry: false, told });
     };
     match &route.admission {
-        Admission::Serve(_) | Admission::Refuse { .. } if route.protocol == Protocol::Http => Choice::Http,
+        Admission::Serve(_) | Admission::Refuse { .. } if route.protocol.is_http() => Choice::Http,
         Admission::Serve(targets) => serve(route, targets, cursor, tried),
         Admission::Hold { limit, cause, mend } => Choice::Wait(Hold {
             limit: route.http.wait.or(*limit),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tambat_model::{Admission, Admitted, Protocol, RouteTable, ServicePort};
+use tambat_model::{Admission, Admitted, RouteTable, ServicePort};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -65,7 +65,7 @@ pub(crate) fn is_http(kind: ListenerKind, worker: &Worker) -> bool {
     };
     let table = worker.tables.newest();
     let is_held = |admission: &Admission| matches!(admission, Admission::Hold { .. });
-    table.get(port).is_some_and(|route| route.protocol == Protocol::Http && !is_held(&route.admission))
+    table.get(port).is_some_and(|route| route.protocol.is_http() && !is_held(&route.admission))
 }
 
 /// Serves a connection at a service port: a stream, or one that waits to learn what it is.
@@ -188,7 +188,7 @@ impl Seeker<'_> {
 
 /// HTTP is answered when it has asked.
 fn nobody(told: Told) -> Found {
-    if told.protocol == Protocol::Http { Found::Http(Some(told)) } else { Found::Nobody(told) }
+    if told.protocol.is_http() { Found::Http(Some(told)) } else { Found::Nobody(told) }
 }
 
 /// What ends one round of waiting.

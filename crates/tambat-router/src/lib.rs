@@ -33,6 +33,7 @@ mod challenges;
 mod choice;
 mod connection;
 mod deadlines;
+mod h2c;
 mod health;
 mod http;
 mod http2;

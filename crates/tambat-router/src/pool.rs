@@ -31,7 +31,7 @@ use crate::worker::Worker;
 const IDLE_PER_TARGET_MAX: usize = 1_024;
 
 /// How often connections are looked for that have been idle for too long, or ended by their target.
-const SWEEP_EVERY_S: u64 = 5;
+pub(crate) const SWEEP_EVERY_S: u64 = 5;
 
 /// The idle connections of one worker.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(crate) struct Pool {
 
 /// Who is at the other end: the address, and the generation that tells an instance from another one that has its
 /// address since. Routes that go to one address share its connections.
-type Key = (SocketAddr, u32);
+pub(crate) type Key = (SocketAddr, u32);
 
 /// The idle connections to one target, the one that was used last at the end.
 #[derive(Debug)]
@@ -189,7 +189,7 @@ impl Drop for Own {
     }
 }
 
-fn key(target: &Target) -> Key {
+pub(crate) fn key(target: &Target) -> Key {
     (target.addr, target.generation)
 }
 
@@ -211,7 +211,7 @@ fn is_quiet(stream: &TcpStream) -> bool {
 
 /// Addresses of targets are nobody's to choose who would want them to collide, so that mixing them is enough.
 #[derive(Debug, Default)]
-struct AddrHasher(u64);
+pub(crate) struct AddrHasher(u64);
 
 impl Hasher for AddrHasher {
     fn finish(&self) -> u64 {
@@ -250,6 +250,8 @@ mod tests {
     use std::net::{Ipv4Addr, TcpListener, TcpStream as StdStream};
 
     use super::*;
+    use crate::router::Shared;
+    use crate::settings::RouterSettings;
 
     fn target() -> (TcpListener, Target) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -373,5 +375,58 @@ mod tests {
 
     fn heard_nothing(pool: &Pool, now: Instant) {
         assert!(!pool.sweep(now + Duration::from_secs(49)));
+    }
+    fn worker() -> Rc<Worker> {
+        let (_tables, seen) = tokio::sync::watch::channel(Arc::default());
+        let (reports, _seen) = tokio::sync::mpsc::unbounded_channel();
+        Worker::new(0, Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new())))
+    }
+
+    #[tokio::test]
+    async fn what_is_one_clients_is_nobody_elses() {
+        let ((listener, target), worker) = (target(), worker());
+        let (mine, yours) = (Own::of(&worker), Own::of(&worker));
+        let (stream, _kept) = connect(&listener).await;
+        mine.put(&target, stream, Instant::now());
+        assert!(yours.take(&target).is_none() && worker.pool.take(&target).is_none());
+        assert!(mine.take(&target).is_some() && mine.take(&target).is_none());
+        // One to another target is of no use, nor is one that has ended, or whose target takes nothing new.
+        let other = Target { generation: 2, load: Arc::default(), ..target.clone() };
+        let (stream, mut theirs) = connect(&listener).await;
+        mine.put(&target, stream, Instant::now());
+        assert!(mine.take(&other).is_none());
+        assert_eq!(std::io::Read::read(&mut theirs, &mut [0]).unwrap(), 0);
+        let (stream, theirs) = connect(&listener).await;
+        drop(theirs);
+        stream.readable().await.unwrap();
+        mine.put(&target, stream, Instant::now());
+        assert!(mine.take(&target).is_none());
+        let (stream, _kept) = connect(&listener).await;
+        mine.put(&target, stream, Instant::now());
+        target.load.close();
+        worker.pool.forget_closed();
+        assert!(worker.pool.owned.borrow().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_one_clients_goes_with_it_or_with_age() {
+        let ((listener, target), worker) = (target(), worker());
+        let (mine, now) = (Own::of(&worker), Instant::now());
+        let (first, mut theirs) = connect(&listener).await;
+        mine.put(&target, first, now);
+        let (second, mut others) = connect(&listener).await;
+        mine.put(&target, second, now);
+        assert_eq!(std::io::Read::read(&mut theirs, &mut [0]).unwrap(), 0, "there is one at a time");
+        assert!(!worker.pool.sweep(now + Duration::from_secs(49)));
+        assert!(worker.pool.sweep(now + Duration::from_secs(50)));
+        assert_eq!(std::io::Read::read(&mut others, &mut [0]).unwrap(), 0);
+        let (third, mut theirs) = connect(&listener).await;
+        mine.put(&target, third, now);
+        assert!(worker.pool.clear() && !worker.pool.clear());
+        assert_eq!(std::io::Read::read(&mut theirs, &mut [0]).unwrap(), 0);
+        let (fourth, mut theirs) = connect(&listener).await;
+        mine.put(&target, fourth, now);
+        drop(mine);
+        assert_eq!(std::io::Read::read(&mut theirs, &mut [0]).unwrap(), 0);
     }
 }

@@ -4,7 +4,7 @@
 //! said at once, `WouldBlock` says that nothing is, and a poll says when to try again. All of it takes `&self`, since the
 //! two directions of a connection are moved independently.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
@@ -15,6 +15,7 @@ use tambat_os::queued;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use crate::h2c;
 use crate::http2::Stream;
 use crate::socket::{self, is_transient};
 use crate::tls::{Secured, TlsStream};
@@ -28,6 +29,8 @@ pub(crate) enum Transport {
     Tls(Box<TlsStream>),
     /// A stream of an HTTP/2 connection, as a client of HTTP/1.1.
     Stream(Box<Stream>),
+    /// A stream of HTTP/2 to a target, which carries the bytes of HTTP/1.1. Boxed: most transports are sockets.
+    H2c(Box<h2c::Stream>),
 }
 
 impl Transport {
@@ -36,7 +39,7 @@ impl Transport {
     pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(stream) => Some(stream),
-            Self::Tls(_) | Self::Stream(_) => None,
+            Self::Tls(_) | Self::Stream(_) | Self::H2c(_) => None,
         }
     }
 
@@ -46,6 +49,16 @@ impl Transport {
             Self::Tcp(stream) => stream.local_addr().ok(),
             Self::Tls(stream) => stream.local_addr().ok(),
             Self::Stream(stream) => stream.carrier().local_addr(),
+            Self::H2c(_) => None,
+        }
+    }
+
+    /// The protocol that was agreed on in a TLS handshake.
+    pub(crate) fn alpn(&self) -> Option<Box<[u8]>> {
+        match self {
+            Self::Tcp(_) | Self::H2c(_) => None,
+            Self::Tls(stream) => stream.alpn(),
+            Self::Stream(stream) => stream.carrier().alpn(),
         }
     }
 
@@ -62,6 +75,7 @@ impl Transport {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Tls(stream) => stream.poll_read_ready(cx),
             Self::Stream(stream) => stream.poll_read_ready(cx),
+            Self::H2c(stream) => stream.poll_read_ready(cx),
         }
     }
 
@@ -72,6 +86,7 @@ impl Transport {
             Self::Tcp(stream) => stream.poll_write_ready(cx),
             Self::Tls(stream) => stream.poll_write_ready(cx),
             Self::Stream(stream) => stream.poll_write_ready(cx),
+            Self::H2c(stream) => stream.poll_write_ready(cx),
         }
     }
 
@@ -86,6 +101,7 @@ impl Transport {
             Self::Tcp(stream) => socket::receive(stream, into),
             Self::Tls(stream) => stream.receive(into),
             Self::Stream(stream) => stream.receive(into),
+            Self::H2c(stream) => stream.receive(into),
         }
     }
 
@@ -101,6 +117,7 @@ impl Transport {
             Self::Tcp(stream) => socket::send(stream, bytes),
             Self::Tls(stream) => stream.send(bytes),
             Self::Stream(stream) => stream.send(bytes),
+            Self::H2c(stream) => stream.send(bytes),
         }
     }
 
@@ -111,6 +128,11 @@ impl Transport {
             Self::Tcp(stream) => socket::send_both(stream, first, second),
             Self::Tls(stream) => stream.send_both(first, second),
             Self::Stream(stream) => stream.send_both(first, second),
+            Self::H2c(stream) => {
+                let sent = stream.send(first)?;
+                // What the second comes to when the first was taken is said the next time.
+                Ok(sent + if sent == first.len() { stream.send(second).unwrap_or(0) } else { 0 })
+            }
         }
     }
 
@@ -151,6 +173,8 @@ impl Transport {
             Self::Tcp(stream) => Poll::Ready(SockRef::from(stream).shutdown(Shutdown::Write)),
             Self::Tls(stream) => stream.poll_end(cx),
             Self::Stream(stream) => Poll::Ready(stream.end()),
+            // The end of the request is the end of its direction.
+            Self::H2c(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -158,7 +182,7 @@ impl Transport {
     /// then: everything before must have been taken.
     pub(crate) fn farewell(&self) {
         match self {
-            Self::Tcp(_) | Self::Stream(_) => {}
+            Self::Tcp(_) | Self::Stream(_) | Self::H2c(_) => {}
             Self::Tls(stream) => stream.farewell(),
         }
     }
@@ -167,7 +191,7 @@ impl Transport {
     /// has sent: where the end of a message is the connection's end, it is none.
     pub(crate) fn is_truncated(&self) -> bool {
         match self {
-            Self::Tcp(_) | Self::Stream(_) => false,
+            Self::Tcp(_) | Self::Stream(_) | Self::H2c(_) => false,
             Self::Tls(stream) => stream.is_truncated(),
         }
     }
@@ -175,7 +199,7 @@ impl Transport {
     /// What is known of a connection with TLS.
     pub(crate) fn secured(&self) -> Option<&Secured> {
         match self {
-            Self::Tcp(_) => None,
+            Self::Tcp(_) | Self::H2c(_) => None,
             Self::Tls(stream) => Some(stream.secured()),
             Self::Stream(stream) => stream.carrier().secured(),
         }
@@ -187,6 +211,7 @@ impl Transport {
             Self::Tcp(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_ok(),
             Self::Tls(stream) => stream.has_unread(),
             Self::Stream(stream) => stream.has_unread(),
+            Self::H2c(stream) => stream.has_unread(),
         }
     }
 
@@ -196,6 +221,7 @@ impl Transport {
             Self::Tcp(stream) => socket::reset_on_close(stream),
             Self::Tls(stream) => stream.reset_on_close(),
             Self::Stream(stream) => stream.reset_on_close(),
+            Self::H2c(stream) => stream.reset(),
         }
     }
 
@@ -204,7 +230,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => queued::unacknowledged(stream).ok(),
             Self::Tls(stream) => stream.unacknowledged(),
-            Self::Stream(_) => None,
+            Self::Stream(_) | Self::H2c(_) => None,
         }
     }
 
@@ -216,6 +242,7 @@ impl Transport {
             }
             Self::Tls(stream) => stream.broken().await,
             Self::Stream(stream) => stream.broken().await,
+            Self::H2c(_) => pending().await,
         }
     }
 
@@ -229,6 +256,8 @@ impl Transport {
             Self::Tcp(stream) => socket::gone(stream).await,
             Self::Tls(stream) => stream.gone().await,
             Self::Stream(stream) => stream.broken().await,
+            // No client comes by one.
+            Self::H2c(_) => pending().await,
         }
     }
 }

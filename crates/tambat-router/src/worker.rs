@@ -21,6 +21,7 @@ use crate::access::AccessBuffer;
 use crate::arrival::Arrival;
 use crate::connection;
 use crate::deadlines::Deadlines;
+use crate::h2c::Links;
 use crate::http::{Clock, KnownQueues, Pseudonyms, Spare};
 use crate::listener::{ListenerKind, ListenerState, Open};
 use crate::pool::{Own, Pool};
@@ -81,6 +82,8 @@ pub(crate) struct Worker {
     pub(crate) tools: RefCell<Tools>,
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) pool: Pool,
+    /// Connections of HTTP/2, which many requests share.
+    pub(crate) links: Rc<Links>,
     pub(crate) spare: Spare,
     pub(crate) queues: KnownQueues,
     pub(crate) clock: Clock,
@@ -139,6 +142,7 @@ impl Worker {
             tables: Tables::new(shared.tables.clone()),
             tools: RefCell::new(Tools { pipes: Pipes::new(&shared.pipes), ..Tools::default() }),
             pool: Pool::new(&deadlines, shared.settings.target_idle),
+            links: Links::new(&deadlines, shared.settings.target_idle),
             deadlines,
             spare: Spare::default(),
             queues: KnownQueues::default(),
@@ -248,10 +252,11 @@ async fn look_after_pool(worker: Rc<Worker>) {
     let forget = async {
         while tables.changed().await.is_ok() {
             worker.pool.forget_closed();
+            worker.links.forget_closed();
         }
         std::future::pending::<()>().await;
     };
-    tokio::join!(forget, worker.pool.run());
+    tokio::join!(forget, worker.pool.run(), worker.links.run());
 }
 
 async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {

@@ -99,6 +99,7 @@ fn exchanges(request: &[u8], answer: &[u8], count: u64) -> bool {
                 hop_token: None,
                 continue_here: false,
                 client_certificate: None,
+                passes_te: false,
             },
             &mut to_target,
         );

@@ -35,7 +35,8 @@ pub(crate) fn judge(answer: &[u8], path: &str, expect: Expect) -> Judgement {
             StatusLine::Found(status) => status,
         };
         if !(100..200).contains(&status.code) || status.code == 101 {
-            return judge_status(&status, path, expect);
+            let text = quoted(status.text);
+            return judge_status(status.code, text.trim_matches('"').trim_end(), path, expect);
         }
         match rest.windows(4).position(|w| w == b"\r\n\r\n") {
             Some(end) => rest = &rest[end + 4..],
@@ -91,16 +92,15 @@ fn status_line(bytes: &[u8]) -> StatusLine<'_> {
     }
 }
 
-fn judge_status(status: &Status<'_>, path: &str, expect: Expect) -> Judgement {
+/// What a status says; `text`: the status and what is said with it.
+pub(crate) fn judge_status(code: u16, text: &str, path: &str, expect: Expect) -> Judgement {
     let ready = match expect {
-        Expect::Below500 => status.code < 500,
-        Expect::Success => (200..300).contains(&status.code),
+        Expect::Below500 => code < 500,
+        Expect::Success => (200..300).contains(&code),
     };
     if ready {
         return Judgement::Ready;
     }
-    let text = quoted(status.text);
-    let text = text.trim_matches('"').trim_end();
     Judgement::NotYet(match expect {
         Expect::Below500 => format!("it answers {text}"),
         Expect::Success => format!("it answers {text} at {}, where 2xx means ready", one_line(path)),

@@ -2,7 +2,7 @@
 
 use tambat_model::Protocol;
 
-use crate::{http, postgres, redis, xmpp};
+use crate::{h2c, http, postgres, redis, xmpp};
 
 /// How many bytes of an answer are looked at: whoever has sent so much without an answer that is understood speaks
 /// something else.
@@ -23,6 +23,14 @@ pub enum Probe {
         host: String,
         /// Which statuses mean that it is ready.
         expect: Expect,
+    },
+    /// `GET` of a path over HTTP/2 without TLS (RFC 9113), or the health of a server of gRPC.
+    H2c {
+        /// The path, where one was configured: it answers 2xx. Else `grpc.health.v1.Health/Check` is asked: a server that
+        /// knows it is ready when it says `SERVING`, any other when it answers and has no error of its own.
+        path: Option<String>,
+        /// The value of `:authority`: `localhost:5000`.
+        host: String,
     },
     /// Redis' `PING`.
     Redis,
@@ -60,11 +68,13 @@ pub enum Judgement {
 
 impl Probe {
     /// The probe of a protocol; none for the protocol that binds no port. `path`, where readiness was configured by a
-    /// path, makes it an HTTP probe of that path whose 2xx is asked for, whatever the protocol. `host` is the value of
+    /// path, makes it an HTTP probe of that path whose 2xx is asked for, whatever the
+    /// protocol: over HTTP/2 where that is it, else over HTTP/1.1. `host` is the value of
     /// the `Host` field.
     pub fn for_protocol(protocol: Protocol, path: Option<&str>, host: &str) -> Option<Self> {
         match (protocol, path) {
             (Protocol::None, _) => None,
+            (Protocol::H2c, path) => Some(Self::H2c { path: path.map(str::to_owned), host: host.to_owned() }),
             (_, Some(path)) => {
                 Some(Self::Http { path: path.to_owned(), host: host.to_owned(), expect: Expect::Success })
             }
@@ -78,10 +88,16 @@ impl Probe {
         }
     }
 
+    /// Is it asked over HTTP, of whatever version? Then the rest of the answer should be taken, as above.
+    pub fn is_http(&self) -> bool {
+        matches!(self, Self::Http { .. } | Self::H2c { .. })
+    }
+
     /// What to send once the connection stands; empty for [`Probe::Accept`].
     pub fn request(&self) -> Vec<u8> {
         match self {
             Self::Http { path, host, .. } => http::probe_request(path, host),
+            Self::H2c { path, host } => h2c::request(&asked(path.as_deref()), host),
             Self::Redis => redis::PING.to_vec(),
             Self::Postgres => postgres::probe_startup(),
             Self::Xmpp => xmpp::HEADER.to_vec(),
@@ -96,6 +112,7 @@ impl Probe {
         let seen = &answer[..answer.len().min(ANSWER_BYTES_MAX)];
         let judgement = match self {
             Self::Http { path, expect, .. } => http::judge(seen, path, *expect),
+            Self::H2c { path, .. } => h2c::judge(seen, &asked(path.as_deref())),
             Self::Redis => redis::judge(seen),
             Self::Postgres => postgres::judge(seen),
             Self::Xmpp => xmpp::judge(seen),
@@ -113,6 +130,10 @@ impl Probe {
             judgement => judgement,
         }
     }
+}
+
+fn asked(path: Option<&str>) -> h2c::Asked<'_> {
+    path.map_or(h2c::Asked::Health, |path| h2c::Asked::Path(path, Expect::Success))
 }
 
 impl Judgement {

@@ -12,7 +12,7 @@ use crate::{http, postgres, redis, xmpp};
 /// [`postgres_opening`](crate::postgres_opening).
 pub fn refusal(protocol: Protocol, cause: &str) -> Option<Vec<u8>> {
     match protocol {
-        Protocol::Http => Some(http::refusal(cause)),
+        Protocol::Http | Protocol::H2c => Some(http::refusal(cause)),
         Protocol::Redis => Some(redis::refusal(cause)),
         Protocol::Postgres => Some(postgres::refusal(cause)),
         Protocol::Xmpp => Some(xmpp::refusal(cause)),

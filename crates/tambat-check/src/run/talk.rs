@@ -258,7 +258,7 @@ async fn ask_probe(addr: SocketAddr, probe: &Probe) -> std::io::Result<(Judgemen
         match probe.judge(&answer, false) {
             Judgement::Incomplete => {}
             judged => {
-                if matches!(probe, Probe::Http { .. }) {
+                if probe.is_http() {
                     tokio::spawn(timeout(REST_LIMIT, take_rest(stream)));
                 }
                 return Ok((judged, answer));

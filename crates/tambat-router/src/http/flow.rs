@@ -8,7 +8,7 @@ use crate::splice::{Pipe, Pipes};
 use crate::transport::Transport;
 
 /// What is read at once: so much is kept at most when the other side takes nothing.
-pub(super) const WINDOW_BYTES: usize = 64 * 1024;
+pub(crate) const WINDOW_BYTES: usize = 64 * 1024;
 
 /// Up to so many bytes of a body are copied behind their head, which is cheaper than handing the system two pieces.
 const COPY_BYTES_MAX: usize = 8 * 1024;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tambat_model::{ErrorCode, PathPrefix, Route, RouteTable};
+use tambat_model::{ErrorCode, PathPrefix, Protocol, Route, RouteTable};
 use tambat_wire::http1::{
     BodyRules, ClientFraming, Disposition, Exchange, FieldSlots, Forward, Head, Hop, RequestHead, Scheme,
     head_may_be_whole, request_head,
@@ -251,7 +251,7 @@ impl Connection {
     }
 
     /// How the client speaks to us, or to whom it has dialled.
-    fn scheme(&self) -> Scheme {
+    pub(super) fn scheme(&self) -> Scheme {
         if self.client.secured().is_some() { Scheme::Https } else { self.arrival.scheme() }
     }
 
@@ -291,8 +291,15 @@ impl Connection {
         hop.via = &pseudonym;
         let hop_token = route.http.hop_token.as_deref();
         let client_certificate = self.client.secured().and_then(|secured| secured.client.as_deref());
-        let request_id = &active.id;
-        let forward = Forward { hop: &hop, strip, request_id, hop_token, continue_here: false, client_certificate };
+        let forward = Forward {
+            hop: &hop,
+            strip,
+            request_id: &active.id,
+            hop_token,
+            continue_here: false,
+            client_certificate,
+            passes_te: route.protocol == Protocol::H2c,
+        };
         head.write(&forward, active.up.unsent.fresh());
         active.belongs_to(route, head, worker);
         drop(table);
@@ -425,9 +432,14 @@ impl Active {
             return Step::Seek(None);
         };
         let counted = Counted::new(admitted, self.queue.as_ref());
-        match worker.kept(&target, route.proxy_protocol, own) {
+        let kept = if route.protocol == Protocol::H2c {
+            worker.links.take(&target).map(|stream| Transport::H2c(Box::new(stream)))
+        } else {
+            worker.kept(&target, route.proxy_protocol, own).map(Transport::Tcp)
+        };
+        match kept {
             Some(stream) => {
-                self.goes_to(Upstream { stream: Transport::Tcp(stream), target, counted, is_reused: true });
+                self.goes_to(Upstream { stream, target, counted, is_reused: true });
                 Step::Exchange
             }
             None => Step::Seek(Some((target, counted))),
@@ -460,7 +472,7 @@ mod tests {
     use std::future::poll_fn;
     use std::net::{IpAddr, Ipv4Addr};
 
-    use tambat_model::{Admission, Protocol, Site};
+    use tambat_model::{Admission, Site};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::{mpsc, watch};

@@ -30,5 +30,6 @@ mod seek;
 pub(crate) use active::Spare;
 pub(crate) use clock::{Clock, Pseudonyms, router_number};
 pub(crate) use connection::serve;
+pub(crate) use flow::WINDOW_BYTES;
 pub(crate) use queue::{KnownQueues, Queues};
 pub(crate) use reply::too_many_connections;

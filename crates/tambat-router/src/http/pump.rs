@@ -260,6 +260,7 @@ impl Pump<'_> {
         if self.upstream.is_reused && (nothing_was_sent || self.active.exchange.may_retry()) {
             return Err(Halt::Retry);
         }
+        self.retry_unprocessed()?;
         self.active.up.clear();
         self.active.exchange.target_stopped_reading();
         Ok(())
@@ -315,11 +316,20 @@ impl Pump<'_> {
                 sent.or_else(|_| self.client_takes_no_more())?;
             }
             Poll::Ready(Err(_)) => {
+                self.retry_unprocessed()?;
                 let failed = self.active.exchange.target_failed();
                 failed.map_err(|fault| self.retry_or(fault))?;
             }
         }
         Ok(Poll::Ready(()))
+    }
+
+    /// A target of HTTP/2 may say that it has not looked at a request: then even one that does harm twice is sent again, as
+    /// long as all that was sent of it is still there.
+    fn retry_unprocessed(&self) -> Result<(), Halt> {
+        let is_all_there = self.active.up.passed_on == 0;
+        let is_unprocessed = matches!(&self.upstream.stream, Transport::H2c(stream) if stream.is_unprocessed());
+        if self.upstream.is_reused && is_unprocessed && is_all_there { Err(Halt::Retry) } else { Ok(()) }
     }
 
     /// Bytes of the answer, at the beginning of the buffer.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tambat_model::{Admission, ErrorCode, Route, RouteTable};
+use tambat_model::{Admission, ErrorCode, Protocol, Route, RouteTable, Target};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -187,22 +187,13 @@ impl Seeker<'_> {
 
     /// A connection to this target; none: it was not to be had, and that is noted.
     async fn connect(&mut self, (target, counted): Chosen) -> Option<Upstream> {
-        // One that has served before may have ended, and there is no second retry.
-        let proxy_protocol = self.active.route.as_ref().and_then(|route| route.proxy_protocol);
-        if self.active.retries == 0
-            && let Some(stream) = self.worker.kept(&target, proxy_protocol, self.own)
-        {
-            return Some(Upstream { stream: Transport::Tcp(stream), target, counted, is_reused: true });
-        }
-        let limit = self.worker.shared.settings.connect_timeout;
-        let header = proxy_protocol.map(|version| self.arrival.header(version, self.client, &self.active.id));
-        let mut dialled = dial(target.addr, header.as_deref(), limit).await;
+        let mut dialled = self.dial(&target).await;
         // Descriptors and ports that idle connections have are better used by this one.
-        if dialled.as_ref().is_err_and(is_of_this_side) && self.worker.pool.clear() {
-            dialled = dial(target.addr, header.as_deref(), limit).await;
+        if dialled.as_ref().is_err_and(is_of_this_side) && (self.worker.pool.clear() | self.worker.links.clear()) {
+            dialled = self.dial(&target).await;
         }
         match dialled {
-            Ok(stream) => Some(Upstream { stream: Transport::Tcp(stream), target, counted, is_reused: false }),
+            Ok((stream, is_reused)) => Some(Upstream { stream, target, counted, is_reused }),
             Err(error) => {
                 self.timed_out = error.kind() == io::ErrorKind::TimedOut;
                 self.tried.push(target.addr, self.worker.unreached(&target, &error));
@@ -210,6 +201,24 @@ impl Seeker<'_> {
                 None
             }
         }
+    }
+
+    /// What carries the request there; has it carried another one before? One that has may have ended, and there is no
+    /// second retry.
+    async fn dial(&self, target: &Target) -> io::Result<(Transport, bool)> {
+        let (worker, is_first) = (self.worker, self.active.retries == 0);
+        let limit = worker.shared.settings.connect_timeout;
+        if self.active.route.as_ref().is_some_and(|route| route.protocol == Protocol::H2c) {
+            let (stream, is_reused) = worker.links.stream(target, limit, !is_first).await?;
+            return Ok((Transport::H2c(Box::new(stream)), is_reused && is_first));
+        }
+        let proxy_protocol = self.active.route.as_ref().and_then(|route| route.proxy_protocol);
+        if is_first && let Some(stream) = worker.kept(target, proxy_protocol, self.own) {
+            return Ok((Transport::Tcp(stream), true));
+        }
+        let header = proxy_protocol.map(|version| self.arrival.header(version, self.client, &self.active.id));
+        let stream = dial(target.addr, header.as_deref(), limit).await?;
+        Ok((Transport::Tcp(stream), false))
     }
 
     /// Who serves it now. Who stands in the queue comes before who has just come.

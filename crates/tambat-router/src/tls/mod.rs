@@ -20,7 +20,6 @@ mod stream;
 mod testing;
 mod threads;
 
-pub(crate) use config::HTTP2_PROTOCOL;
 pub(crate) use failure::HandshakeCounters;
 pub use failure::HandshakeFailure;
 pub(crate) use handshake::Handshaken;

@@ -95,6 +95,13 @@ async fn take(mut body: RecvStream, fill: u8) -> (usize, Option<HeaderMap>) {
     (bytes, body.trailers().await.unwrap())
 }
 
+/// What waits for a socket does so in a thread of its own.
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, is_done) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || drop(done.send(work())));
+    is_done.await.unwrap()
+}
+
 fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(6 * PATIENCE, test).await.expect("in time") });
@@ -139,12 +146,8 @@ fn a_request_that_nobody_takes_holds_up_no_other() {
         let mut client = connect(&rig).await;
         // Accepted, and never read: the window closes, and stays closed.
         let (_stalled, mut body) = client.send_request(post("/stalled"), false).unwrap();
-        let accepted = tokio::task::spawn_blocking({
-            let listener = deaf.listener.try_clone().unwrap();
-            move || listener.accept().unwrap().0
-        })
-        .await
-        .unwrap();
+        let listener = deaf.listener.try_clone().unwrap();
+        let accepted = beside(move || listener.accept().unwrap().0).await;
         let mut sent = 0;
         loop {
             body.reserve_capacity(PIECE_BYTES);
@@ -177,17 +180,17 @@ fn a_stream_that_is_reset_ends_its_request_alone() {
         let mut client = connect(&rig).await;
         let (answer, mut body) = client.send_request(post("/given/up"), false).unwrap();
         let listener = backend.listener.try_clone().unwrap();
-        let mut accepted = tokio::task::spawn_blocking(move || listener.accept().unwrap().0).await.unwrap();
+        let mut accepted = beside(move || listener.accept().unwrap().0).await;
         body.send_data(Bytes::from_static(b"half"), false).unwrap();
         body.send_reset(Reason::CANCEL);
         assert!(answer.await.is_err());
-        let ended = tokio::task::spawn_blocking(move || {
+        let ended = beside(move || {
             let mut seen = Vec::new();
             accepted.set_read_timeout(Some(PATIENCE)).unwrap();
             let _ = accepted.read_to_end(&mut seen);
             seen
         });
-        let seen = String::from_utf8(ended.await.unwrap()).unwrap();
+        let seen = String::from_utf8(ended.await).unwrap();
         assert!(!seen.ends_with("0\r\n\r\n"), "{seen}");
         echo(&backend);
         let (answer, body) = client.send_request(post("/next"), false).unwrap();

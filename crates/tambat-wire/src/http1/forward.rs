@@ -30,6 +30,9 @@ pub struct Forward<'a> {
     /// What the client has proved to be by its certificate. Where a trusted peer says that of somebody else, it is passed
     /// on instead.
     pub client_certificate: Option<&'a ClientCertificate>,
+    /// The target speaks HTTP/2, where a `TE` of `trailers` belongs to the request (RFC 9113 §8.2.2): servers of gRPC answer
+    /// nobody without it.
+    pub passes_te: bool,
 }
 
 impl RequestHead<'_, '_> {
@@ -37,7 +40,7 @@ impl RequestHead<'_, '_> {
     ///
     /// `Host` is the one that was matched (RFC 9112 §3.2.2), or the listener's own where an HTTP/1.0 client named none.
     /// The length of the body is written from what was understood, never copied. Of the connection's own fields (RFC 9110
-    /// §7.6.1) none is passed on, but for an `Upgrade` that may be. `X-Forwarded-For`, `-Proto`, `-Host`, `-Port` and
+    /// §7.6.1) none is passed on, but for an `Upgrade` that may be, and [`Forward::passes_te`]. `X-Forwarded-For`, `-Proto`, `-Host`, `-Port` and
     /// `Forwarded` say one thing, see `client.rs`; every other claim of that kind is passed on from a trusted peer only.
     pub fn write(&self, forward: &Forward<'_>, out: &mut Vec<u8>) {
         out.reserve(self.bytes.len() + OWN_BYTES);
@@ -60,7 +63,7 @@ impl RequestHead<'_, '_> {
         out.extend_from_slice(b"\r\nX-Request-ID: ");
         out.extend_from_slice(forward.request_id.as_bytes());
         out.extend_from_slice(b"\r\n");
-        self.put_framing(forward.continue_here, out);
+        self.put_framing(forward, out);
         if let Some(token) = forward.hop_token {
             put_field(b"Tambat-Hop: ", token.as_bytes(), out);
         }
@@ -114,7 +117,7 @@ impl RequestHead<'_, '_> {
         }
     }
 
-    fn put_framing(&self, continue_here: bool, out: &mut Vec<u8>) {
+    fn put_framing(&self, forward: &Forward<'_>, out: &mut Vec<u8>) {
         let facts = self.facts();
         match facts.framing {
             Framing::None => {}
@@ -125,11 +128,14 @@ impl RequestHead<'_, '_> {
                 out.extend_from_slice(b"\r\n");
             }
         }
-        if facts.expects_continue && !continue_here {
+        if facts.expects_continue && !forward.continue_here {
             out.extend_from_slice(b"Expect: 100-continue\r\n");
         }
         if facts.upgrade {
             put_field(b"Connection: upgrade\r\nUpgrade: ", self.upgrade, out);
+        }
+        if forward.passes_te && self.takes_trailers {
+            out.extend_from_slice(b"TE: trailers\r\n");
         }
     }
 }
@@ -162,6 +168,7 @@ mod tests {
         hop_token: Option<&'a str>,
         continue_here: bool,
         certificate: bool,
+        passes_te: bool,
     }
 
     fn sent(bytes: &str, way: Way<'_>) -> Option<String> {
@@ -175,11 +182,18 @@ mod tests {
             trusted: &trusted,
             via: "tambat",
         };
-        let Way { strip, hop_token, continue_here, .. } = way;
+        let Way { strip, hop_token, continue_here, passes_te, .. } = way;
         let certificate = way.certificate.then(|| ClientCertificate::new(b"DER", "CN=alice", &[0xab]));
         let client_certificate = certificate.as_ref();
-        let forward =
-            Forward { hop: &hop, strip, request_id: &request_id, hop_token, continue_here, client_certificate };
+        let forward = Forward {
+            hop: &hop,
+            strip,
+            request_id: &request_id,
+            hop_token,
+            continue_here,
+            client_certificate,
+            passes_te,
+        };
         let mut slots = FieldSlots::new();
         let Head::Found(head) = request_head(bytes.as_bytes(), &mut slots, &Limits::default()) else {
             return None;
@@ -277,6 +291,19 @@ mod tests {
             Proxy-Authorization: Basic x\r\nUpgrade: websocket\r\nHTTP2-Settings: x\r\nProxy: evil\r\nTambat-Hop: guess\r\n\
             Expect: 100-continue\r\n";
         assert_eq!(rest_of(&format!("A: b\r\n{own}Trailer: X-Sum\r\n")), "A: b\r\nTrailer: X-Sum\r\n");
+    }
+
+    #[test]
+    fn d07_only_to_http2_it_is_said_that_trailers_are_taken() {
+        let te = |value: &str, passes_te| {
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: TE\r\nTE: {value}\r\n\r\n");
+            let sent = sent(&head, Way { passes_te, ..Way::default() }).unwrap();
+            assert!(!sent.contains("Connection"), "{sent}");
+            sent.contains("\r\nTE: ").then(|| assert!(sent.ends_with("\r\nTE: trailers\r\n\r\n"), "{sent}")).is_some()
+        };
+        for (value, is_told) in [("trailers", true), ("gzip, Trailers", true), ("gzip;q=0.5", false), ("", false)] {
+            assert_eq!((te(value, true), te(value, false)), (is_told, false), "{value:?}");
+        }
     }
 
     #[test]

@@ -67,6 +67,8 @@ pub(super) struct Scan<'b> {
     pub(super) max_forwards: Once<'b>,
     pub(super) hop_token: Once<'b>,
     pub(super) request_id: Once<'b>,
+    /// Trailers are kept for the client, or passed on by it (RFC 9110 §10.1.4).
+    pub(super) takes_trailers: bool,
     content_length: Once<'b>,
     transfer_encoding: Once<'b>,
 }
@@ -81,6 +83,7 @@ impl<'b> Scan<'b> {
             match known(field.name.as_bytes()) {
                 Known::Plain => scan.forwarding.copied |= 1 << nth,
                 Known::Dropped => {}
+                Known::Te => scan.takes_trailers |= takes_trailers(value),
                 Known::Claim => scan.forwarding.claims |= 1 << nth,
                 Known::Via => scan.forwarding.via |= 1 << nth,
                 Known::Host if scan.host.is_some() => return Err(Refusal::bad("there are two `Host` fields")),
@@ -155,6 +158,7 @@ enum Known {
     ContentLength,
     TransferEncoding,
     Expect,
+    Te,
     Upgrade,
     Via,
     MaxForwards,
@@ -168,7 +172,7 @@ fn known(name: &[u8]) -> Known {
     let is = |what: &str| name.eq_ignore_ascii_case(what.as_bytes());
     let [first, ..] = name else { return Known::Plain };
     let known = match (name.len(), first | 0x20) {
-        (2, b't') if is("te") => Known::Dropped,
+        (2, b't') if is("te") => Known::Te,
         (3, b'v') if is("via") => Known::Via,
         (4, b'h') if is("host") => Known::Host,
         // CGI makes HTTP_PROXY of it, which many programs obey.
@@ -231,6 +235,11 @@ fn expects_continue(value: &[u8]) -> Result<bool, Refusal> {
     Err(Refusal { code: ErrorCode::ExpectationUnknown, cause: "`Expect` asks for something other than `100-continue`" })
 }
 
+/// Only this of a `TE` is passed on: the other members are codings, which are nobody's here.
+fn takes_trailers(value: &[u8]) -> bool {
+    members(value).any(|member| member.eq_ignore_ascii_case(b"trailers"))
+}
+
 /// May these protocols be asked of the target (RFC 9110 §7.8)? Never another HTTP: its requests would pass unread. Never
 /// TLS inside the connection.
 fn is_passed_on(value: &[u8]) -> bool {
@@ -260,7 +269,7 @@ mod tests {
             ("Max-Forwards", Known::MaxForwards),
             ("tambat-hop", Known::HopToken),
             ("x-request-ID", Known::RequestId),
-            ("Te", Known::Dropped),
+            ("Te", Known::Te),
             ("PROXY", Known::Dropped),
             ("forwarded", Known::Dropped),
             ("Keep-Alive", Known::Dropped),

@@ -186,7 +186,7 @@ fn usual(plan: &Plan, wiring: &Wiring, key: &PortKey) -> Vec<u16> {
 }
 
 fn declared(process: &ProcessPlan, protocol: Protocol) -> Result<tambat_check::Declared, Unseen> {
-    if protocol != Protocol::Http {
+    if !protocol.is_http() {
         return Err(Unseen("it does not speak HTTP".to_owned()));
     }
     match process.recognised.declared() {

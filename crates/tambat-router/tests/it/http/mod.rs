@@ -4,6 +4,8 @@ mod access;
 mod bodies;
 mod ends;
 mod exchanges;
+mod frames;
+mod h2c;
 mod limits;
 mod progress;
 mod reuse;
