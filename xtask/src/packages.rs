@@ -48,11 +48,22 @@ const NEEDS: &[Need] = &[
     Need { what: "PHP for Apache httpd", package: "libapache2-mod-php", present: php_module },
     Need { what: "ejabberd", package: "ejabberd", present: || exists("/usr/sbin/ejabberdctl") },
     Need { what: "openssl", package: "openssl", present: || run::succeeds("openssl", &["version"]) },
+    Need { what: "certutil", package: "libnss3-tools", present: || exists("/usr/bin/certutil") },
+    Need { what: "chromium", package: "chromium", present: || run::succeeds("chromium", &["--version"]) },
+    Need {
+        what: "the system's roots",
+        package: "ca-certificates",
+        present: || exists("/usr/sbin/update-ca-certificates"),
+    },
     Need {
         what: "slixmpp for /usr/bin/python3",
         package: "python3-slixmpp",
         present: || run::succeeds("/usr/bin/python3", &["-c", "import slixmpp"]),
     },
+    Need { what: "pebble", package: "pebble", present: || exists("/usr/bin/pebble-challtestsrv") },
+    Need { what: "nginx", package: "nginx-light", present: || run::succeeds("/usr/sbin/nginx", &["-v"]) },
+    Need { what: "haproxy", package: "haproxy", present: || run::succeeds("/usr/sbin/haproxy", &["-v"]) },
+    Need { what: "testssl", package: "testssl.sh", present: || run::succeeds("testssl", &["--version"]) },
     // Of docs/recipes.
     Need { what: "puma", package: "puma", present: || run::succeeds("puma", &["--version"]) },
     Need {

@@ -64,6 +64,9 @@ pub struct PortStatus {
     /// where it does not speak HTTP, or names are served nowhere.
     #[serde(default)]
     pub names: Vec<String>,
+    /// The same over TLS, with a certificate of the local CA: `https://shop.localhost:7443`.
+    #[serde(default)]
+    pub https_names: Vec<String>,
     /// Its hostnames elsewhere, as the manifest has them.
     #[serde(default)]
     pub hosts: Vec<String>,

@@ -10,6 +10,8 @@ mod demand;
 mod disk;
 mod driver;
 mod failure;
+#[cfg(test)]
+mod fake_ca;
 mod hook;
 mod jitter;
 mod order;
@@ -17,6 +19,8 @@ mod renewal;
 mod routes;
 mod settings;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use challenge::Challenges;
 pub(crate) use driver::{Desk, Done, Request};

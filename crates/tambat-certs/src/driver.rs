@@ -52,22 +52,31 @@ impl Driver {
         // What was set before this ran has been seen by nobody.
         self.names.mark_changed();
         loop {
-            let now = SystemTime::now();
-            let next = self.desk.as_ref().and_then(Desk::next);
-            let pause = next.map_or(CLOCK_LOOK_EVERY, |at| moment::since(at, now).min(CLOCK_LOOK_EVERY));
-            // Names and files first: what is asked for depends on them. The store lives as long as this, so that neither
-            // ever ends.
+            let pause = self.until_next(SystemTime::now());
+            // Requests come last: whoever connects makes as many as they like. Names and files come first: what is asked
+            // for depends on them. The store lives as long as this, so that neither ever ends.
             let wake = tokio::select! {
                 biased;
                 Ok(()) = self.files.changed() => Wake::Files,
                 Ok(()) = self.names.changed() => Wake::Names,
+                _ = look.tick() => Wake::Look,
                 done = done(&mut self.desk) => Wake::Done(done),
                 Some(request) = self.requests.recv() => Wake::Request(request),
-                _ = look.tick() => Wake::Look,
                 () = sleep(pause) => Wake::Tick,
             };
-            self.on(wake, SystemTime::now());
+            let now = SystemTime::now();
+            self.on(wake, now);
+            // A sleep that begins anew at each request would never end.
+            if self.until_next(now).is_zero() {
+                self.on(Wake::Tick, now);
+            }
         }
+    }
+
+    /// How long nothing is due by itself.
+    fn until_next(&self, now: SystemTime) -> Duration {
+        let next = self.desk.as_ref().and_then(Desk::next);
+        next.map_or(CLOCK_LOOK_EVERY, |at| moment::since(at, now).min(CLOCK_LOOK_EVERY))
     }
 
     fn on(&mut self, wake: Wake, now: SystemTime) {

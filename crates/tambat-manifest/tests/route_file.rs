@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use insta::assert_snapshot;
 use proptest::prelude::*;
 use tambat_manifest::{LoadError, RouteFile, Text};
-use tambat_model::{AccessLogFormat, Balance, ClientAuthPlan, HealthRules, HttpsRedirect, Network};
+use tambat_model::{AccessLogFormat, Balance, ClientAuthPlan, HealthRules, HttpsRedirect, Network, ProxyProtocol};
 
 /// A file of 100,000 names is read within this, on a busy machine and without optimisation, too.
 const READ_LIMIT: Duration = Duration::from_secs(30);
@@ -21,6 +21,7 @@ listen_tls = "127.0.0.1:8443"
 [router]
 workers = 3
 trusted = ["10.0.0.0/8", "::1"]
+proxy_protocol = ["192.0.2.0/24", "::1"]
 max_connections = 256
 timeouts = { head = "1s", body_idle = "2s", keep_alive = "3s", connect = "4s" }
 access_log = "-"
@@ -32,6 +33,7 @@ hosts = ["*.shop.example", "Shop.Example."]
 path = "/api/"
 strip_path = true
 targets = ["localhost:3000", "[::1]:3001"]
+proxy_protocol = "v2"
 balance = "least-in-flight"
 timeouts = { first_byte = "5s", response_idle = "6s", idle = "7s", wait = "8s" }
 max_body = "10MiB"
@@ -71,6 +73,7 @@ fn a_route_needs_a_target_and_nothing_else() {
     assert_eq!((shop.name.as_str(), shop.hosts[0].to_string(), shop.path.as_str()), ("shop", "*".to_owned(), "/"));
     assert_eq!(shop.targets, ["127.0.0.1:3000".parse().unwrap()]);
     let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
+    assert_eq!(shop.proxy_protocol, None);
     let http = &shop.http;
     assert_eq!((seconds(http.first_byte), seconds(http.response_idle)), (Some(30), Some(55)));
     assert_eq!((seconds(http.wait), shop.wait.as_secs(), shop.idle.as_secs()), (Some(30), 30, 3_600));
@@ -86,6 +89,8 @@ fn everything_that_may_be_said() {
     let plan = &file.router().plan;
     assert_eq!((plan.workers.map(u16::from), plan.connections_max.map(u32::from)), (Some(3), Some(256)));
     assert_eq!(plan.trusted, ["10.0.0.0/8", "::1"].map(|text| text.parse::<Network>().unwrap()).into_iter().collect());
+    let peers = ["192.0.2.0/24", "::1"].map(|text| text.parse::<Network>().unwrap());
+    assert_eq!(plan.proxy_peers, peers.into_iter().collect());
     assert_eq!((plan.access_log.as_deref(), plan.access_log_format), (Some("-"), AccessLogFormat::Text));
     assert_eq!(plan.timeouts.keep_alive, Some(Duration::from_secs(3)));
     assert_eq!(file.listen_tls(), ["127.0.0.1:8443".parse().unwrap()]);
@@ -98,6 +103,7 @@ fn everything_that_may_be_said() {
     let targets: Vec<String> = shop.targets.iter().map(ToString::to_string).collect();
     assert_eq!(targets, ["127.0.0.1:3000", "[::1]:3001"]);
     assert_eq!((shop.path.as_str(), shop.strip, shop.health_host()), ("/api", true, Some("shop.example")));
+    assert_eq!(shop.proxy_protocol, Some(ProxyProtocol::V2));
     let http = &shop.http;
     assert_eq!((http.balance, http.body_bytes_max), (Balance::LeastInFlight, Some(10 * 1024 * 1024)));
     assert_eq!(http.sticky.as_ref().map(|sticky| sticky.cookie.as_str()), Some("sid"));
@@ -429,6 +435,8 @@ fn other_values() {
             "error: `balance` takes one of \"round-robin\", \"least-in-flight\", not \"round robin\"",
         ),
         ("strip_path = \"true\"", "error: expected true or false, found a string"),
+        ("proxy_protocol = \"v3\"", "error: `proxy_protocol` takes one of \"v1\", \"v2\", not \"v3\""),
+        ("proxy_protocol = true", "error: expected a string, found a boolean"),
         ("headers = { \"Content-Length\" = \"5\" }", "error: `Content-Length` cannot be set"),
         ("headers = { a = \"x\\r\\ny\" }", "error: the value of a field takes printable ASCII"),
         ("headers = { a = \"x\", A = \"y\" }", "error: the field `A` is there twice: names of fields do not tell case"),
@@ -446,6 +454,8 @@ fn other_values() {
     for (line, sentence) in [
         ("workers = 0", "error: expected a number from 1 to 256, found 0"),
         ("trusted = \"10.0.0.1/8\"", "error: `10.0.0.1/8` is no network: bits of the address are set behind"),
+        ("proxy_protocol = \"v2\"", "error: `v2` is no network: write an address, or an address and a length"),
+        ("proxy_protocol = true", "error: expected a string or a list of strings, found a boolean"),
         ("access_log = \"\"", "error: there is nothing in these quotes"),
         ("access_log_format = \"xml\"", "error: `access_log_format` takes one of \"json\", \"text\", not \"xml\""),
         ("metrics = \"9090\"", "error: `9090` is not an address to listen at"),

@@ -660,6 +660,14 @@ fn rules_for_the_router_that_cannot_be_used() {
     4 | trusted = ["10.0.0.1/8", "lan"]
       |                          ^^^^^
     "#);
+    assert_snapshot!(wrong("proxy_protocol = \"v2\""), @r#"
+    error: `v2` is no network: write an address, or an address and a length:
+           10.0.0.0/8, ::1
+     --> tambat.toml:4:18
+      |
+    4 | proxy_protocol = "v2"
+      |                  ^^^^
+    "#);
     assert_snapshot!(wrong("max_connections = -1"), @r#"
     error: expected a number from 1 up, found -1
      --> tambat.toml:4:19
@@ -1436,4 +1444,34 @@ fn colour_is_there_when_asked_for_and_only_then() {
     let Err(found) = files.plan(Path::new("/srv/shop")) else { panic!("it is wrong") };
     assert!(!found[0].render(false).contains('\u{1b}'));
     assert!(found[0].render(true).contains("\u{1b}["));
+}
+
+#[test]
+fn whom_a_process_is_told_of() {
+    assert_snapshot!(manifest("[processes.web]\ncommand = \"x\"\nproxy_protocol = \"2\"\n"), @r#"
+    error: `proxy_protocol` takes one of "v1", "v2", not "2"
+     --> tambat.toml:3:18
+      |
+    3 | proxy_protocol = "2"
+      |                  ^^^
+      |
+      = help: did you mean "v2"?
+    "#);
+    assert_snapshot!(manifest("[processes.w]\ncommand = \"x\"\nprotocol = \"none\"\nproxy_protocol = \"v1\"\n"), @r#"
+    error: `w` speaks nothing (protocol = "none"), so nobody connects to it
+     --> tambat.toml:4:1
+      |
+    4 | proxy_protocol = "v1"
+      | ^^^^^^^^^^^^^^^^^^^^^
+      |
+      = help: leave out `proxy_protocol`
+    "#);
+    assert_snapshot!(manifest("[processes.w]\ncommand = \"x\"\nproxy_protocol = \"v1\"\nports = { a = { protocol = \"tcp\", proxy_protocol = \"v2\" } }\n"), @r#"
+    error: `proxy_protocol` of the first port of `w` is given twice, here and in
+           `ports`
+     --> tambat.toml:3:1
+      |
+    3 | proxy_protocol = "v1"
+      | ^^^^^^^^^^^^^^^^^^^^^
+    "#);
 }

@@ -26,6 +26,8 @@ pub enum Source {
     Default,
     /// The shell that tambat was started from.
     Shell,
+    /// The local CA, for programs that keep roots of their own; where nothing else says which they believe.
+    LocalCa,
 }
 
 impl fmt::Display for Source {
@@ -38,6 +40,7 @@ impl fmt::Display for Source {
             Self::Manifest => f.write_str("tambat.toml"),
             Self::Default => f.write_str("default"),
             Self::Shell => f.write_str("shell"),
+            Self::LocalCa => f.write_str("local CA"),
         }
     }
 }
@@ -118,6 +121,7 @@ fn rank(source: &Source) -> u8 {
         Source::Manifest => 4,
         Source::Default => 5,
         Source::Shell => 6,
+        Source::LocalCa => 7,
     }
 }
 
@@ -136,6 +140,7 @@ mod tests {
     #[test]
     fn the_first_source_in_the_order_wins_and_the_others_are_remembered() {
         let all = [
+            Source::LocalCa,
             Source::Shell,
             Source::Default,
             Source::Manifest,

@@ -233,6 +233,12 @@ impl HostTable {
         self.exact.contains_key(host)
     }
 
+    /// Would a request for this hostname (in lower case, without port and last dot) find a site, at some path?
+    pub fn takes(&self, host: &str) -> bool {
+        let mut parents = std::iter::successors(host.split_once('.'), |(_, rest)| rest.split_once('.'));
+        self.knows(host) || parents.any(|(_, parent)| self.under.contains_key(parent)) || !self.any.is_empty()
+    }
+
     /// Is there no site?
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.under.is_empty() && self.any.is_empty()
@@ -331,6 +337,26 @@ mod tests {
         let there = table.insert(pattern("A.Example."), site("second", "/x/")).unwrap_err();
         assert_eq!(there.name, "first");
         assert!(table.knows("a.example") && !table.knows("b.example"));
+    }
+
+    #[test]
+    fn a_hostname_is_taken_if_some_path_of_it_is() {
+        let mut table = HostTable::default();
+        for (host, path) in [("a.example", "/x"), ("*.b.example", "/y")] {
+            table.insert(pattern(host), site("web", path)).unwrap();
+        }
+        for (host, taken) in [
+            ("a.example", true),
+            ("x.a.example", false),
+            ("b.example", false),
+            ("x.b.example", true),
+            ("x.y.b.example", true),
+            ("example", false),
+        ] {
+            assert_eq!(table.takes(host), taken, "{host}");
+        }
+        table.insert(HostPattern::Any, site("rest", "/z")).unwrap();
+        assert!(table.takes("example"));
     }
 
     #[test]

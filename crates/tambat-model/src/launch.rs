@@ -8,8 +8,16 @@ use crate::{
 /// The ports one instance is told to bind, in the order of its plan.
 pub type InstancePorts = [(Option<PortName>, InstancePort)];
 
+/// The roots that OpenSSL and much else believe, in one file, in place of the system's.
+const ROOTS_FILE: &str = "SSL_CERT_FILE";
+
+/// The same as a folder. Who says this has said whom to believe: the system's roots, which the file has, too, are no
+/// addition of ours to make.
+const ROOTS_FOLDER: &str = "SSL_CERT_DIR";
+
 /// What an instance finds in its environment. `layers` are the sources that every process of the app shares: the
-/// command line, `.env` files and the shell. Without an instance (a one-off command) there are no ports and no `PS`.
+/// command line, `.env` files, the shell, and what the local CA adds. Without an instance (a one-off command) there are no
+/// ports and no `PS`.
 pub fn instance_environment(
     plan: &Plan,
     wiring: &Wiring,
@@ -36,6 +44,9 @@ pub fn instance_environment(
             all.push(layer(Source::Tambat, "TAMBAT_URL", &url));
         }
     }
+    if all.iter().any(|layer| layer.name == ROOTS_FOLDER) {
+        all.retain(|layer| layer.name != ROOTS_FILE || layer.source != Source::LocalCa);
+    }
     Environment::compose(all)
 }
 
@@ -59,4 +70,28 @@ fn port_layers(ports: &InstancePorts) -> impl Iterator<Item = Layer> {
 
 fn layer(source: Source, name: &str, value: &str) -> Layer {
     Layer { source, name: name.to_owned(), value: value.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{plan, process};
+
+    fn of(layers: &[Layer], name: &str) -> Option<String> {
+        let plan = plan(vec![process("web", None, &[])]);
+        let environment = instance_environment(&plan, &Wiring::default(), layers, &plan.processes()[0], None);
+        environment.get(name).map(|setting| format!("{} {}", setting.value, setting.source))
+    }
+
+    #[test]
+    fn the_local_ca_is_believed_where_nobody_says_whom_to_believe() {
+        let ours = [layer(Source::LocalCa, "NODE_EXTRA_CA_CERTS", "/ca"), layer(Source::LocalCa, ROOTS_FILE, "/all")];
+        assert_eq!(of(&ours, ROOTS_FILE).unwrap(), "/all local CA");
+        let with = |name: &str| [&ours[..], &[layer(Source::Shell, name, "/theirs")]].concat();
+        assert_eq!(of(&with(ROOTS_FILE), ROOTS_FILE).unwrap(), "/theirs shell");
+        assert_eq!(of(&with(ROOTS_FOLDER), ROOTS_FILE), None, "their folder is all they believe");
+        assert_eq!(of(&with(ROOTS_FOLDER), "NODE_EXTRA_CA_CERTS").unwrap(), "/ca local CA", "Node.js adds to its own");
+        let both = [&with(ROOTS_FOLDER)[..], &[layer(Source::Shell, ROOTS_FILE, "/theirs")]].concat();
+        assert_eq!(of(&both, ROOTS_FILE).unwrap(), "/theirs shell");
+    }
 }

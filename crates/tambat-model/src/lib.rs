@@ -36,6 +36,7 @@ mod route;
 mod router_plan;
 #[cfg(test)]
 mod sample;
+mod scheme;
 mod shell;
 mod site;
 mod text;
@@ -74,6 +75,7 @@ pub use route::{
     route_table,
 };
 pub use router_plan::{AccessLogFormat, CertificateFiles, ClientAuthPlan, RouterPlan, RouterTimeouts, TlsPlan};
+pub use scheme::Scheme;
 pub use shell::shell_command;
 pub use site::{PortSite, local_label};
 pub use text::{colours_only, plain};

@@ -1,6 +1,6 @@
 //! What a shared listener says of itself at `localhost`: the apps whose names it serves.
 
-use crate::{Cause, HostPattern, PathPrefix};
+use crate::{Cause, HostPattern, PathPrefix, Scheme};
 
 /// An app whose names are served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,12 +23,13 @@ pub struct ListedPort {
 }
 
 impl ListedPort {
-    /// Where it is visited if the listener is at this port: a URL for each name that is one, the shortest first.
-    pub fn urls(&self, port: u16) -> Vec<String> {
+    /// Where it is visited if the listener for this scheme is at this port: a URL for each name that is one, the shortest
+    /// first.
+    pub fn urls(&self, scheme: Scheme, port: u16) -> Vec<String> {
         let url = |(host, path): &(HostPattern, PathPrefix)| {
             let HostPattern::Exact(name) = host else { return None };
             let path = if path.is_root() { "" } else { path.as_str() };
-            Some(format!("http://{name}:{port}{path}"))
+            Some(format!("{scheme}://{name}:{port}{path}"))
         };
         let mut urls: Vec<String> = self.sites.iter().filter_map(url).collect();
         urls.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
@@ -45,6 +46,7 @@ mod tests {
         let site = |host: &str, path: &str| (host.parse().unwrap(), path.parse().unwrap());
         let sites = vec![site("*.shop.localhost", "/"), site("web.shop.localhost", "/a"), site("shop.localhost", "/")];
         let port = ListedPort { name: "web".to_owned(), sites, cause: None };
-        assert_eq!(port.urls(7080), ["http://shop.localhost:7080", "http://web.shop.localhost:7080/a"]);
+        assert_eq!(port.urls(Scheme::Http, 7080), ["http://shop.localhost:7080", "http://web.shop.localhost:7080/a"]);
+        assert_eq!(port.urls(Scheme::Https, 7443)[0], "https://shop.localhost:7443");
     }
 }

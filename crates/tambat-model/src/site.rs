@@ -9,13 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::draft::{Draft, ProcessDraft, SiteDraft};
 use crate::plan::first_protocol;
 use crate::problem::{Place, Problem};
-use crate::{AppName, HostPattern, PathPrefix, PortKey, PortName, ProcessName};
+use crate::{AppName, HostPattern, PathPrefix, PortKey, PortName, ProcessName, Scheme};
 
 /// The names below this one are this machine's (RFC 6761 §6.3).
 const LOCALHOST: &str = "localhost";
-
-/// The port that a URL of `http` need not name.
-const PORT_OF_HTTP: u16 = 80;
 
 /// By which names a port that speaks HTTP is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,12 +34,11 @@ impl PortSite {
         self.names.iter().chain(self.hosts.iter().filter(own))
     }
 
-    /// Where people on this machine visit it, if the shared listener for HTTP is at this port; none without one.
-    pub fn urls(&self, http_port: Option<u16>) -> Vec<String> {
-        let Some(port) = http_port else { return Vec::new() };
-        let port = if port == PORT_OF_HTTP { String::new() } else { format!(":{port}") };
+    /// Where people on this machine visit it, if the shared listener for this scheme is at this port; none without one.
+    pub fn urls(&self, scheme: Scheme, port: Option<u16>) -> Vec<String> {
+        let Some(port) = port.map(|port| scheme.port_suffix(port)) else { return Vec::new() };
         let path = if self.path.is_root() { "" } else { self.path.as_str() };
-        self.names.iter().map(|name| format!("http://{name}{port}{path}")).collect()
+        self.names.iter().map(|name| format!("{scheme}://{name}{port}{path}")).collect()
     }
 }
 
@@ -488,9 +484,11 @@ mod tests {
     fn people_are_told_urls_if_somebody_listens_there() {
         let api = plan(vec![sited(http("api"), &["x.example"], Some("/api"))]);
         let site = api.processes()[0].ports[0].site.as_ref().unwrap();
-        assert_eq!(site.urls(Some(7080)), ["http://shop.localhost:7080/api", "http://api.shop.localhost:7080/api"]);
-        assert_eq!(site.urls(Some(80))[1], "http://api.shop.localhost/api");
-        assert_eq!(site.urls(None), Vec::<String>::new());
+        let urls = |port| site.urls(Scheme::Http, port);
+        assert_eq!(urls(Some(7080)), ["http://shop.localhost:7080/api", "http://api.shop.localhost:7080/api"]);
+        assert_eq!(urls(Some(80))[1], "http://api.shop.localhost/api");
+        assert_eq!(urls(None), Vec::<String>::new());
+        assert_eq!(site.urls(Scheme::Https, Some(443))[1], "https://api.shop.localhost/api");
     }
 
     /// A process with a few of few hosts and one of few paths: likely to clash with another one.

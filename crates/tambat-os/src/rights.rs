@@ -12,7 +12,7 @@ use socket2::{SockRef, Type};
 use crate::context::cannot;
 use crate::sys;
 
-/// As many files travel with one message: an instance has four, a shared port a listener for each family.
+/// As many files travel with one message: an instance has four, two shared ports a listener for each family.
 pub const FILES_MAX: usize = 4;
 
 /// Sends bytes, and duplicates of these listeners with the first of them. They never close as long as one of those who
@@ -24,11 +24,11 @@ pub const FILES_MAX: usize = 4;
 ///
 /// `WouldBlock` where a nonblocking socket takes nothing now; nothing has been sent then. `InvalidInput` for more
 /// listeners than [`FILES_MAX`], or for no bytes at all.
-pub fn send_listeners(socket: impl AsFd, bytes: &[u8], listeners: &[TcpListener]) -> io::Result<usize> {
+pub fn send_listeners(socket: impl AsFd, bytes: &[u8], listeners: &[&TcpListener]) -> io::Result<usize> {
     if bytes.is_empty() || listeners.len() > FILES_MAX {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let files: Vec<RawFd> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
+    let files: Vec<RawFd> = listeners.iter().map(|listener| listener.as_raw_fd()).collect();
     Ok(send(socket.as_fd(), bytes, &files)?)
 }
 
@@ -115,7 +115,7 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let listeners = bind_service(0, &DEFAULT_HOSTS[..1], &[]).unwrap();
         let addr = listeners[0].local_addr().unwrap();
-        assert_eq!(send_listeners(&ours, b"here\n", &listeners).unwrap(), 5);
+        assert_eq!(send_listeners(&ours, b"here\n", &[&listeners[0]]).unwrap(), 5);
         let waiting = TcpStream::connect(addr).unwrap();
         drop(listeners);
 

@@ -7,7 +7,6 @@ use tambat_wire::http1::{RequestId, Scheme};
 use tambat_wire::proxy_protocol::{Header, Notes, Origin, Tls, write};
 
 use crate::settings::RouterSettings;
-use crate::tls::Secured;
 use crate::transport::Transport;
 
 /// Where a connection comes from.
@@ -110,30 +109,89 @@ impl Arrival {
     pub(crate) fn header(&self, version: ProxyProtocol, client: &Transport, id: &RequestId) -> Vec<u8> {
         let dialled = self.known.as_ref().and_then(|known| known.server).or_else(|| client.local_addr());
         let origin = match dialled {
-            Some(server) if !self.is_of_stranger() => Origin::Client { client: self.peer, server },
-            _ => Origin::Unknown,
+            // Who stands behind a stranger is not known: the stranger is named, and nobody takes him for somebody of this
+            // machine, as would happen if nobody were.
+            Some(server) => Origin::Client { client: self.peer, server },
+            None => Origin::Unknown,
         };
         let mut header = Vec::new();
-        write(version, &origin, &self.notes(client.secured(), id.as_bytes()), &mut header);
+        let alpn = client.alpn();
+        // What the client's TLS with us has said comes before what was said of its TLS with somebody else.
+        let notes = match (client.secured(), self.known.as_deref()) {
+            (Some(secured), _) => Notes {
+                authority: secured.server_name.as_deref(),
+                alpn: alpn.as_deref(),
+                unique_id: Some(id.as_bytes()),
+                tls: Some(Tls { version: Some(secured.version.openssl_name()), certified: secured.client.is_some() }),
+            },
+            (None, Some(known)) => Notes { unique_id: Some(id.as_bytes()), ..known.notes() },
+            (None, None) => Notes { unique_id: Some(id.as_bytes()), ..Notes::default() },
+        };
+        write(version, &origin, &notes, &mut header);
         header
     }
+}
 
-    /// What the client's TLS with us has said comes before what was said of its TLS with somebody else.
-    fn notes<'a>(&'a self, secured: Option<&'a Secured>, unique_id: &'a [u8]) -> Notes<'a> {
-        let known = self.known.as_deref();
-        let ours = secured
-            .map(|secured| Tls { version: Some(secured.version.openssl_name()), certified: secured.client.is_some() });
+impl Known {
+    fn notes(&self) -> Notes<'_> {
+        let tls = self.tls.as_ref();
         Notes {
-            authority: match secured {
-                Some(secured) => secured.server_name.as_deref(),
-                None => known.and_then(|known| known.authority.as_deref()),
-            },
-            alpn: known.and_then(|known| known.alpn.as_deref()),
-            unique_id: Some(unique_id),
-            tls: ours.or_else(|| {
-                let tls = known?.tls.as_ref()?;
-                Some(Tls { version: tls.version.as_deref(), certified: tls.certified })
-            }),
+            authority: self.authority.as_deref(),
+            alpn: self.alpn.as_deref(),
+            unique_id: None,
+            tls: tls.map(|tls| Tls { version: tls.version.as_deref(), certified: tls.certified }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tambat_model::Network;
+    use tambat_wire::proxy_protocol::{Peek, peek};
+
+    use super::*;
+
+    /// A connection of 10.0.0.1 that began with this.
+    fn introduced(bytes: &[u8]) -> Arrival {
+        let Peek::Found(header) = peek(bytes) else { panic!("{bytes:?}") };
+        Arrival::introduced(([10, 0, 0, 1], 4711).into(), &header)
+    }
+
+    fn settings(trusted: &str) -> RouterSettings {
+        let trusted = [trusted.parse::<Network>().unwrap()].into_iter().collect();
+        RouterSettings { trusted, ..RouterSettings::default() }
+    }
+
+    const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+
+    #[test]
+    fn who_is_named_is_the_peer_and_what_was_dialled_is_the_port() {
+        let arrival = introduced(b"PROXY TCP4 192.0.2.7 198.51.100.2 1 443\r\n");
+        assert_eq!((arrival.peer, arrival.port(8_080)), (([192, 0, 2, 7], 1).into(), 443));
+        assert!(arrival.is_introduced() && arrival.scheme() == Scheme::Http);
+        for (header, peer) in [(LOCAL, [10, 0, 0, 1]), (b"PROXY UNKNOWN\r\n", [10, 0, 0, 1])] {
+            let arrival = introduced(header);
+            assert_eq!((arrival.peer, arrival.port(8_080)), ((peer, 4711).into(), 8_080));
+            assert!(!arrival.is_introduced());
+        }
+    }
+
+    #[test]
+    fn trust_is_in_who_is_named_and_in_nobody_who_is_not() {
+        let (proxy, client) = (settings("10.0.0.1"), settings("192.0.2.7"));
+        let named = introduced(b"PROXY TCP4 192.0.2.7 198.51.100.2 1 443\r\n");
+        assert!(!named.is_trusted(&proxy) && named.is_trusted(&client));
+        let unknown = introduced(b"PROXY UNKNOWN\r\n");
+        assert!(!unknown.is_trusted(&proxy) && !unknown.is_trusted(&client));
+        let own = introduced(LOCAL);
+        assert!(own.is_trusted(&proxy) && !own.is_trusted(&client));
+    }
+
+    #[test]
+    fn what_is_of_this_machine_says_so_by_itself() {
+        assert!(Arrival::of(([127, 0, 0, 1], 1).into()).is_of_this_machine());
+        assert!(!introduced(b"PROXY TCP4 127.0.0.1 127.0.0.1 1 443\r\n").is_of_this_machine());
+        let Peek::Found(unknown) = peek(b"PROXY UNKNOWN\r\n") else { panic!("a header") };
+        assert!(!Arrival::introduced(([127, 0, 0, 1], 1).into(), &unknown).is_of_this_machine());
     }
 }

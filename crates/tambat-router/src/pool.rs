@@ -250,6 +250,8 @@ mod tests {
     use std::net::{Ipv4Addr, TcpListener, TcpStream as StdStream};
 
     use super::*;
+    use crate::router::Shared;
+    use crate::settings::RouterSettings;
 
     fn target() -> (TcpListener, Target) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -373,5 +375,58 @@ mod tests {
 
     fn heard_nothing(pool: &Pool, now: Instant) {
         assert!(!pool.sweep(now + Duration::from_secs(49)));
+    }
+    fn worker() -> Rc<Worker> {
+        let (_tables, seen) = tokio::sync::watch::channel(Arc::default());
+        let (reports, _seen) = tokio::sync::mpsc::unbounded_channel();
+        Worker::new(0, Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new())))
+    }
+
+    #[tokio::test]
+    async fn what_is_one_clients_is_nobody_elses() {
+        let ((listener, target), worker) = (target(), worker());
+        let (mine, yours) = (Own::of(&worker), Own::of(&worker));
+        let (stream, _kept) = connect(&listener).await;
+        mine.put(&target, stream, Instant::now());
+        assert!(yours.take(&target).is_none() && worker.pool.take(&target).is_none());
+        assert!(mine.take(&target).is_some() && mine.take(&target).is_none());
+        // One to another target is of no use, nor is one that has ended, or whose target takes nothing new.
+        let other = Target { generation: 2, load: Arc::default(), ..target.clone() };
+        let (stream, mut theirs) = connect(&listener).await;
+        mine.put(&target, stream, Instant::now());
+        assert!(mine.take(&other).is_none());
+        assert_eq!(std::io::Read::read(&mut theirs, &mut [0]).unwrap(), 0);
+        let (stream, theirs) = connect(&listener).await;
+        drop(theirs);
+        stream.readable().await.unwrap();
+        mine.put(&target, stream, Instant::now());
+        assert!(mine.take(&target).is_none());
+        let (stream, _kept) = connect(&listener).await;
+        mine.put(&target, stream, Instant::now());
+        target.load.close();
+        worker.pool.forget_closed();
+        assert!(worker.pool.owned.borrow().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_one_clients_goes_with_it_or_with_age() {
+        let ((listener, target), worker) = (target(), worker());
+        let (mine, now) = (Own::of(&worker), Instant::now());
+        let (first, mut theirs) = connect(&listener).await;
+        mine.put(&target, first, now);
+        let (second, mut others) = connect(&listener).await;
+        mine.put(&target, second, now);
+        assert_eq!(std::io::Read::read(&mut theirs, &mut [0]).unwrap(), 0, "there is one at a time");
+        assert!(!worker.pool.sweep(now + Duration::from_secs(49)));
+        assert!(worker.pool.sweep(now + Duration::from_secs(50)));
+        assert_eq!(std::io::Read::read(&mut others, &mut [0]).unwrap(), 0);
+        let (third, mut theirs) = connect(&listener).await;
+        mine.put(&target, third, now);
+        assert!(worker.pool.clear() && !worker.pool.clear());
+        assert_eq!(std::io::Read::read(&mut theirs, &mut [0]).unwrap(), 0);
+        let (fourth, mut theirs) = connect(&listener).await;
+        mine.put(&target, fourth, now);
+        drop(mine);
+        assert_eq!(std::io::Read::read(&mut theirs, &mut [0]).unwrap(), 0);
     }
 }

@@ -112,3 +112,30 @@ impl Default for RouterSettings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tambat_model::Network;
+
+    use super::*;
+
+    #[test]
+    fn who_is_listed_introduces_its_clients_but_not_where_handles_lead() {
+        let networks = ["10.0.0.0/8", "127.0.0.0/8", "::1"].map(|text| text.parse::<Network>().unwrap());
+        let settings = RouterSettings { proxy_peers: networks.into_iter().collect(), ..RouterSettings::default() };
+        let service = ListenerKind::Service(5_000_u16.try_into().unwrap());
+        let at = |peer: &str, kind| settings.introduces(peer.parse().unwrap(), kind);
+        for (peer, shared, at_service_port) in [
+            ("10.1.2.3", true, true),
+            ("::ffff:10.1.2.3", true, true),
+            ("127.0.0.1", true, false),
+            ("::ffff:127.0.0.1", true, false),
+            ("::1", true, false),
+            ("11.0.0.1", false, false),
+        ] {
+            assert_eq!((at(peer, ListenerKind::Shared), at(peer, service)), (shared, at_service_port), "{peer}");
+        }
+        let nobody = RouterSettings::default();
+        assert!(!nobody.introduces([10, 1, 2, 3].into(), ListenerKind::Shared));
+    }
+}

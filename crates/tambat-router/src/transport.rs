@@ -53,6 +53,15 @@ impl Transport {
         }
     }
 
+    /// The protocol that was agreed on in a TLS handshake.
+    pub(crate) fn alpn(&self) -> Option<Box<[u8]>> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Tls(stream) => stream.alpn(),
+            Self::Stream(stream) => stream.carrier().alpn(),
+        }
+    }
+
     /// Is it a stream of an HTTP/2 connection? It serves one request, and its end needs no patience: what was sent is
     /// there before the end is.
     pub(crate) fn is_stream(&self) -> bool {

@@ -12,6 +12,7 @@ mod dependency_files;
 mod doctor;
 mod failure;
 mod layers;
+mod local_ca;
 mod metrics;
 mod output;
 mod route;
@@ -20,6 +21,7 @@ mod routes_view;
 mod run_lock;
 mod serve;
 mod sockets;
+mod trust;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -6,6 +6,7 @@
 //!                                                 failed.json
 //! ```
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -74,6 +75,12 @@ impl Disk {
         self.dir.join("account.json")
     }
 
+    /// The folders of all names that there is something of. What can't be read is as none.
+    pub(crate) fn folders(&self) -> HashSet<String> {
+        let entries = fs::read_dir(self.dir.join(CERTIFICATES)).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
     /// The certificate of this name.
     pub(crate) fn certificate(&self, name: &CertName) -> Result<Option<Certificate>, String> {
         let path = self.folder(name).join(CERTIFICATE);
@@ -135,10 +142,11 @@ impl Disk {
     }
 
     fn folder(&self, name: &CertName) -> PathBuf {
-        self.dir.join("certificates").join(name.folder())
+        self.dir.join(CERTIFICATES).join(name.folder())
     }
 }
 
+const CERTIFICATES: &str = "certificates";
 const CERTIFICATE: &str = "certificate.pem";
 const FAILED: &str = "failed.json";
 
@@ -181,6 +189,7 @@ mod tests {
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
             assert_eq!(fs::read_dir(disk.folder(&name)).unwrap().count(), 1);
         }
+        assert_eq!(disk.folders(), ["a.example", "+.a.example"].map(str::to_owned).into());
         let longest = CertName::Wildcard(["a"; 126].join(".").into());
         disk.set_certificate(&longest, "x", "y").unwrap();
     }

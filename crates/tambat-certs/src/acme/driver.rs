@@ -2,7 +2,7 @@
 
 mod jobs;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -26,6 +26,8 @@ use crate::cert_name::CertName;
 use crate::certificate::Certificate;
 use crate::news::{News, Report};
 pub(crate) use jobs::Done;
+#[cfg(test)]
+pub(super) use jobs::suggestions_of;
 use jobs::{Jobs, Suggestion};
 
 /// So many handshakes wait for certificates at once. Each holds a connection open, and most wait for the same few names.
@@ -51,6 +53,9 @@ pub(crate) struct Desk {
     renewals: Renewals,
     demand: Demand,
     certificates: BTreeMap<CertName, Arc<Certificate>>,
+    /// The folders of the names that had something on the disk at the beginning: of the others there is nothing to read,
+    /// however many somebody connects to.
+    kept: HashSet<String>,
     waiting: HashMap<CertName, Vec<oneshot::Sender<Option<Arc<Certificate>>>>>,
     /// Whose suggestions are to be asked for.
     windows: VecDeque<CertName>,
@@ -74,12 +79,13 @@ impl Desk {
         Ok(Self {
             directory: settings.directory(),
             orders: Orders { accounts, challenges, offered: settings.offered, hook },
-            disk,
             asker,
             routes: Routes::default(),
             renewals: Renewals::new(Jitter::random()),
             demand: Demand::new(Instant::now()),
             certificates: BTreeMap::new(),
+            kept: disk.folders(),
+            disk,
             waiting: HashMap::new(),
             windows: VecDeque::new(),
             jobs: Jobs::default(),
@@ -137,9 +143,9 @@ impl Desk {
             self.demanded(&cert_name, now);
         }
         if self.waiting.values().map(Vec::len).sum::<usize>() < WAITING_MAX {
-            self.waiting.entry(cert_name).or_default().push(answer);
+            self.waiting.entry(cert_name.clone()).or_default().push(answer);
         }
-        self.answer_waiting(now);
+        self.answer(&cert_name, now);
     }
 
     /// Waits for a job to end; for ever while none runs.
@@ -157,7 +163,7 @@ impl Desk {
                     self.on(window_event(name, suggestion), now);
                 }
             }
-            Done::Decided(name, decision) => self.on_decided(name, decision, now),
+            Done::Decided(name, decision) => self.on_decided(&name, decision, now),
             Done::DecidedAgain(wanted, decision) => self.on_decided_again(wanted, decision, now),
         }
     }
@@ -190,13 +196,10 @@ impl Desk {
 
     /// Somebody wants a name that has neither certificate nor order.
     fn demanded(&mut self, name: &CertName, now: SystemTime) {
-        if matches!(self.disk.certificate(name), Ok(Some(kept)) if kept.lifetime().contains(now)) {
+        let is_good = |kept: &Certificate| kept.lifetime().contains(now);
+        if self.kept.remove(&name.folder()) && matches!(self.disk.certificate(name), Ok(Some(kept)) if is_good(&kept)) {
             // It was allowed when it was ordered, and is good until it expires.
             self.on(Event::Demanded(name.clone()), now);
-            return;
-        }
-        let demanded = self.renewals.entries().filter(|(_, entry)| entry.why == Why::Demanded).count();
-        if demanded >= DEMANDED_MAX {
             return;
         }
         if self.demand.on(demand::Event::Wanted(name.base()), Instant::now()) == Step::Ask
@@ -207,12 +210,14 @@ impl Desk {
         }
     }
 
-    fn on_decided(&mut self, name: CertName, decision: Decision, now: SystemTime) {
+    fn on_decided(&mut self, name: &CertName, decision: Decision, now: SystemTime) {
         let step = self.demand.on(demand::Event::Decided(name.base(), decision), Instant::now());
-        if step == Step::Order && self.routes.is_open(&name) {
-            self.on(Event::Demanded(name), now);
+        let has_room =
+            || self.renewals.entries().filter(|(_, entry)| entry.why == Why::Demanded).count() < DEMANDED_MAX;
+        if step == Step::Order && self.routes.is_open(name) && has_room() {
+            self.on(Event::Demanded(name.clone()), now);
         }
-        self.answer_waiting(now);
+        self.answer(name, now);
     }
 
     fn on_decided_again(&mut self, wanted: Wanted, decision: Decision, now: SystemTime) {
@@ -266,7 +271,7 @@ impl Desk {
         }
         self.ask_windows();
         self.tell_of_ca();
-        self.answer_waiting(now);
+        self.answer_all(now);
     }
 
     fn act(&mut self, action: Action, now: SystemTime) -> Option<Event> {
@@ -331,21 +336,28 @@ impl Desk {
         }
     }
 
-    /// Gives everybody a certificate who waits for one that is there, and nothing to those for whom none is on its way.
-    fn answer_waiting(&mut self, now: SystemTime) {
-        let (renewals, demand) = (&self.renewals, &self.demand);
-        let certificates = &self.certificates;
-        self.waiting.retain(|name, waiting| {
-            let served = certificates.get(name);
-            if served.is_none() && (renewals.is_coming(name, now) || demand.is_asking(name.base())) {
-                waiting.retain(|answer| !answer.is_closed());
-                return !waiting.is_empty();
+    fn answer_all(&mut self, now: SystemTime) {
+        let names: Vec<CertName> = self.waiting.keys().cloned().collect();
+        for name in names {
+            self.answer(&name, now);
+        }
+    }
+
+    /// Gives the certificate of this name to whoever waits for it, if it is there, and nothing if none is on its way.
+    fn answer(&mut self, name: &CertName, now: SystemTime) {
+        let Some(mut waiting) = self.waiting.remove(name) else { return };
+        let served = self.certificates.get(name);
+        if served.is_none() && (self.renewals.is_coming(name, now) || self.demand.is_asking(name.base())) {
+            // Those whose handshake is over are not counted any more.
+            waiting.retain(|answer| !answer.is_closed());
+            if !waiting.is_empty() {
+                self.waiting.insert(name.clone(), waiting);
             }
-            for answer in waiting.drain(..) {
-                let _ = answer.send(served.cloned());
-            }
-            false
-        });
+            return;
+        }
+        for answer in waiting {
+            let _ = answer.send(served.cloned());
+        }
     }
 }
 

@@ -251,7 +251,7 @@ impl Connection {
     }
 
     /// How the client speaks to us, or to whom it has dialled.
-    fn scheme(&self) -> Scheme {
+    pub(super) fn scheme(&self) -> Scheme {
         if self.client.secured().is_some() { Scheme::Https } else { self.arrival.scheme() }
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use tambat_model::{Admission, ErrorCode, HostPattern, ListedApp, ListedPort, Route, RouteTable};
+use tambat_model::{Admission, ErrorCode, HostPattern, ListedApp, ListedPort, Route, RouteTable, Scheme};
 use tambat_wire::http1::{
     Answer, Catalogue, CatalogueApp, CatalogueEntry, Fault, Form, MethodKind, RequestHead, Side, write_options,
 };
@@ -137,7 +137,7 @@ impl Connection {
             close: !keeps,
             date: Some(&date),
         };
-        catalogue(table, self.open.port()).write(form, self.outbox.fresh());
+        catalogue(table, self.scheme(), self.open.port()).write(form, self.outbox.fresh());
         self.send_reply(200, None, EndedBy::Router, keeps);
     }
 
@@ -193,10 +193,10 @@ pub(crate) fn too_many_connections() -> Vec<u8> {
     out
 }
 
-/// What a shared listener at this port lists: the process ports by app, with the names they answer to.
-fn catalogue(table: &RouteTable, port: u16) -> Catalogue {
+/// What a shared listener for this scheme lists at this port: the process ports by app, with the names they answer to.
+fn catalogue(table: &RouteTable, scheme: Scheme, port: u16) -> Catalogue {
     if !table.listed().is_empty() {
-        return Catalogue { apps: table.listed().iter().map(|app| listed_app(app, port)).collect() };
+        return Catalogue { apps: table.listed().iter().map(|app| listed_app(app, scheme, port)).collect() };
     }
     let mut apps: BTreeMap<String, Vec<CatalogueEntry>> = BTreeMap::new();
     for (pattern, site) in table.hosts().sites() {
@@ -205,7 +205,7 @@ fn catalogue(table: &RouteTable, port: u16) -> Catalogue {
             continue;
         };
         let path = if site.path.is_root() { "/" } else { site.path.as_str() };
-        let url = format!("http://{host}:{port}{path}");
+        let url = format!("{scheme}://{host}:{port}{path}");
         let entries = apps.entry(app_of(&host).to_owned()).or_default();
         match entries.iter_mut().find(|entry| entry.name == site.route.name) {
             Some(entry) => entry.urls.push(url),
@@ -220,10 +220,10 @@ fn catalogue(table: &RouteTable, port: u16) -> Catalogue {
     Catalogue { apps: apps.collect() }
 }
 
-fn listed_app(app: &ListedApp, port: u16) -> CatalogueApp {
+fn listed_app(app: &ListedApp, scheme: Scheme, port: u16) -> CatalogueApp {
     let entry = |of: &ListedPort| CatalogueEntry {
         name: of.name.clone(),
-        urls: of.urls(port),
+        urls: of.urls(scheme, port),
         cause: of.cause.as_ref().map(ToString::to_string),
     };
     CatalogueApp { name: app.name.clone(), entries: app.ports.iter().map(entry).collect() }
@@ -267,7 +267,7 @@ mod tests {
         add("api.shop.localhost", "/v1", "api", Some("api.1 exited"));
         add("*.shop.localhost", "/", "web", None);
         add("example.com", "/", "site", None);
-        let list = catalogue(&table, 7_080);
+        let list = catalogue(&table, Scheme::Http, 7_080);
         let apps: Vec<_> = list.apps.iter().map(|app| (app.name.as_str(), app.entries.len())).collect();
         assert_eq!(apps, [("", 1), ("shop", 2)]);
         let shop = &list.apps[1].entries;
@@ -289,7 +289,7 @@ mod tests {
         ];
         let mut table = RouteTable::default();
         table.list(vec![ListedApp { name: "shop".to_owned(), ports }]);
-        let list = catalogue(&table, 7_080);
+        let list = catalogue(&table, Scheme::Http, 7_080);
         let [shop] = &*list.apps else { panic!("{list:?}") };
         assert_eq!((shop.name.as_str(), shop.entries[0].cause.as_deref()), ("shop", Some("api.1 exited")));
         assert_eq!(shop.entries[1].urls, ["http://shop.localhost:7080", "http://web.shop.localhost:7080"]);

@@ -3,10 +3,17 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::cipher_suite::{
+    TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, TLS13_AES_128_GCM_SHA256,
+    TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
+};
 use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SupportedCipherSuite};
 
 use super::settings::{Certificate, ClientAuth, TlsError};
 
@@ -15,6 +22,20 @@ const PROTOCOLS: [&[u8]; 2] = [HTTP2_PROTOCOL, b"http/1.1"];
 
 /// HTTP/2 (RFC 9113 §3.2).
 pub(super) const HTTP2_PROTOCOL: &[u8] = b"h2";
+
+/// The cipher suites, in the order in which they are chosen: all of them keep what was said secret for ever (RFC 9325
+/// §4.1), and of these AES-128 costs a server's processor the least.
+const SUITES: [SupportedCipherSuite; 9] = [
+    TLS13_AES_128_GCM_SHA256,
+    TLS13_AES_256_GCM_SHA384,
+    TLS13_CHACHA20_POLY1305_SHA256,
+    TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+];
 
 /// What a validation server of an ACME CA speaks (RFC 8737 §6.2).
 pub(super) const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
@@ -39,7 +60,7 @@ const SWEEP_AT_MIN: usize = 64;
 
 impl Configs {
     pub(super) fn new(client_auth: ClientAuth) -> Result<Self, TlsError> {
-        let provider = Arc::new(default_provider());
+        let provider = Arc::new(CryptoProvider { cipher_suites: SUITES.to_vec(), ..default_provider() });
         let builder =
             ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
         let verifier = |roots| WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider));
@@ -55,6 +76,7 @@ impl Configs {
         base.ticketer = Ticketer::new()?;
         base.session_storage = Arc::new(NoServerSessionStorage {});
         base.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        base.ignore_client_order = true;
         // What is sent before the handshake's end can be sent again by others (RFC 8446 §8).
         base.max_early_data_size = 0;
         Ok(Self { base, made: Mutex::default() })

@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use rustls::ServerConnection;
 use rustls::server::{Accepted, AcceptedAlert, Acceptor};
+use rustls::{Error, PeerIncompatible, ServerConnection};
 use tokio::net::TcpStream;
 
 use super::config::ACME_PROTOCOL;
@@ -14,8 +14,15 @@ use super::settings::{Certificate, Hello, Lookup, TlsSettings};
 use super::stream::Wire;
 use crate::socket::{is_transient, send};
 
-/// A fatal alert in the clear: there is nothing for this name here (RFC 6066 §3, RFC 8446 §6).
-const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 112];
+/// A fatal alert in the clear (RFC 8446 §6): there is nothing for this name here (RFC 6066 §3).
+const UNRECOGNIZED_NAME: [u8; 7] = alert(112);
+
+/// The same: the client knows no version that is spoken here.
+const PROTOCOL_VERSION: [u8; 7] = alert(70);
+
+const fn alert(description: u8) -> [u8; 7] {
+    [0x15, 3, 3, 0, 2, 2, description]
+}
 
 /// What has shaken hands.
 #[derive(Debug)]
@@ -117,12 +124,18 @@ fn unreadable(error: &io::Error) -> HandshakeFailure {
 }
 
 /// Tells the client what is wrong, as far as the socket takes it at once.
-fn refuse(client: &TcpStream, error: &rustls::Error, mut alert: AcceptedAlert, in_hello: bool) -> HandshakeFailure {
+fn refuse(client: &TcpStream, error: &Error, mut alert: AcceptedAlert, in_hello: bool) -> HandshakeFailure {
     let failure = HandshakeFailure::of(error, in_hello);
-    if failure == HandshakeFailure::Name {
-        return refuse_name(client);
+    match error {
+        _ if failure == HandshakeFailure::Name => return refuse_name(client),
+        // Clients of older versions do not know that extension: they are told what is wrong with them.
+        Error::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired) => {
+            let _ = send(client, &PROTOCOL_VERSION);
+        }
+        _ => {
+            let _ = alert.write(&mut Wire::new(client));
+        }
     }
-    let _ = alert.write(&mut Wire::new(client));
     failure
 }
 

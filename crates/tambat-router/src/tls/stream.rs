@@ -74,11 +74,16 @@ impl TlsStream {
         Self { socket, session: RefCell::new(Session { tls, owed: 0, kept: 0, has_plaintext, ended }), secured }
     }
 
-    /// What is known of it.
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
+    /// The protocol that was agreed on (RFC 7301).
+    pub(crate) fn alpn(&self) -> Option<Box<[u8]>> {
+        self.session.borrow().tls.alpn_protocol().map(Into::into)
+    }
+
+    /// What is known of it.
     pub(crate) fn secured(&self) -> &Secured {
         &self.secured
     }

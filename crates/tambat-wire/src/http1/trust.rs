@@ -2,34 +2,8 @@
 
 use std::net::IpAddr;
 
+pub use tambat_model::Scheme;
 use tambat_model::Trusted;
-
-/// How the client reached the router.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
-    /// In the clear.
-    Http,
-    /// Over TLS.
-    Https,
-}
-
-impl Scheme {
-    /// In lower case.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-
-    /// The port that a URL of this scheme means when it has none.
-    pub fn default_port(self) -> u16 {
-        match self {
-            Self::Http => 80,
-            Self::Https => 443,
-        }
-    }
-}
 
 /// What frames the requests of a client. Their heads are those of HTTP/1.1 in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

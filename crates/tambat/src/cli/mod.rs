@@ -17,6 +17,7 @@ mod run;
 mod running;
 mod serve;
 mod start;
+mod trust;
 mod wait;
 
 use std::path::PathBuf;
@@ -65,7 +66,7 @@ enum Verb {
     /// Print the URL to visit or dial
     Url(UrlArgs),
     /// Open that URL in the browser
-    Open(ProcessArgs),
+    Open(OpenArgs),
     /// Print the environment a process gets
     Env(EnvArgs),
     /// Show what would run, where, and its handles; start nothing
@@ -86,6 +87,8 @@ enum Verb {
     Resume(ProcessArgs),
     /// Wait until processes are ready
     Wait(WaitArgs),
+    /// Have browsers and the system believe the local CA
+    Trust(TrustArgs),
     /// Say what on this machine would get in the way, and the fix
     Doctor(DoctorArgs),
     /// Print a completion script for a shell
@@ -117,6 +120,9 @@ pub(crate) struct PortArgs {
     /// Where names are served, shared by this user's apps; 0: the kernel chooses
     #[arg(long, value_name = "PORT", default_value_t = crate::daemon::HTTP_PORT_DEFAULT)]
     pub(crate) http_port: u16,
+    /// The same over https [default: as far above --http-port as 443 is above 80: 7443]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) https_port: Option<u16>,
     /// A busy port is an error, not a reason to move up by 100
     #[arg(long)]
     pub(crate) strict_port: bool,
@@ -320,9 +326,22 @@ pub(crate) struct LogsArgs {
 pub(crate) struct UrlArgs {
     /// The process, or process:port [default: web, or the only one]
     pub(crate) process: Option<String>,
+    /// By name and over TLS: `https://shop.localhost:7443`
+    #[arg(long)]
+    pub(crate) https: bool,
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `tambat open`.
+#[derive(Debug, Args)]
+pub(crate) struct OpenArgs {
+    /// The process, or process:port [default: web, or the only one]
+    pub(crate) process: Option<String>,
+    /// By name and over TLS: `https://shop.localhost:7443`
+    #[arg(long)]
+    pub(crate) https: bool,
 }
 
 /// One process.
@@ -411,6 +430,23 @@ pub(crate) struct WaitArgs {
     pub(crate) timeout: std::time::Duration,
 }
 
+/// `tambat trust`.
+#[derive(Debug, Args)]
+pub(crate) struct TrustArgs {
+    /// List exactly what would be done; change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Take the local CA out of every store again
+    #[arg(long)]
+    pub(crate) undo: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `tambat doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
@@ -449,7 +485,7 @@ pub(crate) fn run(spawner: Option<Spawner>) -> Result<ExitCode, Failure> {
         Verb::Serve(args) => serve::run(&dir, &args, spawner),
         Verb::Logs(args) => logs::run(&dir, &args),
         Verb::Url(args) => open::url(&dir, &args),
-        Verb::Open(args) => open::open(&dir, args.process.as_deref()),
+        Verb::Open(args) => open::open(&dir, &args),
         Verb::Env(args) => env::run(&dir, &args),
         Verb::Plan(args) => plan::run(&dir, &args),
         Verb::Attach(args) => attach::attach(&dir, &args),
@@ -460,6 +496,7 @@ pub(crate) fn run(spawner: Option<Spawner>) -> Result<ExitCode, Failure> {
         Verb::Pause(args) => control::gate(&dir, args.process.as_deref(), "pause"),
         Verb::Resume(args) => control::gate(&dir, args.process.as_deref(), "resume"),
         Verb::Wait(args) => wait::run(&dir, &args),
+        Verb::Trust(args) => trust::run(&args),
         Verb::Doctor(args) => doctor::run(&dir, &args),
         Verb::Completions(args) => Ok(docs::completions(&mut Cli::command(), args.shell)),
         Verb::Man => docs::man(Cli::command()),

@@ -5,8 +5,8 @@ use std::process::{Command, ExitCode, Stdio};
 
 use tambat_api::PortStatus;
 
-use super::UrlArgs;
 use super::running::{Running, block_on};
+use super::{OpenArgs, UrlArgs};
 use crate::failure::Failure;
 use crate::output;
 
@@ -16,31 +16,43 @@ pub(crate) fn url(dir: &Path, args: &UrlArgs) -> Result<ExitCode, Failure> {
     if args.json {
         output::print_json(&port);
     } else {
-        output::print(&port.url);
+        output::print(url_of(&port, args.https)?);
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// `tambat open [PROCESS]`.
-pub(crate) fn open(dir: &Path, process: Option<&str>) -> Result<ExitCode, Failure> {
-    let port = block_on(port(dir, process))?;
+pub(crate) fn open(dir: &Path, args: &OpenArgs) -> Result<ExitCode, Failure> {
+    let port = block_on(port(dir, args.process.as_deref()))?;
     if port.protocol != "http" {
         return Err(Failure::usage(format!("cannot open {} in a browser: it speaks {}", port.url, port.protocol)));
     }
+    let url = url_of(&port, args.https)?;
     let browser = std::env::var_os("BROWSER").filter(|b| !b.is_empty()).unwrap_or_else(|| "xdg-open".into());
-    let opened = Command::new(&browser).arg(&port.url).stdin(Stdio::null()).stdout(Stdio::null()).status();
+    let opened = Command::new(&browser).arg(url).stdin(Stdio::null()).stdout(Stdio::null()).status();
     match opened {
         Ok(status) if status.success() => {
-            output::say(&port.url);
+            output::say(url);
             Ok(ExitCode::SUCCESS)
         }
-        Ok(status) => Err(Failure::new(format!("cannot open {}: {} ended with {status}", port.url, browser.display()))),
+        Ok(status) => Err(Failure::new(format!("cannot open {}: {} ended with {status}", url, browser.display()))),
         Err(error) => Err(Failure::new(format!(
             "cannot open {}: cannot run {}: {error}; set BROWSER, or visit it yourself",
-            port.url,
+            url,
             browser.display()
         ))),
     }
+}
+
+/// The URL of a port; over TLS the name that people visit first.
+fn url_of(port: &PortStatus, https: bool) -> Result<&str, Failure> {
+    if !https {
+        return Ok(&port.url);
+    }
+    port.https_names.first().map(String::as_str).ok_or_else(|| match port.protocol.as_str() {
+        "http" => Failure::new(format!("{} is not served over https: `tambat logs tambat` says why", port.url)),
+        other => Failure::usage(format!("cannot say a URL of https for {}: it speaks {other}", port.url)),
+    })
 }
 
 async fn port(dir: &Path, named: Option<&str>) -> Result<PortStatus, Failure> {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use tambat_model::{
-    Base, Formation, HandleState, Plan, PortKey, ProcessName, Protocol, Readiness, Role, ServicePorts, Wiring,
+    Base, Formation, HandleState, Plan, PortKey, ProcessName, Protocol, Readiness, Role, Scheme, ServicePorts, Wiring,
     redact_all,
 };
 
@@ -144,7 +144,7 @@ fn planned_port(wiring: &Wiring, process: &ProcessName, port: &tambat_model::Por
         name: port.name.as_ref().map(ToString::to_string),
         protocol: port.protocol.to_string(),
         port: wiring.service_ports.get(&key).map(tambat_model::ServicePort::get),
-        names: site.map(|site| site.urls(http_port)).unwrap_or_default(),
+        names: site.map(|site| site.urls(Scheme::Http, http_port)).unwrap_or_default(),
         hosts: site.into_iter().flat_map(|site| &site.hosts).map(ToString::to_string).collect(),
         path: site.filter(|site| !site.path.is_root()).map(|site| site.path.to_string()),
         strip_path: site.is_some_and(|site| site.strip),

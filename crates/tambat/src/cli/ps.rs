@@ -25,9 +25,15 @@ fn show(status: &AppStatus) -> String {
     let header = ["PROCESS", "STATE", "PID", "LISTENS", "OPEN", "RESTARTS", "URL"].map(str::to_owned).to_vec();
     let rows: Vec<Vec<String>> = std::iter::once(header).chain(status.processes.iter().flat_map(rows)).collect();
     let mut text = format!("{} in {}, pid {}\n\n{}", status.app, status.dir, status.pid, output::table(&rows));
-    for more in [names(status), handles(status)].into_iter().filter(|rows| rows.len() > 1) {
-        text.push_str("\n\n");
-        text.push_str(&output::table(&more));
+    let https = status.processes.iter().flat_map(|p| &p.ports).find_map(|port| port.https_names.first());
+    for (more, below) in [(names(status), https), (handles(status), None)] {
+        if more.len() > 1 {
+            text.push_str("\n\n");
+            text.push_str(&output::table(&more));
+        }
+        if let Some(url) = below {
+            text.push_str(&format!("\n\nhttps, too: {url}"));
+        }
     }
     for (name, cause) in causes(status) {
         text.push_str(&format!("\n\n{name}: {cause}"));

@@ -11,6 +11,7 @@ use super::RunArgs;
 use super::running::{Running, block_on};
 use crate::failure::Failure;
 use crate::layers::{self, Layers};
+use crate::local_ca::Roots;
 use crate::output;
 
 /// `tambat run [--as PROCESS] CMD`: becomes the command, in this directory and the app's environment, without a `PORT`.
@@ -20,7 +21,10 @@ pub(crate) fn run(dir: &Path, args: &RunArgs) -> Result<ExitCode, Failure> {
     let loaded = tambat_manifest::load(home, args.source.procfile.as_deref())?;
     // Files that are named are named from here, the others lie beside the manifest.
     let beside = if args.source.env_files.is_empty() { home } else { dir };
-    let layers = layers::read(beside, &args.source.env_files, &args.source.env)?;
+    let mut layers = layers::read(beside, &args.source.env_files, &args.source.env)?;
+    if let Some(roots) = Roots::existing() {
+        layers.all.extend(roots.layers(&layers.raw, |line| output::say(&format!("tambat: {line}"))));
+    }
     let process = process(&loaded.plan, args.process.as_deref())?;
     let environment = environment(dir, &loaded.plan, process, &layers);
     let mut command = Command::new(&args.command[0]);

@@ -12,8 +12,10 @@ use tambat_os::{Pid, Spawner, WinSize};
 
 use super::running::{Running, block_on, sockets};
 use super::{LogFormat, StartArgs};
-use crate::daemon::{self, AppStart, Look, Start, StateDir};
+use crate::daemon::{self, AppStart, AskedNames, LocalCa, Look, Start, StateDir};
 use crate::failure::Failure;
+use crate::layers::Layers;
+use crate::local_ca::{self, Opening, Roots};
 use crate::run_lock::RunLock;
 use crate::sockets::Sockets;
 use crate::{dependency_files, layers, output};
@@ -25,7 +27,7 @@ const LAST_RUN_LIMIT: Duration = Duration::from_mins(1);
 pub(crate) fn run(dir: &Path, args: &StartArgs, spawner: Option<Spawner>) -> Result<ExitCode, Failure> {
     let spawner = spawner.ok_or_else(|| Failure::new("cannot start: there is no spawner"))?;
     let (plan, warnings) = plan(dir, args)?;
-    let layers = layers::read(dir, &args.source.env_files, &args.source.env)?;
+    let mut layers = layers::read(dir, &args.source.env_files, &args.source.env)?;
     let formation = formation(args, &plan)?;
     warn(warnings.iter().chain(&layers.warnings));
     layers.overridden(&plan).iter().for_each(|warning| output::say(warning));
@@ -36,6 +38,8 @@ pub(crate) fn run(dir: &Path, args: &StartArgs, spawner: Option<Spawner>) -> Res
     if args.detached {
         super::detach::stay()?;
     }
+    let names = AskedNames::new(args.ports.http_port, args.ports.https_port, args.ports.strict_port)?;
+    let (names, local_ca) = local_ca(names, &mut layers);
     let sockets = sockets()?;
     let state = state(&plan);
     let socket = sockets.socket(plan.dir());
@@ -47,13 +51,25 @@ pub(crate) fn run(dir: &Path, args: &StartArgs, spawner: Option<Spawner>) -> Res
     let terminal = terminal(&look);
     let exit_on_end = args.exit_on_end;
     let app = AppStart { plan, formation, layers, bound, lock, socket, sockets, state, look, terminal, exit_on_end };
-    let start = Start {
-        app,
-        http_port: args.ports.http_port,
-        strict_port: args.ports.strict_port,
-        router: args.router.clone().seen_from(dir),
-    };
+    let start = Start { app, names, local_ca, router: args.router.clone().seen_from(dir) };
     daemon::run(start, spawner)
+}
+
+/// The local CA, which instances are told to believe. An app runs without one, too, over http alone; its user is told.
+fn local_ca(names: AskedNames, layers: &mut Layers) -> (AskedNames, Option<LocalCa>) {
+    match local_ca::open() {
+        Ok(Opening { ca, note }) => {
+            let say = |line: String| output::say(&format!("tambat: {line}"));
+            note.into_iter().for_each(say);
+            let roots = Roots::of(ca.root());
+            layers.all.extend(roots.layers(&layers.raw, say));
+            (names, Some(LocalCa { ca, roots }))
+        }
+        Err(why) => {
+            output::say(&format!("tambat: nothing is served over https from here: {why}"));
+            (names.without_https(why), None)
+        }
+    }
 }
 
 /// Where the app's logs and attachments are kept. An app runs without such a place, too.

@@ -1,13 +1,14 @@
 //! An app that runs, as the parts of its daemon share it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tambat_model::{Ledger, Plan, ProcessName, RouteTable, Wiring, World};
+use tambat_model::{Ledger, Plan, ProcessName, RouteTable, Scheme, Wiring, World};
 use tambat_router::{AccessLog, HealthView, Router};
 use tambat_supervisor::Command;
 use tokio::sync::{mpsc, watch};
 
+use super::hostnames::Pair;
 use super::{Look, Sayer, StateDir};
 use crate::sockets::Sockets;
 
@@ -41,8 +42,10 @@ pub(crate) struct App {
     pub(crate) addresses: BTreeMap<u16, Vec<std::net::SocketAddr>>,
     /// Others' sockets.
     pub(crate) sockets: Sockets,
+    /// The system believes the local CA by itself.
+    pub(crate) ca_is_believed: bool,
     /// Where the app's names are served, by this tambat or by another of this user.
-    pub(super) http_port: OnceLock<u16>,
+    pub(super) name_ports: Mutex<Pair<Option<u16>>>,
     /// Changes whenever handles do.
     pub(crate) rewired: watch::Sender<u64>,
     pub(super) wiring: Mutex<Wiring>,
@@ -50,15 +53,21 @@ pub(crate) struct App {
 
 impl App {
     /// Where the app's names are served, by this tambat or by another of this user; none: nowhere, so far.
-    pub(crate) fn http_port(&self) -> Option<u16> {
-        self.http_port.get().copied()
+    pub(crate) fn name_ports(&self) -> Pair<Option<u16>> {
+        *self.name_ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on the app's names are served at this port.
-    pub(crate) fn names_are_at(&self, port: u16) {
-        // They are tried for at one port only, whenever that comes to something.
-        let _ = self.http_port.set(port);
-        self.rewired.send_modify(|count| *count += 1);
+    /// From now on the app's names are served over this scheme at this port. True if that is news.
+    pub(crate) fn names_are_at(&self, scheme: Scheme, port: Option<u16>) -> bool {
+        let before = {
+            let mut ports = self.name_ports.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(ports.get_mut(scheme), port)
+        };
+        let is_news = before != port;
+        if is_news {
+            self.rewired.send_modify(|count| *count += 1);
+        }
+        is_news
     }
 
     /// Where handles point now.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use tambat_model::{ForeignUrl, Ledger, Manner, Plan, ProcessName, RouteTable, ServicePort, Wiring, World};
 use tambat_os::{Spawner, WinSize};
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::app::App;
-use super::hostnames::NamesInTables;
+use super::hostnames::{NamesInTables, Pair};
 use super::journal::{self, Inlets, Journal};
 use super::signals::Incoming;
 use super::{
@@ -79,7 +79,9 @@ pub(crate) struct Routing {
     /// What the router reports of it comes from here.
     pub(crate) reports: UnboundedReceiver<RouterReport>,
     /// Where its names are served on this machine, so far as that is known.
-    pub(crate) http_port: Option<u16>,
+    pub(crate) name_ports: Pair<Option<u16>>,
+    /// The system believes the local CA by itself.
+    pub(crate) ca_is_believed: bool,
 }
 
 /// An app's journal before it is begun: what is said meanwhile is shown then.
@@ -172,7 +174,8 @@ impl AppStart {
             state: self.state,
             addresses: self.bound.addresses,
             sockets: self.sockets,
-            http_port: routing.http_port.map_or_else(OnceLock::new, OnceLock::from),
+            ca_is_believed: routing.ca_is_believed,
+            name_ports: Mutex::new(routing.name_ports),
             rewired,
             wiring: Mutex::new(wiring),
         });

@@ -162,7 +162,7 @@ pub(crate) async fn running(sockets: &Sockets, provider: &Provider) -> Result<Fo
 /// What a search for a provider in another app came to.
 enum Found {
     /// It runs, and this is its port.
-    Port(Client, PortStatus),
+    Port(Client, Box<PortStatus>),
     /// The app runs and has no such process or port, in a sentence.
     Missing(Client, String),
     /// No app of that name runs.
@@ -186,7 +186,7 @@ async fn find_among(sockets: &Sockets, provider: &Provider) -> Found {
             continue;
         }
         match port_of(&status, provider) {
-            Some(port) => return Found::Port(client, port),
+            Some(port) => return Found::Port(client, Box::new(port)),
             None => found = Found::Missing(client, missing(&status, provider)),
         }
     }

@@ -8,6 +8,7 @@ mod build;
 mod foreign;
 mod health;
 mod hostnames;
+mod https;
 mod journal;
 mod life;
 mod limits;
@@ -32,6 +33,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::control_socket::ControlSocket;
 use crate::failure::Failure;
+use crate::local_ca::Roots;
 use crate::metrics::MetricsListener;
 use crate::router_setup::{self, RouterArgs};
 
@@ -39,7 +41,7 @@ pub(crate) use api::is_of;
 pub(crate) use app::App;
 pub(crate) use begin::{AppStart, Begun, Ground, Routing, Voice};
 pub(crate) use foreign::running as running_foreign;
-pub(crate) use hostnames::HTTP_PORT_DEFAULT;
+pub(crate) use hostnames::{Asked as AskedNames, HTTP_PORT_DEFAULT, Pair};
 pub(crate) use journal::{Journal, Sayer};
 pub(crate) use limits::router_settings;
 pub(crate) use logstore::Past;
@@ -58,12 +60,21 @@ const HANDOVER_LIMIT: Duration = Duration::from_secs(1);
 pub(crate) struct Start {
     /// The app.
     pub(crate) app: AppStart,
-    /// Where names are to be served; 0: the kernel chooses.
-    pub(crate) http_port: u16,
-    /// A busy port is an error.
-    pub(crate) strict_port: bool,
+    /// Where names are to be served.
+    pub(crate) names: AskedNames,
+    /// What says over https who we are; none: there is no local CA.
+    pub(crate) local_ca: Option<LocalCa>,
     /// What the command line says about the router.
     pub(crate) router: RouterArgs,
+}
+
+/// The local CA, and who is told of it.
+#[derive(Debug)]
+pub(crate) struct LocalCa {
+    /// What signs.
+    pub(crate) ca: tambat_certs::LocalCa,
+    /// What instances are told to believe.
+    pub(crate) roots: Roots,
 }
 
 /// Runs the app until nothing of it is left.
@@ -81,7 +92,7 @@ pub(crate) fn run(start: Start, spawner: Spawner) -> Result<ExitCode, Failure> {
 async fn serve(mut start: Start, spawner: Spawner) -> Result<ExitCode, Failure> {
     let mut incoming = listen().map_err(|error| Failure::new(format!("cannot watch signals: {error}")))?;
     let plan = &start.app.plan;
-    let names = hostnames::claim(plan, &start.app.sockets, start.http_port, start.strict_port).await?;
+    let names = hostnames::claim(plan, &start.app.sockets, start.names.clone()).await?;
     let control = ControlSocket::open(&start.app.sockets, start.app.socket.clone())?;
     let (voice, (screen, shown)) = (Voice::new(), Screen::start());
     let (tables, table) = watch::channel(Arc::default());
@@ -94,12 +105,20 @@ async fn serve(mut start: Start, spawner: Spawner) -> Result<ExitCode, Failure> 
         .map_err(|error| Failure::new(format!("cannot start the router: {error}")))?;
     let commons = Arc::default();
     let ground = Ground { spawner: Arc::new(spawner), commons, router: Arc::new(router), access, screen };
-    let routing = Routing { tables, reports, http_port: names.port };
+    let local_ca = start.local_ca.take();
+    let roots = local_ca.as_ref().map(|local| local.roots.clone());
+    let tls = local_ca.map(|local| https::settings(local.ca, tables.subscribe(), &voice.sayer)).transpose()?;
+    let ca_is_believed = roots.as_ref().is_some_and(Roots::is_in_system);
+    let routing = Routing { tables, reports, name_ports: names.ports, ca_is_believed };
     let begun = start.app.begin(&ground, voice, routing)?;
     drop(ground);
     let app = Arc::clone(&begun.app);
-    names.note.iter().for_each(|note| app.sayer.say(note));
-    let (names, serving) = names.serve(&app);
+    names.notes.iter().for_each(|note| app.sayer.say(note));
+    let (names, serving) = names.serve(&app, tls);
+    let keeping = roots.map(|roots| {
+        let sayer = app.sayer.clone();
+        tokio::spawn(roots.keep(move |line| sayer.say(line)))
+    });
     let metrics = metrics.map(|listener| {
         let app = Arc::clone(&app);
         tokio::spawn(listener.serve(move || seen::metrics(&app)))
@@ -110,7 +129,7 @@ async fn serve(mut start: Start, spawner: Spawner) -> Result<ExitCode, Failure> 
         // Whoever has the port now accepts at once; what others were asked by way of us is answered.
         app.router.drain(HANDOVER_LIMIT).await;
     }
-    metrics.iter().for_each(tokio::task::JoinHandle::abort);
+    metrics.iter().chain(&keeping).for_each(tokio::task::JoinHandle::abort);
     if running.end().await {
         shown.finish();
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tambat_api::{AppStatus, HandleStatus, InstanceStatus, PortStatus, ProcessStatus, ResourceStatus};
 use tambat_model::{
     Cause, Gate, HandleState, InstanceView, Manner, Phase, PortKey, PortPlan, PortSite, ProcessPlan, ProcessView, Role,
-    Wiring, public_url, redact, redact_all, url_at,
+    Scheme, Wiring, public_url, redact, redact_all, url_at,
 };
 
 use super::journal::{self, Spot};
@@ -35,27 +35,33 @@ pub(crate) fn of(app: &App, reveal: bool) -> AppStatus {
 
 /// The first lines of a start: what is served where. Short ones, for narrow terminals.
 pub(crate) fn headlines(app: &App) -> Vec<String> {
-    let wiring = app.wiring();
+    let (wiring, at) = (app.wiring(), app.name_ports());
     let exporters = app.plan.processes().iter().filter(|p| p.role == Role::Exporter);
     let ports = exporters.flat_map(|p| p.ports.iter().map(move |port| (p, port)));
+    let by_tls = |port: &PortPlan| port.site.as_ref()?.urls(Scheme::Https, at.https).into_iter().next();
+    let mut over_tls = None;
     let served: Vec<(String, String)> = ports
         .filter_map(|(process, port)| {
             let key = PortKey { process: process.name.clone(), port: port.name.clone() };
             let url = url_at(port.protocol, "localhost", wiring.service_ports.get(&key)?);
+            over_tls = over_tls.take().or_else(|| by_tls(port));
             // The first is the one that people visit; `ps` has them all.
-            let name = port.site.as_ref().and_then(|site| visited(site, app.http_port()));
+            let name = port.site.as_ref().and_then(|site| visited(site, at.http));
             Some((key.to_string(), name.map_or_else(|| url.clone(), |name| format!("{url}  {name}"))))
         })
         .collect();
     let width = served.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let mut lines = vec![format!("{}, in {}", app.plan.name(), app.plan.dir().display())];
     lines.extend(served.iter().map(|(name, url)| format!("{name:<width$}  {url}")));
+    let advice = if app.ca_is_believed { "" } else { " (see `tambat trust`)" };
+    lines.extend(over_tls.map(|url| format!("https, too: {url}{advice}")));
     lines
 }
 
 /// The name that people visit: on this machine, or else the first that `hosts` says.
 fn visited(site: &PortSite, http_port: Option<u16>) -> Option<String> {
-    site.urls(http_port).into_iter().next().or_else(|| site.hosts.first().map(|host| format!("{host}{}", shown(site))))
+    let url = site.urls(Scheme::Http, http_port).into_iter().next();
+    url.or_else(|| site.hosts.first().map(|host| format!("{host}{}", shown(site))))
 }
 
 fn shown(site: &PortSite) -> &str {
@@ -146,13 +152,17 @@ fn port_status(app: &App, wiring: &Wiring, process: &ProcessPlan, port: &PortPla
     let number = wiring.service_ports.get(&key)?;
     let counters = app.router.counters(number).unwrap_or_default();
     let addresses = app.addresses.get(&number.get()).into_iter().flatten();
+    let ports = app.name_ports();
+    let names =
+        |scheme: Scheme| port.site.as_ref().map(|site| site.urls(scheme, *ports.get(scheme))).unwrap_or_default();
     Some(PortStatus {
         name: port.name.as_ref().map(ToString::to_string),
         protocol: port.protocol.to_string(),
         port: number.get(),
         addresses: addresses.map(ToString::to_string).collect(),
         url: port.template.fill("localhost", number).map(|url| url.to_string()).unwrap_or_default(),
-        names: port.site.as_ref().map(|site| site.urls(app.http_port())).unwrap_or_default(),
+        names: names(Scheme::Http),
+        https_names: names(Scheme::Https),
         hosts: port.site.iter().flat_map(|site| &site.hosts).map(ToString::to_string).collect(),
         template: if reveal { port.template.as_str().to_owned() } else { redact(port.template.as_str()) },
         connections: counters.connections,

@@ -125,7 +125,7 @@ fn prepare_one(loaded: Loaded, workshop: &Workshop<'_>) -> Result<AppStart, Fail
     lock.note(spawner.pid(), &socket);
     // The shell's PORT is this server's, not the app's.
     let port = layers.port.as_ref().filter(|layer| matches!(layer.source, Source::DotEnv { .. }));
-    let args = PortArgs { port: workshop.port, http_port: 0, strict_port: false };
+    let args = PortArgs { port: workshop.port, http_port: 0, https_port: None, strict_port: false };
     let bound = match daemon::bind(&plan, &args, port, &[], state.as_ref()) {
         Ok(bound) => bound,
         Err(failure) => {

@@ -270,7 +270,12 @@ impl Work {
             let (out, heard) = mpsc::unbounded_channel::<RouterReport>();
             let ports: Vec<u16> = start.bound.addresses.keys().copied().collect();
             let begun = ControlSocket::open(&self.sockets, start.socket.clone()).and_then(|control| {
-                let routing = Routing { tables, reports: heard, http_port: None };
+                let routing = Routing {
+                    tables,
+                    reports: heard,
+                    name_ports: crate::daemon::Pair::default(),
+                    ca_is_believed: false,
+                };
                 Ok(Coming { name: app.to_string(), begun: start.begin(ground, Voice::new(), routing)?, control })
             });
             match begun {

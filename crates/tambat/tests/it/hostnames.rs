@@ -18,7 +18,7 @@ use crate::support::{AppDir, Base, LIMIT, Response, Running, is_free, try_get_at
 
 const WEB: &str = "web: tambat-fixture serve\n";
 
-/// A port for names, as 7080 is one.
+/// A port for names, as 7080 is one; that for https is the next one.
 #[derive(Clone, Copy)]
 struct Names(u16);
 
@@ -28,9 +28,21 @@ impl Names {
     }
 
     fn start(self, app: &AppDir) -> Running {
-        let running = app.start_at(&["-p", "0", "--http-port", &self.0.to_string()]);
+        let running = self.start_at_once(app, &[]);
         running.ready(&[]);
         running
+    }
+
+    fn start_at_once(self, app: &AppDir, more: &[&str]) -> Running {
+        app.start_at(&[&self.arguments().each_ref().map(String::as_str)[..], more].concat())
+    }
+
+    fn arguments(self) -> [String; 6] {
+        ["-p", "0", "--http-port", &self.0.to_string(), "--https-port", &self.https().to_string()].map(str::to_owned)
+    }
+
+    fn https(self) -> u16 {
+        self.0 + 1
     }
 
     fn v4(self) -> SocketAddr {
@@ -477,10 +489,9 @@ fn nobody_is_refused_when_the_holder_is_killed() {
 fn apps_that_start_at_once_find_each_other_also_when_the_holder_is_killed() {
     let first = AppDir::procfile(WEB);
     let names = Names::find();
-    let port = names.0.to_string();
     let others = ["one", "two", "three", "four", "five"];
     let apps: Vec<AppDir> = others.iter().map(|name| first.neighbour(name).file("Procfile", WEB)).collect();
-    let start = |app: &AppDir| app.start_at(&["-p", "0", "--http-port", &port]);
+    let start = |app: &AppDir| names.start_at_once(app, &[]);
     let all_served =
         |names_of: &[&str]| names_of.iter().for_each(|name| names.until_body(&format!("{name}.localhost"), "web.1"));
     let mut holder = names.start(&first);
@@ -515,18 +526,22 @@ fn what_a_killed_tambat_has_left_is_taken_over() {
 fn a_stranger_at_the_port_is_named() {
     let names = Names::find();
     let stranger = TcpListener::bind((Ipv6Addr::LOCALHOST, names.0)).unwrap();
+    let other = TcpListener::bind((Ipv4Addr::LOCALHOST, names.https())).unwrap();
     let app = AppDir::procfile(WEB);
     let mut running = names.start(&app);
-    let note = running.err_line(&format!("port {} is taken by", names.0));
-    assert!(note.contains("names are not served") && note.contains("--http-port"), "{note}");
+    let taken = |port: u16| format!("port {port} is taken by ");
+    let note = running.err_line("names are not served for now");
+    assert!(note.contains(&taken(names.0)) && note.contains(&taken(names.https())), "{note}");
+    assert!(note.contains("--http-port"), "{note}");
     assert!(note.contains(&format!("(pid {})", std::process::id())), "{note}");
     assert_eq!(running.get("web", "/").body, "web.1");
     assert!(!running.stderr().iter().any(|line| line.contains(".localhost:")), "no name that does not work");
     assert_eq!(running.stop(), 0);
-    let port = names.0.to_string();
-    let said = app.tambat(&["start", "-p", "0", "--http-port", &port, "--strict-port"]).must_be(1);
-    assert!(said.stderr.contains(&format!("cannot serve names: port {port} is taken by")), "{}", said.stderr);
-    drop(stranger);
+    let words = names.arguments();
+    let strict = [&["start"], &words.each_ref().map(String::as_str)[..], &["--strict-port"]].concat();
+    let said = app.tambat(&strict).must_be(1);
+    assert!(said.stderr.contains(&format!("cannot serve names: {}", taken(names.0))), "{}", said.stderr);
+    drop((stranger, other));
     let mut running = names.start(&app);
     names.until_body("shop.localhost", "web.1");
     assert_eq!(running.stop(), 0);
@@ -561,9 +576,9 @@ fn tambats_of_two_versions_do_not_share_a_port() {
     });
     let mut running = names.start(&app);
     let note = running.err_line("names are not served");
-    assert!(note.contains("speaks version 7") && note.contains("not 1"), "{note}");
+    assert!(note.contains("speaks version 7") && note.contains("not 2"), "{note}");
     let hello = holder.join().unwrap();
-    assert_eq!((&hello["version"], &hello["app"]), (&json!(1), &json!("shop")));
+    assert_eq!((&hello["version"], &hello["app"]), (&json!(2), &json!("shop")));
     assert_eq!(running.get("web", "/").body, "web.1");
     assert_eq!(running.stop(), 0);
     drop(lock);
@@ -584,7 +599,7 @@ fn a_newcomer_of_another_version_or_without_sense_is_told_or_left() {
         answer
     };
     let told = say(b"{\"version\":7}\n");
-    assert!(told.contains("\"version\":1") && told.contains("speaks version 1"), "{told}");
+    assert!(told.contains("\"version\":2") && told.contains("speaks version 2"), "{told}");
     assert!(say(b"hello\n").contains("does not speak as a tambat does"));
     assert_eq!(say(b"no end"), "", "it is left alone after a while");
     assert_eq!(say(&vec![b'x'; 3 << 20]), "");
@@ -609,13 +624,15 @@ fn a_holder_that_does_not_answer_keeps_nobody_from_starting() {
 fn names_that_could_not_be_served_at_first_are_served_later() {
     let app = AppDir::procfile(WEB);
     let names = Names::find();
-    let stranger = TcpListener::bind(names.v4()).unwrap();
+    let strangers = [names.0, names.https()].map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap());
     let mut running = names.start(&app);
     running.err_line("names are not served for now");
-    assert!(app.process("web")["ports"][0]["names"].as_array().unwrap().is_empty());
-    drop(stranger);
+    let are_none = |key: &str| app.process("web")["ports"][0][key].as_array().unwrap().is_empty();
+    assert!(are_none("names") && are_none("https_names"));
+    drop(strangers);
     running.err_line(&format!("names are served at port {} now", names.0));
     names.until_body("shop.localhost", "web.1");
-    assert!(!app.process("web")["ports"][0]["names"].as_array().unwrap().is_empty());
+    running.err_line(&format!("names are served over https at port {} now", names.https()));
+    assert!(!are_none("names") && !are_none("https_names"));
     assert_eq!(running.stop(), 0);
 }

@@ -98,6 +98,7 @@ fn a_good_start() {
     insta::assert_snapshot!(said(&app, &running), @r"
     12:34:56 tambat | shop, in /home/me/shop
     12:34:56 tambat | web  http://localhost:NNNN  http://shop.localhost:NNNN
+    12:34:56 tambat | https, too: https://shop.localhost:NNNN (see `tambat trust`)
     12:34:56 web.1  | started with pid NNNN, PORT NNNN
     12:34:56 web.1  | ready after 0.1 s at http://localhost:NNNN
     12:34:56 tambat | SIGINT: stopping (once more kills)
@@ -125,6 +126,8 @@ fn an_app_at_the_wrong_port() {
     OF  NAME
     web  http://shop.localhost:NNNN
     web  http://web.shop.localhost:NNNN
+
+    https, too: https://shop.localhost:NNNN
     ");
     running.stop();
 }
@@ -137,6 +140,7 @@ fn a_command_that_is_not_found() {
     insta::assert_snapshot!(said(&app, &running), @r"
     12:34:56 tambat | shop, in /home/me/shop
     12:34:56 tambat | web  http://localhost:NNNN  http://shop.localhost:NNNN
+    12:34:56 tambat | https, too: https://shop.localhost:NNNN (see `tambat trust`)
     12:34:56 web.1  | started with pid NNNN, PORT NNNN
     12:34:56 web.1  | exited with code 127 before it was ready; 127 is the shell's code for a command that was not found: is it installed, is it on PATH?; its last line: /bin/sh: 1: exec: npm-but-wrong: not found
     12:34:56 tambat | every process has ended; the first code that is not 0: 127
@@ -152,6 +156,7 @@ fn a_crash_loop() {
     insta::assert_snapshot!(told(&app, &lines.join("\n")), @r"
     12:34:56 tambat  | shop, in /home/me/shop
     12:34:56 tambat  | web  http://localhost:NNNN  http://shop.localhost:NNNN
+    12:34:56 tambat  | https, too: https://shop.localhost:NNNN (see `tambat trust`)
     12:34:56 web.1  | started with pid NNNN, PORT NNNN
     12:34:56 web.1  | exited with code 1 before it was ready; its last line: cannot connect to the database; started again in 0.1 s
     12:34:56 web.1  | started with pid NNNN, PORT NNNN
@@ -173,6 +178,8 @@ fn a_crash_loop() {
     OF  NAME
     web  http://shop.localhost:NNNN
     web  http://web.shop.localhost:NNNN
+
+    https, too: https://shop.localhost:NNNN
 
     web.1: exited with code 1 before it was ready; its last line: cannot connect to the database
     ");
@@ -198,6 +205,7 @@ fn a_port_that_is_taken() {
     12:34:56 tambat | service ports begin at NNNN in place of NNNN
     12:34:56 tambat | shop, in /home/me/shop
     12:34:56 tambat | web  http://localhost:NNNN  http://shop.localhost:NNNN
+    12:34:56 tambat | https, too: https://shop.localhost:NNNN (see `tambat trust`)
     ");
     assert_eq!(running.stop(), 0);
 }
@@ -316,6 +324,8 @@ fn what_ps_shows() {
     web  http://web.shop.localhost:NNNN
     api  http://api.shop.localhost:NNNN
 
+    https, too: https://shop.localhost:NNNN
+
     HANDLE  OF  PROVIDER  URL
     API_URL  web  api  http://127.0.0.1:NNNN
     CACHE_URL  web  cache  tcp://127.0.0.1:NNNN
@@ -346,8 +356,10 @@ fn what_env_explains() {
     HOST  default  127.0.0.1
     LOG_LEVEL  tambat.toml  shell  info
     MAIL_URL  handle to mail  smtp://shop:***@mail.example.com:NNNN
+    NODE_EXTRA_CA_CERTS  local CA  /home/me/state/tambat/ca/root.pem
     PORT  tambat  NNNN
     PS  tambat  web.1
+    SSL_CERT_FILE  local CA  /home/me/state/tambat/ca/bundle.pem
     TAMBAT_URL  tambat  http://localhost:NNNN
     TOKEN  -E  abc
     EDITOR  shell  vi
@@ -385,6 +397,7 @@ fn the_help() {
       pause        Hold a process's connections
       resume       Let them through again
       wait         Wait until processes are ready
+      trust        Have browsers and the system believe the local CA
       doctor       Say what on this machine would get in the way, and the fix
       completions  Print a completion script for a shell
       man          Print the manual page
@@ -418,6 +431,9 @@ fn the_help() {
           --http-port <PORT>
               Where names are served, shared by this user's apps; 0: the kernel
               chooses [default: 7080]
+          --https-port <PORT>
+              The same over https [default: as far above --http-port as 443 is above
+              80: 7443]
           --strict-port
               A busy port is an error, not a reason to move up by 100
       -m, --formation <PROCESS=N,…>

@@ -73,7 +73,8 @@ impl Jobs {
 
     pub(super) fn suggest(&mut self, accounts: Accounts, names: Vec<(CertName, Option<Arc<Certificate>>)>) {
         let nothing = names.iter().map(|(name, _)| (name.clone(), None)).collect();
-        let id = self.start(Done::Suggested(nothing), suggestions(accounts, names));
+        let id =
+            self.start(Done::Suggested(nothing), async move { Done::Suggested(suggestions_of(accounts, names).await) });
         self.suggesting = Some(id);
     }
 
@@ -108,7 +109,10 @@ impl Jobs {
 }
 
 /// Asks when these are to be renewed. After a CA that can't be reached the rest is not asked for.
-async fn suggestions(accounts: Accounts, names: Vec<(CertName, Option<Arc<Certificate>>)>) -> Done {
+pub(crate) async fn suggestions_of(
+    accounts: Accounts,
+    names: Vec<(CertName, Option<Arc<Certificate>>)>,
+) -> Vec<(CertName, Option<Suggestion>)> {
     let mut all: Vec<(CertName, Option<Suggestion>)> = Vec::new();
     let mut used = accounts.get().await.ok();
     for (name, certificate) in names {
@@ -123,7 +127,7 @@ async fn suggestions(accounts: Accounts, names: Vec<(CertName, Option<Arc<Certif
         }
         all.push((name, asked.ok()));
     }
-    Done::Suggested(all)
+    all
 }
 
 async fn suggestion(

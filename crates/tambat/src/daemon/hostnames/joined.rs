@@ -3,19 +3,20 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::TcpListener;
 use std::time::Duration;
 
+use tambat_model::Scheme;
 use tokio::time::Instant;
 
 use super::door::{Door, Place};
 use super::holder::Holding;
-use super::lines::Lines;
+use super::lines::{Lines, in_time};
 use super::message::{Hello, Now, VERSION, Welcome, bounded, claims_line, line, read};
 use super::names::next_table;
 use super::notes::TakenNames;
+use super::ports::{Port, PortState, received, sorted};
 use super::registry::{Claim, Member, Seat};
-use super::{Post, Role};
+use super::{Pair, Post, Role};
 
 /// The world changes in bursts: others are told so long after the first change.
 const DEBOUNCE: Duration = Duration::from_millis(50);
@@ -33,8 +34,8 @@ const SUCCESSION_PAUSE_LONG: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Joined {
     lines: Lines,
-    /// Duplicates of the listeners: kept, not accepted from.
-    sockets: Vec<TcpListener>,
+    /// Where it serves them; duplicates of the listeners are kept, and not accepted from.
+    pub(super) ports: Pair<Port>,
     seat: Seat,
     holder: Seat,
     /// Who is there.
@@ -58,12 +59,13 @@ impl From<io::Error> for NotJoined {
     }
 }
 
-/// Joins who holds the port. `had`: our seat with the last holder.
-pub(super) async fn join(place: &Place, port: u16, me: &Member, had: Option<Seat>) -> Result<Joined, NotJoined> {
+/// Joins who holds the ports. `http_port`: the one that it is known by. `had`: our seat with the last holder.
+pub(super) async fn join(place: &Place, http_port: u16, me: &Member, had: Option<Seat>) -> Result<Joined, NotJoined> {
+    let invalid = |text: &str| NotJoined::NotNow(io::Error::new(io::ErrorKind::InvalidData, text));
     let mut lines = place.knock().await?;
     lines.send(&line(&Hello::of(me, had)), &[]).await?;
-    let (answer, sockets) = lines.next_with_listeners().await?;
-    let invalid = |text: &str| NotJoined::NotNow(io::Error::new(io::ErrorKind::InvalidData, text));
+    let answer = in_time(lines.next_with_listeners()).await?.ok_or(io::ErrorKind::UnexpectedEof);
+    let answer = answer.map_err(io::Error::from)?;
     let welcome: Welcome = read(&answer).map_err(|error| invalid(&error.to_string()))?;
     if let Some(refused) = welcome.refused {
         return Err(NotJoined::Refused(tambat_model::plain(&refused)));
@@ -74,10 +76,11 @@ pub(super) async fn join(place: &Place, port: u16, me: &Member, had: Option<Seat
             "the tambat that holds it speaks version {version} of what they share it by, not {VERSION}"
         )));
     }
-    let is_of_port = |socket: &TcpListener| socket.local_addr().is_ok_and(|addr| addr.port() == port);
-    match (welcome.seat, welcome.holder) {
-        (Some(seat), Some(holder)) if !sockets.is_empty() && sockets.iter().all(is_of_port) => {
-            Ok(Joined { lines, sockets, seat, holder, seats: [seat, holder].into(), claims: me.claims.clone() })
+    let ports = welcome.ports.and_then(|states| sorted(states, lines.take_listeners()));
+    let ports = ports.filter(|ports| ports.http.number().is_none_or(|number| number == http_port));
+    match (welcome.seat, welcome.holder, ports) {
+        (Some(seat), Some(holder), Some(ports)) => {
+            Ok(Joined { lines, ports, seat, holder, seats: [seat, holder].into(), claims: me.claims.clone() })
         }
         _ => Err(invalid("it gives no listeners of the port")),
     }
@@ -85,6 +88,7 @@ pub(super) async fn join(place: &Place, port: u16, me: &Member, had: Option<Seat
 
 /// Stays until the holder has ended; then takes its place, or joins who did.
 pub(super) async fn stay(mut joined: Joined, post: &Post, taken: &mut TakenNames) -> Role {
+    post.are_at(&joined.ports);
     let mut sent = std::mem::take(&mut joined.claims);
     // However the connection has ended, there is no holder to speak to.
     let _ = follow(&mut joined, post, taken, &mut sent).await;
@@ -100,10 +104,14 @@ async fn follow(joined: &mut Joined, post: &Post, taken: &mut TakenNames, sent: 
     let mut complained = false;
     loop {
         tokio::select! {
-            said = joined.lines.next() => {
+            said = joined.lines.next_with_listeners() => {
                 let Some(said) = said? else { return Ok(()) };
                 let now: Now = read(&said).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
                 joined.seats = now.seats.into_iter().collect();
+                if let Some(states) = now.ports {
+                    joined.hear_of(&states);
+                    post.are_at(&joined.ports);
+                }
                 taken.say(now.taken, post);
             }
             () = next_table(&mut published), if !is_due => {
@@ -115,7 +123,8 @@ async fn follow(joined: &mut Joined, post: &Post, taken: &mut TakenNames, sent: 
                 is_due = false;
                 let (claims, left_out) = bounded(published.borrow_and_update().claims.to_vec());
                 if left_out > 0 && !std::mem::replace(&mut complained, true) {
-                    post.app.sayer.say(format!("{left_out} names are not served at port {}: they are too many", post.port));
+                    let (_, port) = post.front();
+                    post.app.sayer.say(format!("{left_out} names are not served at port {port}: they are too many"));
                 }
                 if claims != *sent {
                     joined.lines.send(&claims_line(&claims), &[]).await?;
@@ -126,9 +135,26 @@ async fn follow(joined: &mut Joined, post: &Post, taken: &mut TakenNames, sent: 
     }
 }
 
+impl Joined {
+    /// The holder has got a port that it did not have.
+    fn hear_of(&mut self, states: &Pair<PortState>) {
+        let mut listeners = self.lines.take_listeners();
+        for (scheme, state) in states.iter() {
+            let known = self.ports.get_mut(scheme);
+            if known.missing().is_some() {
+                let port = received(state.clone(), &mut listeners);
+                // Open without listeners says nothing.
+                if port.missing().is_some() || port.number().is_some() {
+                    *known = port;
+                }
+            }
+        }
+    }
+}
+
 /// The holder has ended: whoever gets the lock is the next one.
 async fn succeed(left: Joined, post: &Post, claims: Vec<Claim>) -> Role {
-    let Joined { sockets, seat, holder, mut seats, lines, claims: _ } = left;
+    let Joined { ports, seat, holder, mut seats, lines, claims: _ } = left;
     drop(lines);
     seats.remove(&holder);
     seats.remove(&seat);
@@ -138,7 +164,7 @@ async fn succeed(left: Joined, post: &Post, claims: Vec<Claim>) -> Role {
     loop {
         let error = match attempt(post, &me, seat).await {
             Ok(Attempt::Door(door)) => {
-                return Role::Holding(Holding { sockets, door: Some(door), seat: Some(seat), awaited: seats });
+                return Role::Holding(Holding { ports, door: Some(door), seat: Some(seat), awaited: seats });
             }
             Ok(Attempt::Joined(mut joined)) => {
                 joined.seats.append(&mut seats);
@@ -148,7 +174,7 @@ async fn succeed(left: Joined, post: &Post, claims: Vec<Claim>) -> Role {
         };
         let is_long = began.elapsed() > SUCCESSION_LIMIT;
         if is_long && !std::mem::replace(&mut complained, true) {
-            let port = post.port;
+            let (_, port) = post.front();
             post.app.sayer.say(format!("names at port {port} are not served for now: {error}; it is tried again"));
         }
         tokio::time::sleep(if is_long { SUCCESSION_PAUSE_LONG } else { SUCCESSION_PAUSE }).await;
@@ -164,7 +190,7 @@ async fn attempt(post: &Post, me: &Member, seat: Seat) -> Result<Attempt, String
     let place = &post.place;
     match place.try_lock() {
         Ok(Some(key)) => key.open().map(Attempt::Door).map_err(|error| error.to_string()),
-        Ok(None) => match join(place, post.port, me, Some(seat)).await {
+        Ok(None) => match join(place, post.asked.port(Scheme::Http), me, Some(seat)).await {
             Ok(joined) => Ok(Attempt::Joined(joined)),
             Err(NotJoined::Refused(why)) => Err(why),
             Err(NotJoined::NotNow(error)) => Err(format!("who holds it does not answer: {error}")),

@@ -17,11 +17,16 @@ pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// So much is read at a time.
 const PIECE_BYTES: usize = 8 * 1024;
 
+/// Those of both ports with one line, and those of the next line, which may have been read with it.
+const LISTENERS_KEPT_MAX: usize = 2 * tambat_os::rights::FILES_MAX;
+
 /// A connection to another tambat.
 #[derive(Debug)]
 pub(super) struct Lines {
     stream: UnixStream,
     unread: Vec<u8>,
+    /// Listeners that came along and nobody has taken yet.
+    listeners: Vec<TcpListener>,
 }
 
 impl Lines {
@@ -29,7 +34,7 @@ impl Lines {
     pub(super) fn with_own_user(stream: UnixStream) -> io::Result<Self> {
         let uid = tambat_os::peer::peer_uid(&stream)?;
         if uid == tambat_os::runtime_dir::uid() {
-            return Ok(Self { stream, unread: Vec::new() });
+            return Ok(Self { stream, unread: Vec::new(), listeners: Vec::new() });
         }
         Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("it is a process of user {uid}")))
     }
@@ -51,31 +56,35 @@ impl Lines {
         }
     }
 
-    /// The next line, with the listeners that came along. Within [`ANSWER_LIMIT`].
-    pub(super) async fn next_with_listeners(&mut self) -> io::Result<(Vec<u8>, Vec<TcpListener>)> {
-        let mut listeners = Vec::new();
+    /// The same, keeping the listeners that come along: [`Self::take_listeners`] has them. They come with the first byte
+    /// of their line at the latest.
+    pub(super) async fn next_with_listeners(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut piece = vec![0; PIECE_BYTES];
-        let all = async {
-            loop {
-                if let Some(line) = self.whole()? {
-                    return Ok(line);
-                }
-                let read = || receive_listeners(&self.stream, &mut piece);
-                let (read, came) = self.stream.async_io(Interest::READABLE, read).await?;
-                listeners.extend(came);
-                if read == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                self.unread.extend_from_slice(&piece[..read]);
+        loop {
+            if let Some(line) = self.whole()? {
+                return Ok(Some(line));
             }
-        };
-        let line = in_time(all).await?;
-        Ok((line, listeners))
+            let read = || receive_listeners(&self.stream, &mut piece);
+            let (read, came) = self.stream.async_io(Interest::READABLE, read).await?;
+            if read == 0 {
+                return Ok(None);
+            }
+            self.unread.extend_from_slice(&piece[..read]);
+            self.listeners.extend(came);
+            if self.listeners.len() > LISTENERS_KEPT_MAX {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "it sends listeners without end"));
+            }
+        }
+    }
+
+    /// The listeners that have come along so far.
+    pub(super) fn take_listeners(&mut self) -> Vec<TcpListener> {
+        std::mem::take(&mut self.listeners)
     }
 
     /// Sends a line (its end is in it), with listeners. Within [`ANSWER_LIMIT`]. Cut off, it leaves half a line: the
     /// connection is of no use then.
-    pub(super) async fn send(&self, line: &[u8], mut listeners: &[TcpListener]) -> io::Result<()> {
+    pub(super) async fn send(&self, line: &[u8], mut listeners: &[&TcpListener]) -> io::Result<()> {
         let all = async {
             let mut rest = line;
             while !rest.is_empty() {
@@ -150,12 +159,18 @@ mod tests {
             let (one, mut two) = pair();
             let listeners = tambat_os::ports::bind_service(0, &tambat_os::ports::DEFAULT_HOSTS[..1], &[]).unwrap();
             let long = format!("{}\n", "x".repeat(300_000));
-            let received = two.next_with_listeners();
-            let (sent, received) = tokio::join!(one.send(long.as_bytes(), &listeners), received);
+            let lent: Vec<&TcpListener> = listeners.iter().collect();
+            let (sent, line) = tokio::join!(one.send(long.as_bytes(), &lent), two.next_with_listeners());
             sent.unwrap();
-            let (line, came) = received.unwrap();
-            assert_eq!((line.len(), came.len()), (300_000, 1));
+            let came = two.take_listeners();
+            assert_eq!((line.unwrap().unwrap().len(), came.len()), (300_000, 1));
             assert_eq!(came[0].local_addr().unwrap(), listeners[0].local_addr().unwrap());
+            // Read ahead, they are kept for their line.
+            one.send(b"plain\n", &[]).await.unwrap();
+            one.send(b"with one\n", &lent).await.unwrap();
+            assert_eq!(two.next_with_listeners().await.unwrap().unwrap(), b"plain");
+            assert_eq!(two.next_with_listeners().await.unwrap().unwrap(), b"with one");
+            assert_eq!(two.take_listeners().len(), 1);
         });
     }
 
@@ -167,10 +182,10 @@ mod tests {
             let (_, heard) = tokio::join!(one.send(&endless, &[]), two.next());
             assert_eq!(heard.unwrap_err().kind(), io::ErrorKind::InvalidData);
             let (_one, mut two) = pair();
-            assert_eq!(two.next_with_listeners().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            assert_eq!(in_time(two.next_with_listeners()).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
             let (one, mut two) = pair();
             drop(one);
-            assert_eq!(two.next_with_listeners().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+            assert_eq!(two.next_with_listeners().await.unwrap(), None);
         });
     }
 }

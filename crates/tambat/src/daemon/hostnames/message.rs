@@ -5,20 +5,24 @@
 //! ```text
 //! newcomer                                        holder
 //!    Hello { version, app, dir, seat, token, claims }  ─►
-//!                              ◄─  Welcome { version, seat, holder }   with duplicates of the listeners
-//!                              ◄─  Welcome { version, refused }        and the end
+//!                        ◄─  Welcome { version, seat, holder, ports }   with duplicates of the listeners
+//!                        ◄─  Welcome { version, refused }               and the end
 //!    Claims { claims }     ─►         whenever they change
-//!                              ◄─  Now { seats, taken }                whenever that changes
+//!                        ◄─  Now { seats, taken }                       whenever that changes
+//!                        ◄─  Now { .., ports }                          with the listeners of a port that has come
 //! ```
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tambat_model::{HostPattern, PathPrefix};
 
+use super::Pair;
+use super::ports::PortState;
 use super::registry::{Claim, HopToken, Member, Registry, Seat, Taken};
 
 /// Of what is said here. Any other is refused: tambats of two versions do not share a port.
-pub(super) const VERSION: u32 = 1;
+/// 1 knew one port, that of http.
+pub(super) const VERSION: u32 = 2;
 
 /// A longer line is not read. [`bounded`] keeps what is sent below it.
 pub(super) const LINE_BYTES_MAX: usize = 1024 * 1024;
@@ -64,6 +68,9 @@ pub(super) struct Welcome {
     /// The holder's.
     #[serde(default)]
     pub(super) holder: Option<Seat>,
+    /// Where names are served.
+    #[serde(default)]
+    pub(super) ports: Option<Pair<PortState>>,
 }
 
 /// What a member would have.
@@ -79,6 +86,9 @@ pub(super) struct Now {
     pub(super) seats: Vec<Seat>,
     /// What it does not get.
     pub(super) taken: Vec<Taken>,
+    /// Where names are served, if that has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ports: Option<Pair<PortState>>,
 }
 
 /// What was read is not what a tambat says. It says no more, because tokens are among what is said.
@@ -91,7 +101,7 @@ impl Now {
     pub(super) fn of(registry: &Registry, seat: Seat) -> Self {
         let mut taken = registry.taken(seat);
         taken.truncate(TAKEN_MAX);
-        Self { seats: registry.seats(), taken }
+        Self { seats: registry.seats(), taken, ports: None }
     }
 }
 

@@ -279,7 +279,9 @@ mod tests {
         ];
         assert_eq!(shown(&table), all);
         let listed = |table: &RouteTable| {
-            let port = |p: &ListedPort| format!("{} {:?} {:?}", p.name, p.urls(80), p.cause.as_deref());
+            let port = |p: &ListedPort| {
+                format!("{} {:?} {:?}", p.name, p.urls(tambat_model::Scheme::Http, 80), p.cause.as_deref())
+            };
             let app = |app: &ListedApp| (app.name.clone(), app.ports.iter().map(port).collect::<Vec<_>>().join("; "));
             table.listed().iter().map(app).collect::<Vec<_>>()
         };

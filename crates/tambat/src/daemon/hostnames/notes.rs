@@ -1,5 +1,7 @@
 //! What the user is told about names.
 
+use tambat_model::Scheme;
+
 use super::Post;
 use super::registry::Taken;
 
@@ -10,25 +12,25 @@ pub(super) struct TakenNames(Vec<Taken>);
 impl TakenNames {
     /// Says what has changed.
     pub(super) fn say(&mut self, now: Vec<Taken>, post: &Post) {
-        changes(&self.0, &now, post.port).into_iter().for_each(|note| post.app.sayer.say(note));
+        changes(&self.0, &now, post.front()).into_iter().for_each(|note| post.app.sayer.say(note));
         self.0 = now;
     }
 }
 
-fn changes(before: &[Taken], now: &[Taken], port: u16) -> Vec<String> {
+fn changes(before: &[Taken], now: &[Taken], at: (Scheme, u16)) -> Vec<String> {
     let is_in = |list: &[Taken], one: &Taken| list.iter().any(|t| t.host == one.host && t.path == one.path);
     let lost = now.iter().filter(|taken| !before.contains(taken)).map(|taken| {
         let dir = tambat_model::plain(&taken.dir);
         let app = tambat_model::plain(&taken.app);
-        format!("{} belongs to {app} in {dir}, which came first: it is ours when that has ended", url(taken, port))
+        format!("{} belongs to {app} in {dir}, which came first: it is ours when that has ended", url(taken, at))
     });
     let ours = before.iter().filter(|taken| !is_in(now, taken));
-    lost.chain(ours.map(|taken| format!("{} is ours now", url(taken, port)))).collect()
+    lost.chain(ours.map(|taken| format!("{} is ours now", url(taken, at)))).collect()
 }
 
-fn url(taken: &Taken, port: u16) -> String {
+fn url(taken: &Taken, (scheme, port): (Scheme, u16)) -> String {
     let path = if taken.path == "/" { "" } else { &taken.path };
-    format!("http://{}:{port}{path}", taken.host)
+    format!("{scheme}://{}{}{path}", taken.host, scheme.port_suffix(port))
 }
 
 #[cfg(test)]
@@ -45,7 +47,7 @@ mod tests {
         };
         let one = taken("shop.localhost", "/", "/a");
         let two = taken("*.shop.localhost", "/api", "/a");
-        let said = changes(&[], &[one.clone(), two.clone()], 7080);
+        let said = changes(&[], &[one.clone(), two.clone()], (Scheme::Http, 7080));
         assert_eq!(
             said,
             [
@@ -53,12 +55,12 @@ mod tests {
                 "http://*.shop.localhost:7080/api belongs to shop in /a, which came first: it is ours when that has ended",
             ]
         );
-        assert!(changes(&[one.clone(), two.clone()], &[two.clone(), one.clone()], 7080).is_empty());
+        assert!(changes(&[one.clone(), two.clone()], &[two.clone(), one.clone()], (Scheme::Http, 7080)).is_empty());
         assert_eq!(
-            changes(&[one, two.clone()], std::slice::from_ref(&two), 7080),
+            changes(&[one, two.clone()], std::slice::from_ref(&two), (Scheme::Http, 7080)),
             ["http://shop.localhost:7080 is ours now"]
         );
-        let passed_on = changes(&[two], &[taken("*.shop.localhost", "/api", "/b")], 80);
+        let passed_on = changes(&[two], &[taken("*.shop.localhost", "/api", "/b")], (Scheme::Https, 7443));
         assert!(passed_on.len() == 1 && passed_on[0].contains("shop in /b"), "{passed_on:?}");
     }
 }

@@ -54,7 +54,7 @@ impl Client {
         Self::of(TcpStream::connect_timeout(&addr, PATIENCE).unwrap())
     }
 
-    fn of(stream: TcpStream) -> Self {
+    pub(super) fn of(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self { stream, ahead: Vec::new(), end: None }

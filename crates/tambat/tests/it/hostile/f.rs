@@ -206,7 +206,7 @@ fn f03_a_client_that_hardly_reads() {
 const FILES: &str = "96";
 
 /// Processor time that a process has used so far.
-fn processor_time(pid: i32) -> Duration {
+pub(super) fn processor_time(pid: i32) -> Duration {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let after_name = text.rsplit_once(')').unwrap().1;
     let ticks: u64 = after_name.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();

@@ -62,7 +62,11 @@ impl Stage {
 
     /// This app, with these settings.
     pub(super) fn of(app: Recorder, setting: &Setting<'_>) -> Self {
-        let router = Routed::start(&file(app.addr, setting));
+        Self::with(Routed::start(&file(app.addr, setting)), app)
+    }
+
+    /// This router, before this app.
+    pub(super) fn with(router: Routed, app: Recorder) -> Self {
         Self { router, app, marks: AtomicU32::new(0) }
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -224,11 +224,16 @@ impl Output {
 }
 
 /// Runs a command to its end.
-pub(crate) fn finish(mut command: Command, what: &str) -> Output {
+pub(crate) fn finish(command: Command, what: &str) -> Output {
+    finish_within(command, what, LIMIT)
+}
+
+/// The same for one that may take longer than a test's steps do.
+pub(crate) fn finish_within(mut command: Command, what: &str, limit: Duration) -> Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let (stdout, stderr) = (thread::spawn(|| text(stdout)), thread::spawn(|| text(stderr)));
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + limit;
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
@@ -236,7 +241,7 @@ pub(crate) fn finish(mut command: Command, what: &str) -> Output {
         if Instant::now() > deadline {
             child.kill().unwrap();
             child.wait().unwrap();
-            panic!("`{what}` did not end within {LIMIT:?}; it said {:?} {:?}", stdout.join(), stderr.join());
+            panic!("`{what}` did not end within {limit:?}; it said {:?} {:?}", stdout.join(), stderr.join());
         }
         pause(std::time::Duration::from_millis(2));
     };

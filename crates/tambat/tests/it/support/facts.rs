@@ -40,14 +40,14 @@ impl AppDir {
         until(&format!("{process} to be {state}"), || Some(self.process(process)).filter(|p| p["state"] == state))
     }
 
-    /// `XDG_STATE_HOME/tambat/HASH` of the one app that has been started in this home.
+    /// `XDG_STATE_HOME/tambat/HASH` of the one app that has been started in this home. The local CA's is beside it.
     pub(crate) fn state_dir(&self) -> PathBuf {
-        only_entry(&self.home_path().join("state/tambat"), "")
+        only_entry(&self.home_path().join("state/tambat"), |name| name != "ca")
     }
 
     /// The control socket of the one app that runs in this home.
     pub(crate) fn socket(&self) -> PathBuf {
-        only_entry(&self.home_path().join("run/tambat"), ".sock")
+        only_entry(&self.home_path().join("run/tambat"), |name| name.strip_suffix(".sock").is_some())
     }
 
     /// The folder of runtime folder, state folder and apps.
@@ -70,10 +70,10 @@ impl AppDir {
     }
 }
 
-fn only_entry(folder: &Path, end: &str) -> PathBuf {
+fn only_entry(folder: &Path, fits: impl Fn(&str) -> bool) -> PathBuf {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut fitting = entries.filter(|path| path.to_str().unwrap().ends_with(end));
-    let first = fitting.next().unwrap_or_else(|| panic!("nothing like {end} in {}", folder.display()));
+    let mut fitting = entries.filter(|path| fits(path.file_name().unwrap().to_str().unwrap()));
+    let first = fitting.next().unwrap_or_else(|| panic!("nothing like it in {}", folder.display()));
     assert_eq!(fitting.next(), None);
     first
 }

@@ -2,9 +2,11 @@
 
 mod app_dir;
 mod backend;
+mod certificates;
 mod facts;
 mod files;
 pub(crate) mod fixture;
+mod from;
 mod http;
 mod marks;
 mod ports;
@@ -16,9 +18,11 @@ mod served;
 mod terminal;
 mod wait;
 
-pub(crate) use app_dir::{AppDir, Output, finish};
+pub(crate) use app_dir::{AppDir, Output, finish, finish_within};
 pub(crate) use backend::Backend;
+pub(crate) use certificates::Ca;
 pub(crate) use files::most_files;
+pub(crate) use from::connect_from;
 pub(crate) use http::{Response, get, try_get, try_get_at, whole};
 pub(crate) use marks::{Marked, marked};
 pub(crate) use ports::{Base, is_free};

@@ -54,10 +54,30 @@ pub(crate) fn apache_php() {
     assert!(has_php, "{}", missing("PHP in Apache httpd", "libapache2-mod-php"));
 }
 
+/// nginx.
+pub(crate) fn nginx() {
+    needs("/usr/sbin/nginx", &["-v"], "nginx-light");
+}
+
+/// HAProxy.
+pub(crate) fn haproxy() {
+    needs("/usr/sbin/haproxy", &["-v"], "haproxy");
+}
+
 /// ejabberd, and what makes its certificate.
 pub(crate) fn ejabberd() {
     needs("openssl", &["version"], "openssl");
     file("/usr/sbin/ejabberdctl", "ejabberd");
+}
+
+/// The program for databases of NSS. It has no question that it answers with success.
+pub(crate) fn certutil() {
+    file("/usr/bin/certutil", "libnss3-tools");
+}
+
+/// The browser.
+pub(crate) fn chromium() {
+    needs("chromium", &["--version"], "chromium");
 }
 
 /// The XMPP library of Debian's own Python.
@@ -83,6 +103,19 @@ pub(crate) fn ws() -> PathBuf {
 
 fn not_installed(what: &str) -> String {
     format!("cannot find {what}: `cargo xtask packages` installs it, and so does `cargo xtask test`")
+}
+
+/// testssl.sh.
+pub(crate) fn testssl() {
+    needs("testssl", &["--version"], "testssl.sh");
+}
+
+/// The scanner sslyze.
+pub(crate) fn sslyze() -> PathBuf {
+    let sslyze = repository().join("target/tools/sslyze/bin/sslyze");
+    let ran = Command::new(&sslyze).arg("--help").output();
+    assert!(ran.is_ok_and(|output| output.status.success()), "{}", not_installed("sslyze"));
+    sslyze
 }
 
 /// Node.js and npm.

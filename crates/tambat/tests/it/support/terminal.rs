@@ -26,6 +26,11 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// `tambat start -p 0 ARGS` in a new terminal of this size, which is its controlling one.
     pub(crate) fn start(app: &AppDir, rows: u16, columns: u16, args: &[&str]) -> (Self, Running) {
+        Self::run(app, rows, columns, &[&["start", "--http-port", "0", "-p", "0"], args].concat())
+    }
+
+    /// `tambat ARGS` in a new terminal of this size, which is its controlling one.
+    pub(crate) fn run(app: &AppDir, rows: u16, columns: u16, args: &[&str]) -> (Self, Running) {
         // Close-on-exec from the beginning: a tambat that held the other end of its own terminal would never see it closed.
         let pty = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
         grantpt(&pty).unwrap();
@@ -37,7 +42,7 @@ impl Terminal {
         let terminal = Self { master, name, closed: Arc::clone(&closed) };
         terminal.resize(rows, columns);
         let mut command = app.any_command("setsid");
-        command.arg("--ctty").arg(app.tambat_program()).args(["start", "--http-port", "0", "-p", "0"]).args(args);
+        command.arg("--ctty").arg(app.tambat_program()).args(args);
         let copy = || Stdio::from(slave.try_clone().unwrap());
         command.stdin(copy()).stdout(copy()).stderr(copy());
         if !command.get_envs().any(|(name, _)| name == "TERM") {
