@@ -56,7 +56,7 @@ impl Transport {
     /// The protocol that was agreed on in a TLS handshake.
     pub(crate) fn alpn(&self) -> Option<Box<[u8]>> {
         match self {
-            Self::Tcp(_) => None,
+            Self::Tcp(_) | Self::H2c(_) => None,
             Self::Tls(stream) => stream.alpn(),
             Self::Stream(stream) => stream.carrier().alpn(),
         }
@@ -230,8 +230,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => queued::unacknowledged(stream).ok(),
             Self::Tls(stream) => stream.unacknowledged(),
-            Self::Stream(_) => None,
-            Self::H2c(_) => None,
+            Self::Stream(_) | Self::H2c(_) => None,
         }
     }
 
