@@ -5,8 +5,14 @@ use std::{collections::BTreeMap, fmt};
 use crate::metadata::Metadata;
 
 /// Those that we live with, and until when.
-const EXPECTED: &[(&str, &str)] =
-    &[("syn", "tracing's macros, which tonic asks for in an example of tambat-app, until they are built with syn 3")];
+const EXPECTED: &[(&str, &str)] = &[
+    ("syn", "tracing's macros, which tonic asks for in an example of tambat-app, until they are built with syn 3"),
+    (
+        "getrandom",
+        "ring's, which rustls and rcgen name as another choice than aws-lc: it is in Cargo.lock, nobody links it",
+    ),
+    ("untrusted", "aws-lc-rs has ring's way of checking signatures, with the older one, until it lets go of that"),
+];
 
 /// One crate in several versions.
 #[derive(Debug, PartialEq, Eq)]

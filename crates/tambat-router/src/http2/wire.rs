@@ -11,6 +11,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::session::Session;
 use crate::socket::is_transient;
 
+/// So much is gathered at most before it is sent: four of the largest frames, which fill TLS records and a socket's
+/// buffer well. A client that takes nothing has so much of our memory, and one frame more.
+const GATHERED_BYTES_MAX: usize = 64 * 1024;
+
 /// A connection as the codec knows it.
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -20,11 +24,29 @@ pub(super) struct Wire {
     replayed: usize,
     /// So much of the preface is to come: no frames are looked for in it.
     preface_left: usize,
+    /// Frames that are to be sent together.
+    gathered: Gathered,
+}
+
+/// Frames of one turn, which leave in one piece: what all streams of a connection have to say costs one record of TLS
+/// and one call then.
+#[derive(Debug, Default)]
+struct Gathered {
+    bytes: Vec<u8>,
+    sent: usize,
+    /// Those who are ready now have had their turn since the first of them came.
+    is_due: bool,
+}
+
+impl Gathered {
+    fn left(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
 }
 
 impl Wire {
     pub(super) fn new(session: Rc<Session>, before: Vec<u8>) -> Self {
-        Self { session, before, replayed: 0, preface_left: PREFACE.len() }
+        Self { session, before, replayed: 0, preface_left: PREFACE.len(), gathered: Gathered::default() }
     }
 
     /// Bytes for `into`: how many; 0: the client sends no more.
@@ -85,17 +107,28 @@ impl AsyncRead for Wire {
 }
 
 impl Wire {
-    /// Has something sent, by a call that may be made again.
-    fn poll_send(
-        &self,
+    /// Takes bytes to be sent. More than enough are sent before others are taken: that is the back-pressure.
+    fn poll_gather<'b>(
+        &mut self,
         cx: &mut Context<'_>,
-        send: impl Fn(&crate::transport::Transport) -> io::Result<usize>,
+        pieces: impl Iterator<Item = &'b [u8]>,
     ) -> Poll<io::Result<usize>> {
-        loop {
-            match send(&self.session.carrier) {
+        if self.gathered.left().len() >= GATHERED_BYTES_MAX {
+            std::task::ready!(self.poll_send(cx))?;
+        }
+        let before = self.gathered.bytes.len();
+        pieces.for_each(|piece| self.gathered.bytes.extend_from_slice(piece));
+        Poll::Ready(Ok(self.gathered.bytes.len() - before))
+    }
+
+    /// Ready when everything that was gathered is sent.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.gathered.left().is_empty() {
+            match self.session.carrier.send(self.gathered.left()) {
                 Ok(sent) => {
+                    self.gathered.sent += sent;
                     self.session.moves();
-                    return Poll::Ready(Ok(sent));
+                    continue;
                 }
                 Err(error) if is_transient(&error) => {}
                 Err(error) => return Poll::Ready(Err(error)),
@@ -108,39 +141,47 @@ impl Wire {
                 }
             }
         }
+        // An idle connection keeps no memory for it.
+        let bytes = if self.session.is_idle() { Vec::new() } else { std::mem::take(&mut self.gathered.bytes) };
+        self.gathered = Gathered { bytes, ..Gathered::default() };
+        self.gathered.bytes.clear();
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if bytes.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        self.poll_send(cx, |to| to.send(bytes))
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_gather(cx, std::iter::once(bytes))
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut pieces = pieces.iter().filter(|piece| !piece.is_empty());
-        match (pieces.next(), pieces.next()) {
-            (None, _) => Poll::Ready(Ok(0)),
-            (Some(only), None) => self.poll_send(cx, |to| to.send(only)),
-            (Some(first), Some(second)) => self.poll_send(cx, |to| to.send_both(first, second)),
-        }
+        self.poll_gather(cx, pieces.iter().map(|piece| &**piece))
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// Sends what was gathered, not at once but after the streams that are ready have had their turn: they have frames,
+    /// too.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.gathered.left().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        if !self.gathered.is_due {
+            self.gathered.is_due = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.poll_send(cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        std::task::ready!(self.poll_send(cx))?;
         self.session.carrier.poll_end(cx)
     }
 }

@@ -1,5 +1,7 @@
 //! The threads that shake hands.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -9,7 +11,7 @@ use tambat_os::priority;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::spawn_local;
+use tokio::task::{spawn_local, yield_now};
 use tokio::time::timeout;
 
 use super::failure::HandshakeFailure;
@@ -61,19 +63,48 @@ pub(crate) fn start(number: usize, inbox: UnboundedReceiver<Task>, shared: Arc<S
 }
 
 async fn obey(mut inbox: UnboundedReceiver<Task>, shared: Arc<Shared>) {
+    let done = Rc::new(Done { shared, waiting: RefCell::default() });
     while let Some(Task::Shake(unshaken)) = inbox.recv().await {
-        spawn_local(serve(unshaken, Arc::clone(&shared)));
+        spawn_local(serve(unshaken, Rc::clone(&done)));
+    }
+}
+
+/// Connections that have shaken hands, on their way to the workers: those of one turn go together, since to wake a worker
+/// for each of them would cost more than serving them.
+struct Done {
+    shared: Arc<Shared>,
+    waiting: RefCell<Vec<Accepted>>,
+}
+
+impl Done {
+    fn push(self: &Rc<Self>, accepted: Accepted) {
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.is_empty() {
+            let done = Rc::clone(self);
+            spawn_local(async move {
+                // All others that are ready have had their turn then.
+                yield_now().await;
+                done.deal();
+            });
+        }
+        waiting.push(accepted);
+    }
+
+    fn deal(&self) {
+        for accepted in self.waiting.take() {
+            self.shared.order(self.shared.turn(), Order::Serve(accepted));
+        }
     }
 }
 
 /// Shakes hands, and gives the connection to the worker whose turn it is.
-async fn serve(unshaken: Unshaken, shared: Arc<Shared>) {
+async fn serve(unshaken: Unshaken, done: Rc<Done>) {
     let Unshaken { client, arrival, open, settings, room } = unshaken;
     // A socket that cannot be watched, for want of memory, is closed.
     let Ok(client) = TcpStream::from_std(client) else { return };
     let counters = &open.listener().handshakes;
     counters.under_way.fetch_add(1, Ordering::Relaxed);
-    let shaken = timeout(shared.settings.handshake_timeout, Box::pin(shake(&client, &settings))).await;
+    let shaken = timeout(done.shared.settings.handshake_timeout, Box::pin(shake(&client, &settings))).await;
     counters.under_way.fetch_sub(1, Ordering::Relaxed);
     drop(room);
     let outcome = shaken.unwrap_or(Err(HandshakeFailure::Timeout));
@@ -82,6 +113,6 @@ async fn serve(unshaken: Unshaken, shared: Arc<Shared>) {
         && let Ok(client) = client.into_std()
     {
         let accepted = Accepted { client, arrival, open, handshaken: Some(Box::new(handshaken)) };
-        shared.order(shared.turn(), Order::Serve(accepted));
+        done.push(accepted);
     }
 }
