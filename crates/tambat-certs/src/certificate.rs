@@ -264,6 +264,9 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
     use crate::sample;
 
@@ -304,6 +307,47 @@ mod tests {
         assert!(matches!(read(half, &made.key), CertificateError::Pem(_)), "{:?}", read(half, &made.key));
         let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         assert!(matches!(read(junk, &made.key), CertificateError::NotX509(_)));
+    }
+
+    /// One chain and one key, for all that is made of them below.
+    fn made() -> (String, String) {
+        let made = sample::self_signed(&["b.example", "*.b.example"], sample::days(0), sample::days(90));
+        (made.chain, made.key)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn damaged_files_are_refused_or_read_and_never_more(
+            damage in proptest::collection::vec((any::<Index>(), any::<u8>()), 1..4),
+            cut in any::<Index>(),
+            of_key in any::<bool>(),
+        ) {
+            let (mut chain, mut key) = made();
+            let text = if of_key { &mut key } else { &mut chain };
+            let mut bytes = text.clone().into_bytes();
+            for (at, byte) in damage {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            bytes.truncate(cut.index(bytes.len() * 2).max(bytes.len() / 2));
+            let (chain, key) = if of_key { (chain.into_bytes(), bytes) } else { (bytes, key.into_bytes()) };
+            if let Ok(read) = Certificate::from_pem(&chain, &key, Origin::File) {
+                prop_assert!(read.covers().len() <= 2);
+            }
+        }
+
+        #[test]
+        fn damaged_der_is_refused_or_read_and_never_more(at in any::<Index>(), byte in any::<u8>(), cut in any::<Index>()) {
+            let (chain, key) = made();
+            let mut der = chain_from_pem(chain.as_bytes()).unwrap()[0].to_vec();
+            let at = at.index(der.len());
+            der[at] = byte;
+            der.truncate(cut.index(der.len() * 4).max(der.len() / 4));
+            let key = key_from_pem(key.as_bytes()).unwrap();
+            let _ = Certificate::from_parts(vec![CertificateDer::from(der)], &key, Origin::File);
+        }
     }
 
     #[test]

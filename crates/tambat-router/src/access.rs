@@ -218,6 +218,7 @@ mod tests {
             code: None,
             retries: 0,
             tls: None,
+            is_http2: false,
         }
     }
 

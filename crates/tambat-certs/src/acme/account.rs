@@ -96,5 +96,5 @@ pub(crate) fn is_unknown_account(error: &OrderError) -> bool {
 
 /// Something on this side: waiting longer and longer is all that helps.
 fn own(text: String) -> Failure {
-    Failure::new(FailureKind::Refused, text)
+    Failure::new(FailureKind::Here, text)
 }

@@ -43,6 +43,7 @@ struct Failed {
 enum FailedKind {
     Refused,
     Limited,
+    Here,
 }
 
 impl Disk {
@@ -115,6 +116,7 @@ impl Disk {
         let kind = match failed.kind {
             FailedKind::Refused => FailureKind::Refused,
             FailedKind::Limited => FailureKind::Limited,
+            FailedKind::Here => FailureKind::Here,
         };
         let since = moment::later(SystemTime::UNIX_EPOCH, Duration::from_secs(failed.since));
         let pause = Pause { since, length: Duration::from_secs(failed.pause_seconds) };
@@ -125,6 +127,7 @@ impl Disk {
     pub(crate) fn set_tried(&self, name: &CertName, tried: &Tried) -> Result<(), String> {
         let kind = match tried.failure.kind {
             FailureKind::Limited => FailedKind::Limited,
+            FailureKind::Here => FailedKind::Here,
             FailureKind::Refused | FailureKind::Away => FailedKind::Refused,
         };
         let failed = Failed {

@@ -226,7 +226,7 @@ impl Desk {
             Decision::No => self.on(Event::Denied(wanted.name), now),
             Decision::Unknown => {
                 let text = "whoever decides about names on demand did not answer";
-                self.on_failed(wanted.name, Failure::new(FailureKind::Refused, text), now);
+                self.on_failed(wanted.name, Failure::new(FailureKind::Here, text), now);
             }
         }
     }

@@ -25,6 +25,8 @@ pub enum FailureKind {
     Refused,
     /// Too many orders, by the CA's rules.
     Limited,
+    /// Something on this machine: a setting, the disk, a hook. The CA has no part in it.
+    Here,
 }
 
 /// The first pause while the CA is away: it may have been one lost packet …
@@ -60,7 +62,7 @@ impl Failure {
     pub(crate) fn pause(&self, in_a_row: u32, jitter: &mut Jitter) -> Duration {
         let (first, factor, longest) = match self.kind {
             FailureKind::Away => (AWAY_FIRST, AWAY_FACTOR, AWAY_MAX),
-            FailureKind::Refused => (REFUSED_FIRST, REFUSED_FACTOR, REFUSED_MAX),
+            FailureKind::Refused | FailureKind::Here => (REFUSED_FIRST, REFUSED_FACTOR, REFUSED_MAX),
             FailureKind::Limited => (LIMITED_FIRST, REFUSED_FACTOR, REFUSED_MAX),
         };
         let grown = (1..in_a_row).try_fold(first, |pause, _| {

@@ -59,8 +59,10 @@ impl FakeCa {
                 if over.load(Ordering::Acquire) {
                     return;
                 }
-                let line = serve(client.unwrap(), &config, |line| say(line, &url));
-                noted.lock().unwrap().extend(line);
+                serve(client.unwrap(), &config, |line| {
+                    noted.lock().unwrap().push(line.to_owned());
+                    say(line, &url)
+                });
             }
         });
         Self { _temp: temp, address, is_over, thread: Some(thread), asked, disk, accounts }
@@ -85,8 +87,8 @@ impl Drop for FakeCa {
     }
 }
 
-/// One request a connection.
-fn serve(client: TcpStream, config: &Arc<ServerConfig>, say: impl Fn(&str) -> Answer) -> Option<String> {
+/// One request a connection; none: the client was gone before its end.
+fn serve(client: TcpStream, config: &Arc<ServerConfig>, say: impl Fn(&str) -> Answer) -> Option<()> {
     let tls = ServerConnection::new(Arc::clone(config)).unwrap();
     let mut stream = BufReader::new(StreamOwned::new(tls, client));
     let mut head = Vec::new();
@@ -101,11 +103,9 @@ fn serve(client: TcpStream, config: &Arc<ServerConfig>, say: impl Fn(&str) -> An
     let length = head.iter().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body).ok()?;
-    let line = head[0].trim_end_matches(" HTTP/1.1").to_owned();
-    let Answer(status, body) = say(&line);
+    let Answer(status, body) = say(head[0].trim_end_matches(" HTTP/1.1"));
     let text = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
     stream.get_mut().write_all(text.as_bytes()).ok()?;
     stream.get_mut().conn.send_close_notify();
-    stream.get_mut().flush().ok()?;
-    Some(line)
+    stream.get_mut().flush().ok()
 }

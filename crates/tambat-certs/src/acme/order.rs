@@ -181,7 +181,7 @@ impl Orders {
                 Kind::Http01 => all.shown.push(self.challenges.show_http(base, &challenge.token, &answer)),
                 Kind::TlsAlpn01 => {
                     let shown = self.challenges.show_alpn(base, answer.digest().as_ref(), now);
-                    all.shown.push(shown.map_err(|e| Failure::new(FailureKind::Refused, e.to_string()))?);
+                    all.shown.push(shown.map_err(|e| Failure::new(FailureKind::Here, e.to_string()))?);
                 }
                 Kind::Dns01 => all.present(format!("_acme-challenge.{base}"), answer.dns_value()).await?,
             }
@@ -204,7 +204,7 @@ impl ShownAll {
         let Some(hook) = self.hook.clone() else { return Ok(()) };
         // It is taken away again even if setting it went wrong: it may have been set all the same.
         self.records.push((name.clone(), value.clone()));
-        hook.run(Verb::Present, &name, &value).await.map_err(|text| Failure::new(FailureKind::Refused, text))
+        hook.run(Verb::Present, &name, &value).await.map_err(|text| Failure::new(FailureKind::Here, text))
     }
 
     /// A record that stays harms nobody, so that nothing hangs on this.
@@ -282,7 +282,7 @@ async fn flipped<T>(next: impl Future<Output = Option<Result<T, Error>>>) -> Res
 
 /// The request for this name, and the new key as PEM.
 fn request_for(name: &CertName) -> Result<(Vec<u8>, String), Failure> {
-    let cannot = |e: rcgen::Error| Failure::new(FailureKind::Refused, format!("cannot make a key or a request: {e}"));
+    let cannot = |e: rcgen::Error| Failure::new(FailureKind::Here, format!("cannot make a key or a request: {e}"));
     let key = sign::new_key().map_err(cannot)?;
     let mut params = CertificateParams::new([name.to_string()]).map_err(cannot)?;
     params.distinguished_name = DistinguishedName::new();
@@ -296,7 +296,7 @@ fn no_way(name: &CertName, ways: &[Kind]) -> Failure {
         (_, []) => "the CA can't reach this machine: it takes port 80, port 443 or a dns_hook".to_owned(),
         _ => "the CA takes none of the challenges that are possible here".to_owned(),
     };
-    Failure::new(FailureKind::Refused, text)
+    Failure::new(FailureKind::Here, text)
 }
 
 fn is_bad_nonce(error: &Error) -> bool {
@@ -328,7 +328,7 @@ pub(crate) fn failure_of(error: &Error, retry_after: &RetryAfter) -> Failure {
             Failure { kind: FailureKind::Refused, retry_after: asked, text }
         }
         Error::Crypto | Error::KeyRejected | Error::Unsupported(_) => {
-            Failure::new(FailureKind::Refused, one_line(&error.to_string()))
+            Failure::new(FailureKind::Here, one_line(&error.to_string()))
         }
         // No answer, or one that is none: a proxy's page, say.
         _ => {

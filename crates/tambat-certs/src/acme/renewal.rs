@@ -202,7 +202,7 @@ impl Renewals {
         }
         // To order one after another would not set the clock right.
         let failure = Failure::new(
-            FailureKind::Refused,
+            FailureKind::Here,
             "the CA's certificate is not good at the time that this machine's clock shows; set the clock",
         );
         let tried = entry.issued_in_vain(lifetime, failure, now, &mut self.jitter);

@@ -71,6 +71,8 @@ pub(crate) struct Record<'a> {
     pub(crate) retries: u8,
     /// The version of TLS that the client's connection has.
     pub(crate) tls: Option<&'a str>,
+    /// It came on a stream of HTTP/2.
+    pub(crate) is_http2: bool,
 }
 
 /// Appends one line with its end.
@@ -115,6 +117,7 @@ fn json(at: SystemTime, r: &Record<'_>, out: &mut Vec<u8>) {
         (b"target", r.target.map(str::as_bytes)),
         (b"error", code),
         (b"tls", r.tls.map(str::as_bytes)),
+        (b"http", r.is_http2.then_some(&b"2"[..])),
         (b"traceparent", r.traceparent),
     ];
     for (key, value) in rest {
@@ -150,6 +153,9 @@ fn text(at: SystemTime, r: &Record<'_>, out: &mut Vec<u8>) {
     number(r.bytes_out, out);
     out.extend_from_slice(b"B ");
     out.extend_from_slice(r.target.or(r.route).unwrap_or("-").as_bytes());
+    if r.is_http2 {
+        out.extend_from_slice(b" HTTP/2");
+    }
     if let Some(code) = r.code {
         out.extend_from_slice(b" (");
         out.extend_from_slice(code.as_str().as_bytes());
@@ -260,6 +266,7 @@ mod tests {
             code: Some(ErrorCode::ResponseTimeout),
             retries: 1,
             tls: Some("1.3"),
+            is_http2: true,
         }
     }
 
@@ -275,7 +282,7 @@ mod tests {
             r#"{"time":"2026-11-22T21:54:15.042Z","client":"127.0.0.1","method":"GET","host":"shop.example:7080","#,
             r#""path":"/a b\u0022\u005c\u001b[31m\u00ff?x=1","status":504,"bytes_in":120,"bytes_out":1024,"#,
             r#""ms":1234.567,"first_byte_ms":0.042,"retries":1,"ended_by":"router","request_id":"0190-abc","#,
-            r#""process":"web","target":"web.1","error":"response-timeout","tls":"1.3","#,
+            r#""process":"web","target":"web.1","error":"response-timeout","tls":"1.3","http":"2","#,
             r#""traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}"#,
             "\n"
         );
@@ -285,9 +292,9 @@ mod tests {
     #[test]
     fn a_line_for_people() {
         let expected = "2026-11-22T21:54:15.042Z 127.0.0.1 GET shop.example:7080/a\\x20b\"\\\\x1b[31m\\xff?x=1 504 \
-                        1234.567ms 1024B web.1 (response-timeout, ended by the router)\n";
+                        1234.567ms 1024B web.1 HTTP/2 (response-timeout, ended by the router)\n";
         assert_eq!(line(AccessFormat::Text, &record()), expected);
-        let good = Record { code: None, status: 200, asked: b"/", target: None, ..record() };
+        let good = Record { code: None, status: 200, asked: b"/", target: None, is_http2: false, ..record() };
         assert!(line(AccessFormat::Text, &good).ends_with(" GET shop.example:7080/ 200 1234.567ms 1024B web\n"));
     }
 

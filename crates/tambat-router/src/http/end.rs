@@ -87,6 +87,7 @@ impl Connection {
             code,
             retries: active.retries,
             tls: self.client.secured().map(|secured| secured.version.name()),
+            is_http2: self.client.is_stream(),
         });
     }
 

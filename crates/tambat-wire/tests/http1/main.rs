@@ -4,6 +4,9 @@
 #[cfg(test)]
 #[path = "../../../../fuzz/http1/mod.rs"]
 mod http1;
+#[cfg(test)]
+#[path = "../../../../fuzz/http2.rs"]
+mod http2;
 
 #[cfg(test)]
 mod generate;

@@ -9,6 +9,7 @@ use tambat_wire::http1::{ChunkDecoder, Framing, Piece};
 
 use crate::http1::play::{Play, Scene, play};
 use crate::http1::{http1_chunks, http1_exchange, http1_request, http1_response, split};
+use crate::http2::http2_request;
 
 /// The seeds of a target with their names, in alphabetical order.
 pub(crate) fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
@@ -27,6 +28,25 @@ pub(crate) const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no
 #[test]
 fn requests_keep_their_meaning() {
     seeds("http1_request").iter().for_each(|(_, seed)| http1_request(seed));
+}
+
+#[test]
+fn requests_of_http2_keep_their_meaning() {
+    seeds("http2_request").iter().for_each(|(_, seed)| http2_request(seed));
+}
+
+/// The seeds with each byte changed, one at a time: what a fuzzer does first.
+#[test]
+fn requests_of_http2_that_are_a_byte_off_keep_their_meaning() {
+    for (_, seed) in seeds("http2_request") {
+        for at in 0..seed.len() {
+            for byte in [0, b'\r', b'\n', b' ', b':', b'A', 0x7f, 0xff, seed[at] ^ 1, seed[at].wrapping_add(1)] {
+                let mut changed = seed.clone();
+                changed[at] = byte;
+                http2_request(&changed);
+            }
+        }
+    }
 }
 
 #[test]

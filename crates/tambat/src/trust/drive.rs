@@ -60,8 +60,8 @@ fn in_system(store: &SystemStore, pem: &str) -> Has {
 
 /// Is the certificate among those of a bundle?
 pub(crate) fn holds(bundle: &[u8], pem: &str) -> bool {
-    let pem = pem.trim_end().as_bytes();
-    !pem.is_empty() && bundle.windows(pem.len()).any(|there| there == pem)
+    let pem = pem.trim_end();
+    !pem.is_empty() && String::from_utf8_lossy(bundle).contains(pem)
 }
 
 /// A certificate counts if it is ours and may say who servers are.

@@ -1,9 +1,11 @@
 //! PROXY headers with nginx and HAProxy: before tambat, and behind it.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::thread::{self, JoinHandle};
 
-use crate::support::{AppDir, Backend, Base, LIMIT, Routed, Running, connect_from, programs};
+use crate::support::{AppDir, Backend, Base, LIMIT, Routed, Running, connect_from, finish, programs, until};
 
 /// The client of these tests, and the proxy in front of tambat.
 const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 7);
@@ -256,4 +258,110 @@ fn a_service_port_takes_handles_as_they_are() {
     client.0.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert_eq!(running.stop(), 0);
+}
+
+/// A certificate for `shop.example` that nobody has signed but itself, in this directory.
+fn with_certificate(app: AppDir) -> AppDir {
+    programs::openssl();
+    let request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=shop.example -addext \
+                   subjectAltName=DNS:shop.example -keyout key.pem -out chain.pem";
+    let mut command = app.any_command("openssl");
+    command.args(request.split_whitespace());
+    finish(command, "openssl req").must_be(0);
+    app
+}
+
+/// A target of a test's own, for one request: gives what came on its connection up to the end of the head. Who only asks
+/// whether somebody is there is passed over.
+fn one_request(listener: TcpListener) -> JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        loop {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(LIMIT)).unwrap();
+            let (mut seen, mut chunk, mut read) = (Vec::new(), [0; 4096], 1);
+            while read > 0 && !seen.ends_with(b"\r\n\r\n") {
+                read = stream.read(&mut chunk).unwrap();
+                seen.extend_from_slice(&chunk[..read]);
+            }
+            if read > 0 {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+                return seen;
+            }
+        }
+    })
+}
+
+#[test]
+fn a_header_comes_before_tls_and_what_tls_says_goes_on() {
+    programs::haproxy();
+    programs::curl();
+    for (version, alpn, tls) in [("--http1.1", "http/1.1", "TLSv1.3"), ("--http2", "h2", "TLSv1.3")] {
+        let target = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let dir = with_certificate(AppDir::new());
+        let file = format!(
+            "listen = \"127.0.0.1:0\"\nlisten_tls = \"127.0.0.1:0\"\n[router]\nproxy_protocol = \"{PROXY}\"\n\
+             [router.tls]\ncertificates = [{{ chain = \"chain.pem\", key = \"key.pem\" }}]\n\
+             [routes.shop]\ntargets = \"{}\"\nproxy_protocol = \"v2\"\nhealth = {{ every = \"1h\" }}\n",
+            target.local_addr().unwrap()
+        );
+        let router = Routed::start_in(&dir, &file, &[]);
+        let secure = until("a listener with TLS", || {
+            router.stdout().iter().find_map(|line| line.strip_prefix("listening ")?.strip_suffix(" tls")?.parse().ok())
+        });
+        let (_app, mut edge, at) = stream_haproxy_before(secure);
+        let seen = one_request(target);
+        let mut curl = router.dir().any_command("curl");
+        let resolve = format!("shop.example:{}:127.0.0.1", at.port());
+        let url = format!("https://shop.example:{}/", at.port());
+        let from = CLIENT.to_string();
+        curl.args(["-sS", version, "--interface", &from, "--cacert", "chain.pem", "--resolve", &resolve, &url]);
+        let output = finish(curl, "curl").must_be(0);
+        assert_eq!(output.stdout, "ok");
+        let seen = seen.join().unwrap();
+        let (client, server, entries, head) = read_tcp4(&seen);
+        assert_eq!((client.ip(), server), (IpAddr::from(CLIENT), at));
+        assert_eq!((&*entries[&1], &*entries[&2]), (alpn.as_bytes(), &b"shop.example"[..]));
+        // The client speaks TLS, has shown no certificate, and this is the version.
+        assert_eq!(entries[&0x20], [b"\x01\0\0\0\x01\x21\0\x07", tls.as_bytes()].concat());
+        let (head, id) = (String::from_utf8_lossy(head), String::from_utf8_lossy(&entries[&5]));
+        for field in [
+            format!("X-Forwarded-For: {CLIENT}"),
+            "X-Forwarded-Proto: https".to_owned(),
+            format!("X-Forwarded-Port: {}", at.port()),
+            format!("X-Request-ID: {id}"),
+        ] {
+            assert!(head.contains(&format!("\r\n{field}\r\n")), "no {field}: {head}");
+        }
+        assert_eq!(edge.stop(), 0);
+    }
+}
+
+/// The client and the server of a header of version 2 over IPv4, its entries, and what follows.
+fn read_tcp4(bytes: &[u8]) -> (SocketAddr, SocketAddr, BTreeMap<u8, Vec<u8>>, &[u8]) {
+    let (fixed, rest) = bytes.split_at(16);
+    assert_eq!(fixed[..14], *b"\r\n\r\n\0\r\nQUIT\n\x21\x11");
+    let (block, behind) = rest.split_at(usize::from(u16::from_be_bytes([fixed[14], fixed[15]])));
+    let end = |ip: usize, port: usize| {
+        let ip: [u8; 4] = block[ip..ip + 4].try_into().unwrap();
+        SocketAddr::from((ip, u16::from_be_bytes([block[port], block[port + 1]])))
+    };
+    let (mut entries, mut left) = (BTreeMap::new(), &block[12..]);
+    while let [kind, high, low, more @ ..] = left {
+        let (value, next) = more.split_at(usize::from(u16::from_be_bytes([*high, *low])));
+        assert!(entries.insert(*kind, value.to_vec()).is_none(), "{kind} is there twice");
+        left = next;
+    }
+    (end(0, 8), end(4, 10), entries, behind)
+}
+
+/// HAProxy that passes on bytes, in front of this address.
+fn stream_haproxy_before(addr: SocketAddr) -> (AppDir, Running, SocketAddr) {
+    let config = format!(
+        "defaults\n    mode tcp\n    timeout connect 10s\n    timeout client 30s\n    timeout server 30s\n\
+         listen edge\n    bind 127.0.0.1:PORT\n    server router {addr} source {PROXY} send-proxy-v2\n"
+    );
+    let app = manifest(RUN_HAPROXY, "protocol = \"tcp\"").file("haproxy.in", config);
+    let running = running(&app);
+    let at = instance(&app, "web");
+    (app, running, at)
 }

@@ -85,9 +85,8 @@ fn who_comes_without_tls_to_a_name_with_a_certificate_is_sent_there() {
     assert!(sent.status == 308 && sent.head.contains(&format!("\r\nLocation: {url}")), "{sent:?}");
     assert_eq!(secure.routed.get("a.example", "/healthz").body, "shop /healthz");
     assert_eq!(secure.routed.get("c.example", "/").body, "shop /", "nobody has a certificate for it");
-    let both = format!("::127.0.0.1:{}", secure.routed.addr.port());
     let over = secure.curl("a.example", "/x", &["-D", "-"]).must_be(0).stdout.to_ascii_lowercase();
-    assert!(over.contains("strict-transport-security: max-age=86400\r\n") && !both.is_empty(), "{over}");
+    assert!(over.contains("strict-transport-security: max-age=86400\r\n"), "{over}");
     let never = Secure::start(["", "", "https_redirect = false"], &app);
     assert_eq!(never.routed.get("a.example", "/").body, "shop /");
 }
@@ -121,8 +120,6 @@ fn openssl_agrees_on_version_protocol_and_certificate() {
         let alert = ["alert protocol version", "unrecognized name", "no application protocol"];
         assert!(said.code == 1 && alert.iter().any(|alert| out.contains(alert)), "{args:?}: {out}");
     }
-    let figures = secure.routed.dir();
-    assert!(figures.path().exists());
 }
 
 #[test]
@@ -172,18 +169,18 @@ fn clients_show_certificates_where_they_must() {
 fn a_new_certificate_is_shown_soon_and_a_broken_one_never() {
     let app = Backend::start("shop");
     let secure = Secure::plainly(&app);
-    let serial = || {
+    let shown = || {
         let said = secure.s_client(&["-servername", "b.example", "-showcerts"]).must_be(0).stdout;
-        said.split("-----BEGIN CERTIFICATE-----").nth(1).unwrap().to_owned()
+        said.split("-----").find(|part| part.starts_with("\nMII")).unwrap().to_owned()
     };
-    let first = serial();
+    let first = shown();
     secure.ca.signs(&["b.example"]).write(secure.routed.dir(), "b");
-    until("the new certificate", || (serial() != first).then_some(()));
-    let second = serial();
+    until("the new certificate", || (shown() != first).then_some(()));
+    let second = shown();
     std::fs::write(secure.routed.dir().path().join("b.pem"), "no certificate").unwrap();
     secure.routed.err_line("b.pem");
     pause(Duration::from_millis(100));
-    assert_eq!(serial(), second);
+    assert_eq!(shown(), second);
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub(crate) struct Suggestion {
 impl Jobs {
     pub(super) fn order(&mut self, orders: Orders, wanted: Wanted, now: SystemTime) {
         let name = wanted.name.clone();
-        let broken = Failure::new(FailureKind::Refused, "the order was given up by a mistake in tambat");
+        let broken = Failure::new(FailureKind::Here, "the order was given up by a mistake in tambat");
         self.start(Done::Ordered(name.clone(), Err(broken)), async move {
             let ordered = orders.order(&wanted, now).await;
             Done::Ordered(name, ordered)
@@ -120,7 +120,7 @@ pub(crate) async fn suggestions_of(
             (Some(of), Some(certificate)) => {
                 suggestion(&of.account, &certificate).await.map_err(|error| failure_of(&error, &of.retry_after).kind)
             }
-            _ => Err(FailureKind::Refused),
+            _ => Err(FailureKind::Here),
         };
         if asked == Err(FailureKind::Away) {
             used = None;

@@ -62,6 +62,7 @@ impl Ca {
                 self.away = Some(Away { since, failures, failure: failure.clone() });
             }
             FailureKind::Refused => self.answered(),
+            FailureKind::Here => {}
             FailureKind::Limited => {
                 self.away = None;
                 self.pause = Some(Pause { since: now, length: LIMITED_PAUSE });

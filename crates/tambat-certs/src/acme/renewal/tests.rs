@@ -217,6 +217,23 @@ fn a_name_that_is_refused_holds_up_no_other() {
 }
 
 #[test]
+fn trouble_on_this_side_says_nothing_about_the_ca() {
+    let mut machine = Renewals::new(Jitter::seeded(1));
+    let (a, b) = (name("a.example"), name("b.example"));
+    machine.on(Event::Routes(routes(&["a.example", "b.example"])), days(0));
+    for name in [&a, &b] {
+        machine.on(Event::Found { name: name.clone(), lifetime: None, tried: None }, days(0));
+    }
+    let failed = |name: &CertName, kind| Event::Failed { name: name.clone(), failure: Failure::new(kind, "no") };
+    machine.on(failed(&a, FailureKind::Away), days(0));
+    machine.on(failed(&b, FailureKind::Here), days(0));
+    assert!(machine.ca().is_away());
+    assert_eq!(machine.entry(&b).map(Entry::failures), Some(1));
+    machine.on(failed(&b, FailureKind::Refused), days(0));
+    assert!(!machine.ca().is_away(), "who refuses is there");
+}
+
+#[test]
 fn a_restart_does_not_try_what_has_just_failed() {
     let mut world = World::new(&["bad.example", "good.example"], 90 * DAY);
     world.ca = Ca::Refuses("bad.example");

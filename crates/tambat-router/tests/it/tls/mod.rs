@@ -2,5 +2,6 @@
 
 mod exchanges;
 mod handshakes;
+mod http2;
 mod security;
 mod words;

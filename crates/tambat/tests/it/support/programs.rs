@@ -54,6 +54,16 @@ pub(crate) fn apache_php() {
     assert!(has_php, "{}", missing("PHP in Apache httpd", "libapache2-mod-php"));
 }
 
+/// OpenSSL's program.
+pub(crate) fn openssl() {
+    needs("openssl", &["version"], "openssl");
+}
+
+/// curl.
+pub(crate) fn curl() {
+    needs("curl", &["--version"], "curl");
+}
+
 /// nginx.
 pub(crate) fn nginx() {
     needs("/usr/sbin/nginx", &["-v"], "nginx-light");

@@ -22,7 +22,8 @@ fn rows_where(is_it: impl Fn(&Row) -> bool) {
     let rows: Vec<Row> =
         [table::messages::rows(), table::websocket::rows()].into_iter().flatten().filter(|row| is_it(row)).collect();
     assert!(rows.len() > 1);
-    assert_eq!(table::play(&rows), 0);
+    let others = table::play(&rows);
+    assert!(others.is_empty(), "{others:#?}");
 }
 
 /// `/big…` has 1 MiB, `/wait…` is never answered, `/short` and `/endless` break off.
@@ -106,7 +107,7 @@ fn e01_a_preface_that_stops_is_not_waited_for() {
 fn e02_a_frame_beyond_the_largest_size() {
     let stage = Stage::new();
     let mut client = Client::open(stage.router.addr);
-    client.send([post(1, "/half"), data(1, END_STREAM, &[b'x'; 16_385])].concat());
+    client.send([post(1, "/half"), data(1, END_STREAM, &vec![b'x'; 16_385])].concat());
     assert_eq!(client.goaway("a frame that is too large").0, FRAME_SIZE_ERROR);
     client.must_end("a frame that is too large");
     assert!(stage.app.requests("half").iter().all(|request| !request.whole));
@@ -327,22 +328,15 @@ fn limits_are_those_of_http1() {
     let stage = Stage::new();
     let many: Vec<(String, String)> = (0..100).map(|nth| (format!("x-{nth}"), "y".to_owned())).collect();
     let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (&**name, &**value)).collect();
-    let (long_path, long_field) = (format!("/evil/{}", "y".repeat(9_000)), "y".repeat(16_000));
+    let (long_path, long_field) = (format!("/evil/{}", "y".repeat(9_000)), "y".repeat(16_400));
     let huge: Vec<(&str, &str)> = vec![("x-long", &long_field[..15_000]); 5];
-    let rows: [(&str, Vec<u8>, u16); 4] = [
+    let rows = [
         ("a long line", request("GET", &long_path, &[]), 414),
         ("a hundred fields", request("GET", "/evil", &many), 431),
-        (
-            "a long field",
-            request("GET", "/evil", &[("x-long", &long_field), ("x", "y"), ("x-more", &long_field[..600])]),
-            200,
-        ),
+        ("a long field", request("GET", "/evil", &[("x-long", &long_field)]), 431),
         ("a huge head", block(&[&pseudo("GET", "/evil")[..], &huge].concat()), 431),
     ];
     for (what, block, status) in rows {
-        if status == 200 {
-            continue;
-        }
         let mut client = Client::open(stage.router.addr);
         let mut parts = block.chunks(16_000);
         let first = parts.next().unwrap();

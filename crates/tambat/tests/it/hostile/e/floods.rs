@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::client::{Client, Next};
 use super::frames::{
-    DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, PRIORITY,
-    PROTOCOL_ERROR, WHOLE, WITH_PRIORITY, block, continuation, data, frame, get, headers, length, ping, post, priority,
-    pseudo, request, rst_stream, settings, window_update,
+    DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, NEWEST,
+    PRIORITY, PROTOCOL_ERROR, WHOLE, WITH_PRIORITY, block, continuation, data, frame, get, headers, length, ping, post,
+    priority, pseudo, request, rst_stream, settings, window_update,
 };
 use crate::hostile::memory::resident_kib;
 use crate::hostile::recorder::{Recorder, Then};
@@ -140,7 +140,7 @@ fn indexed(path: &str, bytes: usize, times: usize) -> Vec<u8> {
     out.extend_from_slice(b"\x40\x01x");
     length(bytes, 0x7f, 0, &mut out);
     out.extend_from_slice(&vec![b'y'; bytes]);
-    out.extend_from_slice(&vec![0x80 | 62; times]);
+    out.extend_from_slice(&vec![NEWEST; times]);
     out
 }
 

@@ -158,6 +158,9 @@ pub(super) fn goaway(stream: u32, last: u32, code: u32) -> Vec<u8> {
     frame(GOAWAY, 0, stream, &[last.to_be_bytes(), code.to_be_bytes()].concat())
 }
 
+/// The newest entry of the dynamic table, as a field (RFC 7541 §2.3.3, §6.1).
+pub(super) const NEWEST: u8 = 0xbe;
+
 /// A field section: each field a literal that is put into no table (RFC 7541 §6.2.2).
 pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut out = Vec::new();

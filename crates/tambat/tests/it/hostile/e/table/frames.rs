@@ -64,7 +64,7 @@ fn format() -> Vec<Row> {
             c.send(with_length(0xff_ffff, DATA, 0, 1, b""));
         }),
         row("4.3", "a field section that is none", Goaway(COMPRESSION_ERROR), |c| {
-            c.send(headers(1, WHOLE, &[0xff; 8]))
+            c.send(headers(1, WHOLE, &[0xff; 8]));
         })
         .but(Goaway(PROTOCOL_ERROR), "the codec has one code for both; the connection ends"),
         row("4.3", "a field section that is cut off", Goaway(COMPRESSION_ERROR), |c| {
@@ -190,7 +190,7 @@ fn settings_rows() -> Vec<Row> {
         }),
         row("6.5.2", "MAX_FRAME_SIZE below 2^14", Goaway(PROTOCOL_ERROR), |c| asked(c, &[(MAX_FRAME_SIZE, 16_383)])),
         row("6.5.2", "MAX_FRAME_SIZE above 2^24 - 1", Goaway(PROTOCOL_ERROR), |c| {
-            asked(c, &[(MAX_FRAME_SIZE, 1 << 24)])
+            asked(c, &[(MAX_FRAME_SIZE, 1 << 24)]);
         }),
         row("6.5.2", "MAX_FRAME_SIZE of 2^24 - 1", Alive, |c| asked(c, &[(MAX_FRAME_SIZE, (1 << 24) - 1)])),
         row("6.5.2", "a setting that is not known", Alive, |c| asked(c, &[(0xff, 0xff)])),

@@ -2,7 +2,7 @@
 
 use super::super::client::Client;
 use super::super::frames::{
-    COMPRESSION_ERROR, ENHANCE_YOUR_CALM, PROTOCOL_ERROR, WHOLE, block, get, headers, length, pseudo, request,
+    COMPRESSION_ERROR, ENHANCE_YOUR_CALM, NEWEST, PROTOCOL_ERROR, WHOLE, block, get, headers, length, pseudo, request,
 };
 use super::{Row, Want, row};
 use Want::{Answer, Goaway};
@@ -27,15 +27,15 @@ pub(in super::super) fn rows() -> Vec<Row> {
     vec![
         row("HPACK 2.3.3", "an entry of no table", BAD, |c| behind(c, &[0xfe])).but(INSTEAD, WHY),
         row("HPACK 2.3.3", "a literal with a name of no table", BAD, |c| behind(c, &[0x7e, 1, b'x'])).but(INSTEAD, WHY),
-        row("HPACK 2.3.3", "the first entry of an empty dynamic table", BAD, |c| behind(c, &[0x80 | 62]))
+        row("HPACK 2.3.3", "the first entry of an empty dynamic table", BAD, |c| behind(c, &[NEWEST]))
             .but(INSTEAD, WHY),
         row("HPACK 4.2", "a table size behind a field", BAD, |c| behind(c, &[0x20])).but(INSTEAD, WHY),
         row("HPACK 4.2", "a table size before the fields", Answer(200), |c| before(c, "/fine", &[0x20])),
         row("HPACK 4.2", "two table sizes before the fields", Answer(200), |c| {
-            before(c, "/fine", &[0x20, 0x3f, 0xe1, 0x1f])
+            before(c, "/fine", &[0x20, 0x3f, 0xe1, 0x1f]);
         }),
         row("HPACK 5.1", "a number without an end", BAD, |c| {
-            behind(c, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f])
+            behind(c, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f]);
         })
         .but(INSTEAD, WHY),
         row("HPACK 5.1", "a length without an end", BAD, |c| {
@@ -60,7 +60,7 @@ pub(in super::super) fn rows() -> Vec<Row> {
         row("HPACK 6.2.1", "what was put into the table is there", Answer(200), |c| {
             let mut first = block(&pseudo("GET", "/fine"));
             first.extend_from_slice(b"\x40\x01x\x01y");
-            let second = [&block(&pseudo("GET", "/fine"))[..], &[0x80 | 62]].concat();
+            let second = [&block(&pseudo("GET", "/fine"))[..], &[NEWEST]].concat();
             c.send([headers(1, WHOLE, &first), headers(3, WHOLE, &second)].concat());
         }),
         row("HPACK 6.2.3", "fields that are never put into a table", Answer(200), |c| {
@@ -77,7 +77,7 @@ pub(in super::super) fn rows() -> Vec<Row> {
             bomb.extend_from_slice(b"\x40\x01x");
             length(4_000, 0x7f, 0, &mut bomb);
             bomb.extend_from_slice(&[b'y'; 4_000]);
-            bomb.extend_from_slice(&[0x80 | 62; 8_000]);
+            bomb.extend_from_slice(&[NEWEST; 8_000]);
             c.send(headers(1, WHOLE, &bomb));
         }),
         row("HPACK 4.1", "sections that leave the table as it was", Answer(200), |c| {

@@ -136,7 +136,7 @@ fn names_and_values() -> Vec<Row> {
         row("8.2.1", "a space behind a value", MALFORMED, |c| evil(c, &[("x", "a ")])),
         row("8.2.1", "a tab before a value", MALFORMED, |c| evil(c, &[("x", "\ta")])),
         row("8.2.1", "an empty value", Answer(200), |c| {
-            c.send(headers(1, WHOLE, &request("GET", "/fine", &[("x", "")])))
+            c.send(headers(1, WHOLE, &request("GET", "/fine", &[("x", "")])));
         }),
     ]
 }
@@ -164,10 +164,10 @@ fn pseudo() -> Vec<Row> {
     vec![
         row("8.3", "a pseudo-header field that is not known", MALFORMED, |c| evil(c, &[(":test", "1")])),
         row("8.3", "one that is not known, first", MALFORMED, |c| {
-            only(c, &[(":test", "1"), METHOD, SCHEME, PATH, AUTHORITY])
+            only(c, &[(":test", "1"), METHOD, SCHEME, PATH, AUTHORITY]);
         }),
         row("8.3", "`:status` in a request", MALFORMED, |c| {
-            only(c, &[METHOD, SCHEME, PATH, AUTHORITY, (":status", "200")])
+            only(c, &[METHOD, SCHEME, PATH, AUTHORITY, (":status", "200")]);
         }),
         row("8.3", "a pseudo-header field behind another field", MALFORMED, |c| {
             only(c, &[METHOD, SCHEME, AUTHORITY, ("x", "y"), PATH]);
@@ -182,7 +182,7 @@ fn pseudo() -> Vec<Row> {
         row("8.3.1", "`:authority` twice", MALFORMED, |c| only(c, &[METHOD, SCHEME, PATH, AUTHORITY, AUTHORITY])),
         row("8.3.1", "an empty `:path`", MALFORMED, |c| only(c, &[METHOD, SCHEME, (":path", ""), AUTHORITY])),
         row("8.3.1", "a `:path` without a slash", MALFORMED, |c| {
-            only(c, &[METHOD, SCHEME, (":path", "evil"), AUTHORITY])
+            only(c, &[METHOD, SCHEME, (":path", "evil"), AUTHORITY]);
         }),
         row("8.3.1", "`*` for a GET", MALFORMED, |c| only(c, &[METHOD, SCHEME, (":path", "*"), AUTHORITY])),
         row("8.3.1", "`*` for OPTIONS", Answer(204), |c| {
@@ -204,10 +204,10 @@ fn pseudo() -> Vec<Row> {
         row("8.3.1", "an empty `:method`", MALFORMED, |c| only(c, &[(":method", ""), SCHEME, PATH, AUTHORITY])),
         row("8.3.1", "TRACE", Answer(405), |c| only(c, &[(":method", "TRACE"), SCHEME, PATH, AUTHORITY])),
         row("8.3.1", "a `:scheme` of another kind", MALFORMED, |c| {
-            only(c, &[METHOD, (":scheme", "ftp"), PATH, AUTHORITY])
+            only(c, &[METHOD, (":scheme", "ftp"), PATH, AUTHORITY]);
         }),
         row("8.3.1", "a `:scheme` that is none", MALFORMED, |c| {
-            only(c, &[METHOD, (":scheme", "ht tp"), PATH, AUTHORITY])
+            only(c, &[METHOD, (":scheme", "ht tp"), PATH, AUTHORITY]);
         }),
     ]
 }
@@ -223,7 +223,7 @@ fn hosts() -> Vec<Row> {
         row("8.3.1", "`:authority` and another `host`", MALFORMED, |c| evil(c, &[("host", "other.example")])),
         row("8.3.1", "`:authority` and another port in `host`", MALFORMED, |c| evil(c, &[("host", "shop.example:81")])),
         row("8.3.1", "two `host` fields", MALFORMED, |c| {
-            only(c, &[METHOD, SCHEME, PATH, ("host", HOST), ("host", HOST)])
+            only(c, &[METHOD, SCHEME, PATH, ("host", HOST), ("host", HOST)]);
         }),
         row("8.3.1", "CR LF in `:authority`", MALFORMED, |c| {
             only(c, &[METHOD, SCHEME, PATH, (":authority", "shop.example\r\nx: y")]);

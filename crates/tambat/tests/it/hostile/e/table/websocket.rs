@@ -1,4 +1,4 @@
-//! RFC 8441: WebSockets on streams.
+//! RFC 8441: `WebSockets` on streams.
 
 use super::super::client::Client;
 use super::super::frames::{
