@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use super::client::Web;
 use super::disk::Disk;
 use super::failure::{Failure, FailureKind};
-use super::order::{OrderError, failure_of};
+use super::order::{BAD_NONCE_TRIES, OrderError, failure_of, is_bad_nonce};
 use super::settings::AcmeSettings;
 
 /// The account, shared by all orders.
@@ -38,16 +38,17 @@ impl Accounts {
     /// The account, made if there is none.
     pub(crate) async fn get(&self) -> Result<Used, Failure> {
         let _making = self.making.lock().await;
+        let Some(kept) = self.disk.account().map_err(own)? else { return self.make().await };
+        let credentials: AccountCredentials = serde_json::from_slice(&kept).map_err(|e| {
+            own(format!("cannot read the ACME account: {e}; move account.json away and a new one is made"))
+        })?;
         let (client, retry_after) = self.web.for_order();
         let builder = Account::builder_with_http(Box::new(client));
-        let kept = self.disk.account().map_err(own)?;
-        if let Some(text) = kept {
-            let credentials: AccountCredentials = serde_json::from_slice(&text).map_err(|e| {
-                own(format!("cannot read the ACME account: {e}; move account.json away and a new one is made"))
-            })?;
-            let account = builder.from_credentials(credentials).await.map_err(|e| failure_of(&e, &retry_after))?;
-            return Ok(Used { account, retry_after, is_new: false });
-        }
+        let account = builder.from_credentials(credentials).await.map_err(|e| failure_of(&e, &retry_after))?;
+        Ok(Used { account, retry_after, is_new: false })
+    }
+
+    async fn make(&self) -> Result<Used, Failure> {
         if !self.settings.terms_agreed {
             let text = format!(
                 "the terms of the CA at {} are not agreed to: read them, and say terms_agreed = true",
@@ -58,11 +59,20 @@ impl Accounts {
         let contact: Vec<&str> = self.settings.contact.iter().map(String::as_str).collect();
         let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
         let eab = self.settings.eab.as_ref().map(super::settings::Eab::key);
-        let made = builder.create(&new, self.settings.directory(), eab.as_ref()).await;
-        let (account, credentials) = made.map_err(|e| {
-            let failure = failure_of(&e, &retry_after);
-            Failure { text: format!("cannot make an account with the CA: {}", failure.text), ..failure }
-        })?;
+        let mut tries = 1;
+        let (account, credentials, retry_after) = loop {
+            let (client, retry_after) = self.web.for_order();
+            let builder = Account::builder_with_http(Box::new(client));
+            match builder.create(&new, self.settings.directory(), eab.as_ref()).await {
+                Ok((account, credentials)) => break (account, credentials, retry_after),
+                Err(e) if tries < BAD_NONCE_TRIES && is_bad_nonce(&e) => tries += 1,
+                Err(e) => {
+                    let failure = failure_of(&e, &retry_after);
+                    let text = format!("cannot make an account with the CA: {}", failure.text);
+                    return Err(Failure { text, ..failure });
+                }
+            }
+        };
         let text = serde_json::to_vec_pretty(&credentials).map_err(|e| own(e.to_string()))?;
         self.disk.set_account(&text).map_err(own)?;
         Ok(Used { account, retry_after, is_new: true })

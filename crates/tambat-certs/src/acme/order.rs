@@ -33,7 +33,7 @@ const POLL_FIRST: Duration = Duration::from_millis(250);
 
 /// instant-acme sends a request again up to twice when the CA does not like its nonce (RFC 8555 §6.5); this is how often
 /// that is begun anew. A CA that tests its clients may reject every second one.
-const BAD_NONCE_TRIES: u32 = 8;
+pub(crate) const BAD_NONCE_TRIES: u32 = 8;
 
 /// What all orders share.
 #[derive(Debug, Clone)]
@@ -126,7 +126,11 @@ impl Orders {
     async fn on_account(&self, used: &Used, wanted: &Wanted, now: SystemTime) -> Result<Issued, OrderError> {
         let identifiers = [Identifier::Dns(wanted.name.to_string())];
         let mut order = step!(begin(&used.account, &identifiers, wanted))?;
-        let shown = self.show(&mut order, wanted, now).await?;
+        let shown = match self.show(&mut order, wanted, now).await {
+            Ok(shown) => shown,
+            // The CA may have looked and failed before it answered that it would look.
+            Err(error) => return Err(explained(&mut order, error).await),
+        };
         let validated = validated(&mut order).await;
         shown.take_away().await;
         validated?;
@@ -164,9 +168,10 @@ impl Orders {
         all: &mut ShownAll,
     ) -> Result<(), OrderError> {
         let ways = kinds(&wanted.name, self.offered, self.hook.is_some(), wanted.failures);
+        step!(load_authorizations(order))?;
         let mut authorizations = order.authorizations();
-        while let Some(authorization) = step!(flipped(authorizations.next()))? {
-            let mut authorization = authorization;
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization?;
             if authorization.status != AuthorizationStatus::Pending {
                 continue;
             }
@@ -239,17 +244,25 @@ async fn validated(order: &mut Order) -> Result<(), OrderError> {
             let seen = what_was_seen(order).await.unwrap_or_else(|| "the CA does not say why".to_owned());
             Err(Failure::new(FailureKind::Refused, seen).into())
         }
-        // The order says that it has failed; the challenge says why.
-        Err(Error::Api(problem)) if !is_bad_nonce(&Error::Api(problem.clone())) => match what_was_seen(order).await {
-            Some(seen) => Err(Failure::new(FailureKind::Refused, seen).into()),
-            None => Err(Error::Api(problem).into()),
-        },
-        Err(e) => Err(e.into()),
+        Err(e) => Err(explained(order, e.into()).await),
+    }
+}
+
+/// The order says that it has failed; the challenge says why.
+async fn explained(order: &mut Order, error: OrderError) -> OrderError {
+    let OrderError::Acme(Error::Api(problem)) = &error else { return error };
+    if matches!(kind_of(problem), "badNonce" | "rateLimited" | "accountDoesNotExist") {
+        return error;
+    }
+    match what_was_seen(order).await {
+        Some(seen) => Failure::new(FailureKind::Refused, seen).into(),
+        None => error,
     }
 }
 
 /// What the CA saw when it looked.
 async fn what_was_seen(order: &mut Order) -> Option<String> {
+    step!(load_authorizations(order)).ok()?;
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {
         if step!(refreshed(&mut authorization)).is_err() {
@@ -275,9 +288,14 @@ async fn refreshed(authorization: &mut instant_acme::AuthorizationHandle<'_>) ->
     authorization.refresh().await.map(|_| ())
 }
 
-/// An answer of none as an answer.
-async fn flipped<T>(next: impl Future<Output = Option<Result<T, Error>>>) -> Result<Option<T>, Error> {
-    next.await.transpose()
+/// Gets all authorizations, which the order keeps: going through them asks for nothing any more. Where one fails all have
+/// to be gone through anew, since instant-acme skips it the next time.
+async fn load_authorizations(order: &mut Order) -> Result<(), Error> {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        authorization?;
+    }
+    Ok(())
 }
 
 /// The request for this name, and the new key as PEM.
@@ -299,7 +317,7 @@ fn no_way(name: &CertName, ways: &[Kind]) -> Failure {
     Failure::new(FailureKind::Here, text)
 }
 
-fn is_bad_nonce(error: &Error) -> bool {
+pub(crate) fn is_bad_nonce(error: &Error) -> bool {
     matches!(error, Error::Api(problem) if kind_of(problem) == "badNonce")
 }
 

@@ -125,8 +125,8 @@ fn spawn(dir: &Path, program: &str, args: &[&str]) -> Child {
     let log = File::options().create(true).append(true).open(dir.join(format!("{program}.log"))).unwrap();
     let mut command = Command::new(format!("/usr/bin/{program}"));
     command.args(args).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-    // Every fourth good nonce is rejected, and no authorization is used twice.
-    command.env("PEBBLE_VA_NOSLEEP", "1").env("PEBBLE_WFE_NONCEREJECT", "25").env("PEBBLE_AUTHZREUSE", "0");
+    // Two of five good nonces are rejected, and no authorization is used twice.
+    command.env("PEBBLE_VA_NOSLEEP", "1").env("PEBBLE_WFE_NONCEREJECT", "40").env("PEBBLE_AUTHZREUSE", "0");
     command.spawn().unwrap()
 }
 

@@ -1,4 +1,4 @@
-//! Certificates end to end against pebble, the ACME CA that tests its clients: it rejects every fourth good nonce, as a
+//! Certificates end to end against pebble, the ACME CA that tests its clients: it rejects two of five good nonces, as a
 //! real one may (RFC 8555 §6.5), and forgets all accounts and orders when it ends.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
