@@ -85,9 +85,9 @@ impl Pebble {
         to
     }
 
-    /// How many certificates it has been asked for.
+    /// How many orders it has taken. Requests whose nonce it rejected are none.
     pub(crate) fn orders(&self) -> usize {
-        fs::read_to_string(self.dir.join("pebble.log")).unwrap_or_default().matches("POST /order-plz").count()
+        fs::read_to_string(self.dir.join("pebble.log")).unwrap_or_default().matches("Added order").count()
     }
 
     /// Ends the CA with SIGKILL.
