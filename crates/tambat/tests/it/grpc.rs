@@ -1,4 +1,4 @@
-//! gRPC end to end: a server and a client of PyPI's grpcio, with the router between.
+//! gRPC end to end: a server and a client of the library `grpcio`, with the router between.
 
 use std::fs::File;
 use std::io::Write as _;
