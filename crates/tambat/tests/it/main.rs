@@ -21,6 +21,7 @@ mod files;
 mod foreign;
 mod foreman;
 mod frameworks;
+mod grpc;
 mod guestbook;
 mod handles;
 mod hostile;
