@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{io, mem};
 
-use tambat_model::{HealthRules, HostPattern, HttpRules, PathPrefix, ProxyProtocol, RouterPlan};
+use tambat_model::{HealthRules, HostPattern, HttpRules, PathPrefix, Protocol, ProxyProtocol, RouterPlan};
 
 use crate::{Diagnostic, LoadError, Text};
 
@@ -59,6 +59,8 @@ pub struct FileRoute {
     pub path: PathPrefix,
     /// Is that removed from what is sent on?
     pub strip: bool,
+    /// What its targets speak: http or h2c.
+    pub protocol: Protocol,
     /// Where its requests go: at least one, at most [`TARGETS_MAX`], none twice.
     pub targets: Vec<SocketAddr>,
     /// A tunnel on which nothing moves for so long is closed.
@@ -129,6 +131,11 @@ impl RouteFile {
 }
 
 impl FileRoute {
+    /// What is spoken with its targets, and what they are told first.
+    pub(crate) fn spoken(&self) -> (Protocol, Option<ProxyProtocol>) {
+        (self.protocol, self.proxy_protocol)
+    }
+
     /// The hostname that its targets are asked under where they are asked for a path: the first one it names, if any.
     pub fn health_host(&self) -> Option<&str> {
         self.health.path.as_ref()?;

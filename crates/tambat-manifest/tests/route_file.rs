@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use insta::assert_snapshot;
 use proptest::prelude::*;
 use tambat_manifest::{LoadError, RouteFile, Text};
-use tambat_model::{AccessLogFormat, Balance, ClientAuthPlan, HealthRules, HttpsRedirect, Network, ProxyProtocol};
+use tambat_model::{
+    AccessLogFormat, Balance, ClientAuthPlan, HealthRules, HttpsRedirect, Network, Protocol, ProxyProtocol,
+};
 
 /// A file of 100,000 names is read within this, on a busy machine and without optimisation, too.
 const READ_LIMIT: Duration = Duration::from_secs(30);
@@ -73,12 +75,23 @@ fn a_route_needs_a_target_and_nothing_else() {
     assert_eq!((shop.name.as_str(), shop.hosts[0].to_string(), shop.path.as_str()), ("shop", "*".to_owned(), "/"));
     assert_eq!(shop.targets, ["127.0.0.1:3000".parse().unwrap()]);
     let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
-    assert_eq!(shop.proxy_protocol, None);
+    assert_eq!((shop.protocol, shop.proxy_protocol), (Protocol::Http, None));
     let http = &shop.http;
     assert_eq!((seconds(http.first_byte), seconds(http.response_idle)), (Some(30), Some(55)));
     assert_eq!((seconds(http.wait), shop.wait.as_secs(), shop.idle.as_secs()), (Some(30), 30, 3_600));
     assert!(!http.waits_when_refused && !shop.strip && http.sticky.is_none() && http.body_bytes_max.is_none());
     assert_eq!((shop.health.clone(), shop.health_host()), (HealthRules::default(), None));
+}
+
+#[test]
+fn targets_may_speak_http2() {
+    let file = read("listen = \"127.0.0.1:8080\"\n[routes.rpc]\nprotocol = \"h2c\"\ntargets = \"127.0.0.1:50051\"\n");
+    assert_eq!(file.routes()[0].protocol, Protocol::H2c);
+    let other = said_of_route("targets = \"127.0.0.1:50051\"\nprotocol = \"redis\"");
+    assert!(other.contains("error: `protocol` takes one of \"http\", \"h2c\", not \"redis\""), "{other}");
+    let told = said_of_route("targets = \"127.0.0.1:50051\"\nprotocol = \"h2c\"\nproxy_protocol = \"v2\"");
+    let shared = "error: targets that speak h2c get no PROXY header: clients share the connections\n       to them";
+    assert!(told.contains(shared), "{told}");
 }
 
 #[test]

@@ -124,6 +124,12 @@ pub const ROUTE_FILE_KEYS: &[Key] = &[
     ),
     key(
         KeyTable::RouteFileRoute,
+        "protocol",
+        "a string",
+        "what its targets speak: \"http\" (unless said), or \"h2c\", HTTP/2 without TLS, gRPC among it",
+    ),
+    key(
+        KeyTable::RouteFileRoute,
         "proxy_protocol",
         "a string",
         "each connection tells its target in a PROXY header whom it is for: \"v1\", \"v2\"; none does unless said",

@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use tambat_model::{
-    FIRST_BYTE_SERVED, HealthRules, HostPattern, HttpDraft, HttpRules, PathPrefix, ProxyProtocol, RESPONSE_IDLE_SERVED,
-    STREAM_IDLE_SERVED, Sticky, WAIT_SERVED,
+    FIRST_BYTE_SERVED, HealthRules, HostPattern, HttpDraft, HttpRules, PathPrefix, Protocol, ProxyProtocol,
+    RESPONSE_IDLE_SERVED, STREAM_IDLE_SERVED, Sticky, WAIT_SERVED,
 };
 use toml_edit::{Document, TableLike};
 
@@ -80,11 +80,14 @@ fn read_router(reader: &mut Reader, at: &At<'_>) -> RouterKeys {
     RouterKeys { plan, metrics }
 }
 
+/// What is spoken with a target, and what it is told first.
+type Spoken = (Protocol, Option<ProxyProtocol>);
+
 /// What the routes are held against.
 struct Claims<'a> {
     listen: &'a [(SocketAddr, Range<usize>)],
     sites: HashMap<(HostPattern, PathPrefix), Claim>,
-    checks: HashSet<(SocketAddr, HealthRules, Option<String>, Option<ProxyProtocol>)>,
+    checks: HashSet<(SocketAddr, HealthRules, Option<String>, Spoken)>,
 }
 
 struct Claim {
@@ -132,6 +135,7 @@ fn read_route(reader: &mut Reader, at: &At<'_>, claims: &mut Claims<'_>) -> Opti
         hosts,
         path,
         strip: fields.get("strip_path").and_then(|at| reader.flag(at)).unwrap_or_default(),
+        protocol: read_protocol(reader, &fields),
         targets,
         idle: idle.unwrap_or(STREAM_IDLE_SERVED),
         wait: draft.wait.unwrap_or(WAIT_SERVED),
@@ -141,9 +145,20 @@ fn read_route(reader: &mut Reader, at: &At<'_>, claims: &mut Claims<'_>) -> Opti
     };
     let host = route.health_host();
     let checks =
-        route.targets.iter().map(|addr| (*addr, route.health.clone(), host.map(str::to_owned), route.proxy_protocol));
+        route.targets.iter().map(|addr| (*addr, route.health.clone(), host.map(str::to_owned), route.spoken()));
     claims.checks.extend(checks);
     Some(route)
+}
+
+/// What targets speak. Clients share the connections to one of h2c: no header could say whose they are.
+fn read_protocol(reader: &mut Reader, fields: &Fields<'_>) -> Protocol {
+    let protocols = [Protocol::Http, Protocol::H2c].map(|protocol| (protocol.as_str(), protocol));
+    let protocol = fields.get("protocol").and_then(|at| reader.word(at, &protocols)).unwrap_or(Protocol::Http);
+    if let (Protocol::H2c, Some(at)) = (protocol, fields.get("proxy_protocol")) {
+        let wrong = Wrong::from("targets that speak h2c get no PROXY header: clients share the connections to them");
+        reader.wrong(at.whole(), wrong.help("leave out `proxy_protocol`"));
+    }
+    protocol
 }
 
 /// The targets are somebody else's: when all refuse, nobody here knows that one comes back.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tambat_model::{Cause, HealthRules, ProxyProtocol};
+use tambat_model::{Cause, HealthRules, Protocol, ProxyProtocol};
 use tambat_wire::{Expect, Probe};
 use tokio::task::JoinSet;
 
@@ -36,17 +36,20 @@ pub struct Check {
 
 impl Check {
     /// Of one target: that it accepts a connection, or, where the rules have a path, that it answers 2xx there, asked
-    /// for as `host`. One that is told where connections come from is told that these are the router's own.
+    /// for as `host`. One of HTTP/2 without a path is asked as gRPC has it (`grpc.health.v1`). One that is told where
+    /// connections come from is told that these are the router's own.
     pub fn new(
         addr: SocketAddr,
         generation: u32,
         rules: HealthRules,
+        protocol: Protocol,
         host: &str,
         proxy_protocol: Option<ProxyProtocol>,
     ) -> Self {
-        let probe = match &rules.path {
-            None => Probe::Accept,
-            Some(path) => Probe::Http { path: path.clone(), host: host.to_owned(), expect: Expect::Success },
+        let probe = match (protocol, &rules.path) {
+            (Protocol::H2c, path) => Probe::H2c { path: path.clone(), host: host.to_owned() },
+            (_, None) => Probe::Accept,
+            (_, Some(path)) => Probe::Http { path: path.clone(), host: host.to_owned(), expect: Expect::Success },
         };
         Self { addr, generation, rules, probe, proxy_protocol }
     }
@@ -289,7 +292,7 @@ mod tests {
     fn check(addr: SocketAddr, path: Option<&str>) -> Check {
         let rules =
             HealthRules { path: path.map(str::to_owned), every: Duration::from_millis(20), ..HealthRules::default() };
-        Check::new(addr, 1, rules, "shop.example", None)
+        Check::new(addr, 1, rules, Protocol::Http, "shop.example", None)
     }
 
     async fn listener() -> (TcpListener, SocketAddr) {

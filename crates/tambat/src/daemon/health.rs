@@ -58,7 +58,7 @@ fn check(process: &ProcessPlan, rules: &HealthRules, instance: &InstanceView) ->
     let addr = endpoints.iter().find(|endpoint| endpoint.port == first.name)?.addr;
     // It is asked as the supervisor has asked for its `ready.path`.
     let host = format!("localhost:{}", addr.port());
-    Some(Check::new(addr, instance.generation, rules.clone(), &host, proxy_protocol))
+    Some(Check::new(addr, instance.generation, rules.clone(), first.protocol, &host, proxy_protocol))
 }
 
 #[cfg(test)]
@@ -67,7 +67,7 @@ mod tests {
     use std::time::Duration;
 
     use tambat_manifest::{Files, Text};
-    use tambat_model::{Endpoint, InstanceName, ProcessName, ProcessView};
+    use tambat_model::{Endpoint, InstanceName, ProcessName, ProcessView, Protocol};
     use tambat_router::Checker;
 
     use super::*;
@@ -103,7 +103,7 @@ mod tests {
         let mut world = world(&plan);
         let of = |port: u16, path: Option<&str>| {
             let rules = HealthRules { path: path.map(str::to_owned), ..HealthRules::default() };
-            Check::new(([127, 0, 0, 1], port).into(), 7, rules, &format!("localhost:{port}"), None)
+            Check::new(([127, 0, 0, 1], port).into(), 7, rules, Protocol::Http, &format!("localhost:{port}"), None)
         };
         assert_eq!(checks(&plan, &world), [of(20_000, Some("/healthz")), of(20_001, None)]);
         let web = ProcessName::web();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tambat_manifest::FileRoute;
-use tambat_model::{Admission, Cause, Ledger, Load, Protocol, Route, RouteTable, Site, Target, Traffic};
+use tambat_model::{Admission, Cause, Ledger, Load, Route, RouteTable, Site, Target, Traffic};
 use tambat_router::{Check, Health, HealthView, TargetHealth};
 
 /// Targets are somebody else's: they have one generation.
@@ -136,7 +136,8 @@ impl Routes {
 
     fn check(&mut self, route: &FileRoute, target: &Target) -> Arc<Check> {
         let host = route.health_host().map_or_else(|| target.addr.to_string(), str::to_owned);
-        let check = Check::new(target.addr, GENERATION, route.health.clone(), &host, route.proxy_protocol);
+        let check =
+            Check::new(target.addr, GENERATION, route.health.clone(), route.protocol, &host, route.proxy_protocol);
         if let Some((known, _)) = self.checks.get_key_value(&check) {
             let known = Arc::clone(known);
             self.checks.entry(Arc::clone(&known)).and_modify(|asked| asked.targets += 1);
@@ -177,7 +178,7 @@ impl Seen {
         for known in &self.routes.all {
             let route = Arc::new(Route {
                 name: known.route.name.clone(),
-                protocol: Protocol::Http,
+                protocol: known.route.protocol,
                 idle: Some(known.route.idle),
                 proxy_protocol: known.route.proxy_protocol,
                 http: Arc::clone(&known.route.http),

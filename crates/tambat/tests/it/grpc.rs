@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::support::programs::repository;
-use crate::support::{AppDir, Running, finish, until};
+use crate::support::{AppDir, Routed, Running, finish, until};
 
 /// An app with a server of gRPC, `api`, and what else its manifest says.
 fn app(options: &str) -> AppDir {
@@ -75,6 +75,20 @@ fn the_server_hears_of_deadlines_and_of_clients_that_give_up() {
     drop(tell);
     let code = until("the client's end", || cancels.try_wait().unwrap());
     assert!(code.success());
+    running.stop();
+}
+
+#[test]
+fn the_router_alone_speaks_http2_to_targets_that_do() {
+    let app = app("");
+    let mut running = started(&app);
+    let target = format!("127.0.0.1:{}", app.port("api"));
+    let toml = format!("listen = \"127.0.0.1:0\"\n[routes.rpc]\nprotocol = \"h2c\"\ntargets = \"{target}\"\n");
+    let routed = Routed::start_in(&app, &toml, &[]);
+    for scenario in ["echo", "chat", "errors"] {
+        is_well(&app, &[&routed.addr.to_string(), scenario]);
+    }
+    drop(routed);
     running.stop();
 }
 
