@@ -27,6 +27,12 @@ pub(crate) fn xmpp_answer(data: &[u8]) {
     judge(Probe::for_protocol(Protocol::Xmpp, None, ""), data);
 }
 
+/// An answer to the probes over HTTP/2, of a path and of the health of a server of gRPC.
+pub(crate) fn h2c_answer(data: &[u8]) {
+    judge(Probe::for_protocol(Protocol::H2c, None, "localhost:5000"), data);
+    judge(Probe::for_protocol(Protocol::H2c, Some("/healthz"), "localhost:5000"), data);
+}
+
 /// The first bytes of a server of which nothing is known: what is recognised stays so when more follows.
 pub(crate) fn recognised(data: &[u8]) {
     let mut found = None;

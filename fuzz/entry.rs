@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use tambat_manifest::{Diagnostic, Files, RouteFile, TARGETS_MAX, Text};
+use tambat_manifest::{Diagnostic, Files, RouteFile, ServeFile, TARGETS_MAX, Text};
 use tambat_model::{
     DependencyFile, ForeignService, HostPattern, HostTable, Ledger, Plan, PortKey, Protocol, Recognised, ResourceUrl,
     Site, UrlTemplate, Wiring, World, foreign_route, redact, route_table,
@@ -96,6 +96,14 @@ pub(crate) fn route_file(data: &[u8]) {
                 assert_eq!(found, Some(&*route.name), "{host}{}", route.path);
             }
         }
+    }
+}
+
+/// The file of a server.
+pub(crate) fn serve_file(data: &[u8]) {
+    if let Err(found) = ServeFile::new(&Text::new("serve.toml", String::from_utf8_lossy(data))) {
+        assert!(!found.is_empty());
+        check(&found);
     }
 }
 

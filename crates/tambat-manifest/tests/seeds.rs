@@ -26,6 +26,7 @@ fn every_seed_keeps_the_promises() {
     replay("manifest", entry::manifest);
     replay("resource_url", entry::resource_url);
     replay("route_file", entry::route_file);
+    replay("serve_file", entry::serve_file);
     replay("dependency_file", entry::dependency_file);
 }
 
@@ -123,6 +124,7 @@ proptest! {
         entry::manifest(&data);
         entry::resource_url(&data);
         entry::route_file(&data);
+        entry::serve_file(&data);
         entry::dependency_file(&data);
     }
 

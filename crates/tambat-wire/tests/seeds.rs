@@ -45,6 +45,11 @@ mod seeds {
     }
 
     #[test]
+    fn answers_of_http2() {
+        replay("h2c_answer", answers::h2c_answer);
+    }
+
+    #[test]
     fn answers_of_xmpp() {
         replay("xmpp_answer", answers::xmpp_answer);
     }
