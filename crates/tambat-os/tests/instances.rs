@@ -382,7 +382,9 @@ fn what_a_command_leaves_behind_may_go_by_itself() {
     let mut stage = Stage::script(&["--linger-ms", "60000", "--grace-ms", "60000"], "(setsid sleep 0.3 &)");
     stage.started();
     assert_eq!(stage.hear("exited "), "code 0 killed=false left:");
-    let mut asked = Stage::script(&["--linger-ms", "1"], "(setsid sleep 60 &)");
+    // It is a shell yet for a moment: who is left is known by name only after that.
+    let script = "setsid sleep 60 & until [ \"$(cat /proc/$!/comm)\" = sleep ]; do :; done";
+    let mut asked = Stage::script(&["--linger-ms", "1"], script);
     asked.started();
     let report = asked.hear("exited ");
     assert!(report.starts_with("code 0 killed=false left:") && report.contains("sleep"), "{report}");
