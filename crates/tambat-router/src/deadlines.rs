@@ -5,8 +5,9 @@
 //! within [`GRAIN_MS`]: ten thousand of them are looked through in some ten microseconds.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -161,6 +162,15 @@ impl Deadline {
     /// Has it been reached? It stays so until it is set again.
     pub(crate) fn is_reached(&self) -> bool {
         self.all.slab.borrow().at_ms[self.index] == REACHED
+    }
+
+    /// Ends when it is reached. The task that waits so is the one that is woken. Cancelling it changes nothing.
+    pub(crate) async fn reached(&self) {
+        poll_fn(|cx| {
+            self.wakes(cx.waker());
+            if self.is_reached() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 }
 

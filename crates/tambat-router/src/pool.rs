@@ -8,14 +8,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -102,11 +100,7 @@ impl Pool {
     /// Closes what is of no use any more, now and then. Never ends.
     pub(crate) async fn run(&self) {
         loop {
-            poll_fn(|cx| {
-                self.sweep.wakes(cx.waker());
-                if self.sweep.is_reached() { Poll::Ready(()) } else { Poll::Pending }
-            })
-            .await;
+            self.sweep.reached().await;
             let now = Instant::now();
             let every = Duration::from_secs(SWEEP_EVERY_S);
             self.sweep.set(now, (!self.sweep(now)).then_some(every));
@@ -246,8 +240,10 @@ impl Hasher for AddrHasher {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::io::Write as _;
     use std::net::{Ipv4Addr, TcpListener, TcpStream as StdStream};
+    use std::task::Poll;
 
     use super::*;
     use crate::router::Shared;

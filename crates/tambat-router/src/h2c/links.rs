@@ -2,12 +2,10 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::hash::BuildHasherDefault;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tambat_model::{Load, Target};
@@ -148,11 +146,7 @@ impl Links {
     /// Closes what is of no use any more, now and then. Never ends.
     pub(crate) async fn run(&self) {
         loop {
-            poll_fn(|cx| {
-                self.sweep.wakes(cx.waker());
-                if self.sweep.is_reached() { Poll::Ready(()) } else { Poll::Pending }
-            })
-            .await;
+            self.sweep.reached().await;
             let now = Instant::now();
             let every = Duration::from_secs(SWEEP_EVERY_S);
             self.sweep.set(now, (!self.sweep(now)).then_some(every));

@@ -38,9 +38,10 @@ impl Secured {
         Self { server_name, certificate, version: TlsVersion::of(tls), client, is_http2 }
     }
 
-    /// May a request for this host, in lower case and without a last dot, come here? A connection that was opened for another name may be used for it where
-    /// the client has seen a certificate for it (RFC 9110 §7.4, RFC 9113 §9.1.1). Without a name it was opened for none;
-    /// a request that names no host (an empty one) is for the one it was opened for.
+    /// May a request for this host, in lower case and without a last dot, come here? A connection that was opened for
+    /// another name may be used for it where the client has seen a certificate for it (RFC 9110 §7.4, RFC 9113 §9.1.1).
+    /// Without a name it was opened for none; a request that names no host (an empty one) is for the one it was opened
+    /// for.
     pub(crate) fn is_for(&self, host: &str) -> bool {
         let Some(name) = &self.server_name else {
             return true;
