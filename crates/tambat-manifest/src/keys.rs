@@ -132,7 +132,7 @@ pub const KEYS: &[Key] = &[
         KeyTable::Process,
         "protocol",
         "a string",
-        "what it speaks on its `PORT`: http, h2c, redis, postgres, xmpp, tcp, none",
+        "what it speaks on its `PORT`: http, h2c, redis, postgres, mysql, xmpp, mqtt, smtp, ssh, dns, tls, tcp, udp, none",
     ),
     key(KeyTable::Process, "port", "a number from 1 to 65535", "its service port; by its position unless said"),
     key(

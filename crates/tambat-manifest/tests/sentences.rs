@@ -744,7 +744,8 @@ fn values_that_cannot_be_used() {
     "#);
     assert_snapshot!(wrong("protocol = \"htpp\""), @r#"
     error: `htpp` is not a protocol known here: it is http, h2c, redis, postgres,
-           xmpp, tcp (any other stream) or none
+           mysql, xmpp, mqtt, smtp, ssh, dns, tls, tcp (any other stream), udp (any
+           other datagrams) or none
      --> tambat.toml:3:12
       |
     3 | protocol = "htpp"

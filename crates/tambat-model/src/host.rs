@@ -228,6 +228,23 @@ impl HostTable {
         of(&self.any).map(|at| &self.any[at])
     }
 
+    /// How exact the pattern is by which this hostname would be found: the more exact, the greater; none: by none.
+    pub fn rank(&self, host: &str) -> Option<usize> {
+        if self.exact.contains_key(host) {
+            return Some(usize::MAX);
+        }
+        let mut parents = std::iter::successors(host.split_once('.'), |(_, rest)| rest.split_once('.'));
+        let under = parents.find(|(_, parent)| self.under.contains_key(*parent)).map(|(_, parent)| parent.len());
+        under.or((!self.any.is_empty()).then_some(0))
+    }
+
+    /// Any site of the most exact pattern by which this hostname is found: where paths say nothing there is one.
+    pub fn first(&self, host: &str) -> Option<&Site> {
+        let mut parents = std::iter::successors(host.split_once('.'), |(_, rest)| rest.split_once('.'));
+        let under = || parents.find_map(|(_, parent)| self.under.get(parent));
+        self.exact.get(host).or_else(under).unwrap_or(&self.any).first()
+    }
+
     /// Is any site of this hostname here, whatever its path?
     pub fn knows(&self, host: &str) -> bool {
         self.exact.contains_key(host)

@@ -11,6 +11,7 @@ mod check_http;
 mod clause;
 mod dependency_file;
 mod draft;
+mod entrance;
 mod environment;
 mod error_code;
 mod field;
@@ -50,6 +51,7 @@ pub use assign::{BASE_DEFAULT, BASE_STEP, Base, PortKey, ServicePorts, Wanted, n
 pub use clause::{ClauseId, UnknownClause};
 pub use dependency_file::DependencyFile;
 pub use draft::{Draft, HttpDraft, PortDraft, ProcessDraft, ReadyDraft, SiteDraft, StopDraft, UseDraft};
+pub use entrance::{ByServerName, Entrance, ListenAddr, ListenAddrError, Opening, PEEK_WITHIN_DEFAULT, TlsHandling};
 pub use environment::{Environment, Layer, Setting, Source};
 pub use error_code::{ErrorCode, error_codes_as_markdown};
 pub use field::{CookieName, FieldError, FieldName, FieldValue};
@@ -67,7 +69,7 @@ pub use network::{Network, NetworkError, Trusted};
 pub use plan::{Plan, PortPlan, ProcessPlan, Readiness, ResourcePlan, Restart, Role, Stop, Use};
 pub use port::{INSTANCE_PORT_FIRST, INSTANCE_PORT_LAST, InstancePort, PortError, ServicePort};
 pub use problem::{Place, Problem, Severity, closest};
-pub use protocol::{Protocol, UnknownProtocol};
+pub use protocol::{Protocol, Transport, UnknownProtocol};
 pub use proxy_protocol::ProxyProtocol;
 pub use recognised::{Declared, Recognised};
 pub use route::{

@@ -17,20 +17,61 @@ pub enum Protocol {
     Postgres,
     /// XMPP (RFC 6120), of clients or of servers: ready when it answers a stream header.
     Xmpp,
+    /// The protocol of `MySQL` and `MariaDB`: ready when it greets.
+    Mysql,
+    /// MQTT (OASIS MQTT 3.1.1 and 5.0): ready when it answers a `CONNECT`.
+    Mqtt,
+    /// SMTP (RFC 5321): ready when it greets.
+    Smtp,
+    /// SSH (RFC 4253): ready when it names its version.
+    Ssh,
+    /// DNS (RFC 1035), over UDP and TCP on one number: ready when it answers a query.
+    Dns,
+    /// Any stream that begins with a TLS handshake (RFC 8446): ready when it takes part in one.
+    Tls,
     /// Any stream over TCP: ready when it accepts.
     Tcp,
+    /// Any datagrams over UDP: ready when it has bound its port.
+    Udp,
     /// Nothing: the process binds no port and gets none.
     None,
 }
 
+/// What ports are numbered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// Streams (RFC 9293).
+    Tcp,
+    /// Datagrams (RFC 768).
+    Udp,
+}
+
 /// A protocol that is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a protocol known here: it is http, h2c, redis, postgres, xmpp, tcp (any other stream) or none")]
+#[error(
+    "`{0}` is not a protocol known here: it is http, h2c, redis, postgres, mysql, xmpp, mqtt, smtp, ssh, dns, tls, tcp (any \
+     other stream), udp (any other datagrams) or none"
+)]
 pub struct UnknownProtocol(pub String);
 
 impl Protocol {
     /// All of them, in the order the manual has.
-    pub const ALL: [Self; 7] = [Self::Http, Self::H2c, Self::Redis, Self::Postgres, Self::Xmpp, Self::Tcp, Self::None];
+    pub const ALL: [Self; 14] = [
+        Self::Http,
+        Self::H2c,
+        Self::Redis,
+        Self::Postgres,
+        Self::Mysql,
+        Self::Xmpp,
+        Self::Mqtt,
+        Self::Smtp,
+        Self::Ssh,
+        Self::Dns,
+        Self::Tls,
+        Self::Tcp,
+        Self::Udp,
+        Self::None,
+    ];
 
     /// As it is written in the manifest.
     pub fn as_str(self) -> &'static str {
@@ -39,8 +80,15 @@ impl Protocol {
             Self::H2c => "h2c",
             Self::Redis => "redis",
             Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
             Self::Xmpp => "xmpp",
+            Self::Mqtt => "mqtt",
+            Self::Smtp => "smtp",
+            Self::Ssh => "ssh",
+            Self::Dns => "dns",
+            Self::Tls => "tls",
             Self::Tcp => "tcp",
+            Self::Udp => "udp",
             Self::None => "none",
         }
     }
@@ -58,7 +106,22 @@ impl Protocol {
 
     /// Does a server that speaks it usually own a data directory that a second instance would destroy?
     pub fn is_stateful(self) -> bool {
-        matches!(self, Self::Redis | Self::Postgres | Self::Xmpp)
+        matches!(self, Self::Redis | Self::Postgres | Self::Mysql | Self::Xmpp | Self::Mqtt)
+    }
+
+    /// The transports that it is spoken over; a port of the same number on each.
+    pub fn transports(self) -> &'static [Transport] {
+        match self {
+            Self::Udp => &[Transport::Udp],
+            Self::Dns => &[Transport::Udp, Transport::Tcp],
+            Self::None => &[],
+            _ => &[Transport::Tcp],
+        }
+    }
+
+    /// Is it spoken over this transport?
+    pub fn is_over(self, transport: Transport) -> bool {
+        self.transports().contains(&transport)
     }
 
     /// Does the protocol itself carry the client's address past a router? None that the router carries as a plain
@@ -92,6 +155,20 @@ mod tests {
             assert_eq!(protocol.as_str().parse(), Ok(protocol));
         }
         assert!("gopher".parse::<Protocol>().is_err());
+    }
+
+    #[test]
+    fn each_protocol_has_its_transports() {
+        for protocol in Protocol::ALL {
+            let is_over = Protocol::is_over;
+            let expected = match protocol.as_str() {
+                "none" => (false, false),
+                "udp" => (false, true),
+                "dns" => (true, true),
+                _ => (true, false),
+            };
+            assert_eq!((is_over(protocol, Transport::Tcp), is_over(protocol, Transport::Udp)), expected, "{protocol}");
+        }
     }
 
     #[test]

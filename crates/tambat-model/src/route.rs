@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::entrance::{Entrance, ListenAddr};
 use crate::host::{HostTable, Site};
 use crate::https::HttpsRedirect;
 use crate::listed::ListedApp;
@@ -19,6 +20,7 @@ use crate::{Plan, PortKey, PortPlan, ProcessPlan, Protocol, ProxyProtocol, Role,
 pub struct RouteTable {
     routes: BTreeMap<ServicePort, Arc<Route>>,
     hosts: HostTable,
+    entrances: BTreeMap<ListenAddr, Arc<Entrance>>,
     listed: Vec<ListedApp>,
 }
 
@@ -156,6 +158,21 @@ impl RouteTable {
     /// The same, to add to.
     pub fn hosts_mut(&mut self) -> &mut HostTable {
         &mut self.hosts
+    }
+
+    /// Who is reached at this listener of the manifest; none: there is no such listener any more, or not yet.
+    pub fn entrance(&self, at: ListenAddr) -> Option<&Arc<Entrance>> {
+        self.entrances.get(&at)
+    }
+
+    /// Sets it.
+    pub fn set_entrance(&mut self, at: ListenAddr, entrance: Entrance) {
+        self.entrances.insert(at, Arc::new(entrance));
+    }
+
+    /// The listeners of the manifest, and who is reached there.
+    pub fn entrances(&self) -> impl Iterator<Item = (ListenAddr, &Arc<Entrance>)> {
+        self.entrances.iter().map(|(at, entrance)| (*at, entrance))
     }
 
     /// The apps of the catalogue, in the order in which they are shown; none where the routes are of no app.

@@ -84,7 +84,17 @@ impl Probe {
             (Protocol::Redis, None) => Some(Self::Redis),
             (Protocol::Postgres, None) => Some(Self::Postgres),
             (Protocol::Xmpp, None) => Some(Self::Xmpp),
-            (Protocol::Tcp, None) => Some(Self::Accept),
+            (
+                Protocol::Mysql
+                | Protocol::Mqtt
+                | Protocol::Smtp
+                | Protocol::Ssh
+                | Protocol::Dns
+                | Protocol::Tls
+                | Protocol::Tcp
+                | Protocol::Udp,
+                None,
+            ) => Some(Self::Accept),
         }
     }
 

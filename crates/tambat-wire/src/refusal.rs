@@ -16,7 +16,15 @@ pub fn refusal(protocol: Protocol, cause: &str) -> Option<Vec<u8>> {
         Protocol::Redis => Some(redis::refusal(cause)),
         Protocol::Postgres => Some(postgres::refusal(cause)),
         Protocol::Xmpp => Some(xmpp::refusal(cause)),
-        Protocol::Tcp | Protocol::None => None,
+        Protocol::Mysql
+        | Protocol::Mqtt
+        | Protocol::Smtp
+        | Protocol::Ssh
+        | Protocol::Dns
+        | Protocol::Tls
+        | Protocol::Tcp
+        | Protocol::Udp
+        | Protocol::None => None,
     }
 }
 
@@ -28,7 +36,8 @@ mod tests {
     fn each_protocol_with_words_says_the_cause() {
         for protocol in Protocol::ALL {
             let told = refusal(protocol, "web.1 exited with code 1");
-            let has_words = !matches!(protocol, Protocol::Tcp | Protocol::None);
+            let words = [Protocol::Http, Protocol::H2c, Protocol::Redis, Protocol::Postgres, Protocol::Xmpp];
+            let has_words = words.contains(&protocol);
             assert_eq!(told.is_some(), has_words, "{protocol}");
             assert!(told.is_none_or(|t| t.windows(24).any(|w| w == b"web.1 exited with code 1")), "{protocol}");
         }
