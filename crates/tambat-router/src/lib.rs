@@ -33,6 +33,7 @@ mod carry;
 mod challenges;
 mod choice;
 mod connection;
+mod cuts;
 mod deadlines;
 mod h2c;
 mod health;

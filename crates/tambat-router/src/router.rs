@@ -23,6 +23,9 @@ use crate::worker::{self, Order, Scope};
 /// How often a draining router looks whether all is done: connections do not tell when they end.
 const DRAIN_LOOK_EVERY_MS: u64 = 10;
 
+/// How long streams that are cut may take to end: a little longer than each of them is given.
+const CUT_MS: u64 = 1_200;
+
 /// How long the end of a router waits for its last lines to be written: a disk that works takes milliseconds.
 const LOG_SYNC_MS: u64 = 1_000;
 
@@ -124,14 +127,14 @@ impl Router {
     }
 
     /// Closes the listeners and idle connections, lets requests and streams come to their end, and returns when the
-    /// last one has, or after `limit`. What is still open then is closed with the router. Cancelling it stops only
-    /// the waiting.
+    /// last one has, or after `limit`. Streams that are still open then are ended: both sides are told so, and have a
+    /// second for it. What is left is closed with the router. Cancelling it stops only the waiting.
     pub async fn drain(&self, limit: Duration) {
         self.drain_those(Scope::All, limit).await;
     }
 
-    /// The same for shared listeners alone. Service ports go on: an app that finishes a request may need another one
-    /// meanwhile. Their connections end as soon as they are idle, too; who needs one opens another.
+    /// The same for shared listeners and those of the manifest alone. Service ports go on: an app that finishes a request
+    /// may need another one meanwhile. Their connections end as soon as they are idle, too; who needs one opens another.
     pub async fn drain_shared(&self, limit: Duration) {
         self.drain_those(Scope::Shared, limit).await;
     }
@@ -139,11 +142,22 @@ impl Router {
     async fn drain_those(&self, scope: Scope, limit: Duration) {
         let unheard = Arc::new(());
         self.shared.order_all(|| Order::Drain(scope, Arc::clone(&unheard)));
-        let start = Instant::now();
         // Until the last worker has heard of it, connections are accepted.
-        while (Arc::strong_count(&unheard) > 1 || self.open_at(scope) > 0) && start.elapsed() < limit {
+        if self.empties(scope, &unheard, limit).await || limit.is_zero() {
+            return;
+        }
+        self.shared.order_all(|| Order::Cut(scope, Arc::clone(&unheard)));
+        self.empties(scope, &unheard, Duration::from_millis(CUT_MS)).await;
+    }
+
+    /// Waits until all workers have heard of an order, and nothing is open there, or `limit` has passed. Is that so?
+    async fn empties(&self, scope: Scope, unheard: &Arc<()>, limit: Duration) -> bool {
+        let start = Instant::now();
+        let is_open = || Arc::strong_count(unheard) > 1 || self.open_at(scope) > 0;
+        while is_open() && start.elapsed() < limit {
             tokio::time::sleep(Duration::from_millis(DRAIN_LOOK_EVERY_MS)).await;
         }
+        !is_open()
     }
 
     /// How many connections are open there.

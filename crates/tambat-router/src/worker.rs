@@ -20,6 +20,7 @@ use crate::accept::accept;
 use crate::access::AccessBuffer;
 use crate::arrival::Arrival;
 use crate::connection;
+use crate::cuts::{self, Cuts};
 use crate::deadlines::Deadlines;
 use crate::h2c::Links;
 use crate::http::{Clock, Pseudonyms, Spare};
@@ -44,6 +45,8 @@ pub(crate) enum Order {
     Serve(Accepted),
     /// Accept nothing more there, and end connections as soon as they are idle. Dropped when that has begun.
     Drain(Scope, Arc<()>),
+    /// End the streams there: both sides are told. Dropped when that has begun.
+    Cut(Scope, Arc<()>),
     /// Close everything and end.
     Stop,
 }
@@ -84,6 +87,7 @@ pub(crate) struct Worker {
     /// Borrowed within one poll, never across an `await`.
     pub(crate) tools: RefCell<Tools>,
     pub(crate) deadlines: Rc<Deadlines>,
+    pub(crate) cuts: Cuts,
     pub(crate) pool: Pool,
     /// Connections of HTTP/2, which many requests share.
     pub(crate) links: Rc<Links>,
@@ -147,6 +151,7 @@ impl Worker {
             pool: Pool::new(&deadlines, shared.settings.target_idle),
             links: Links::new(&deadlines, shared.settings.target_idle),
             deadlines,
+            cuts: Cuts::default(),
             spare: Spare::default(),
             queues: KnownQueues::default(),
             clock: Clock::new(),
@@ -265,6 +270,7 @@ async fn look_after_pool(worker: Rc<Worker>) {
 async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
     spawn_local(Rc::clone(&worker.deadlines).run());
     spawn_local(look_after_pool(Rc::clone(&worker)));
+    spawn_local(cuts::look_after(Rc::clone(&worker)));
     if let Some(access) = &worker.access {
         spawn_local(Rc::clone(access).watch());
     }
@@ -284,6 +290,11 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
             Order::Drain(scope, unheard) => {
                 accepting.extract_if(.., |(kind, _)| scope.has(*kind)).for_each(|(_, task)| task.abort());
                 worker.is_draining.set(true);
+                worker.deadlines.wake_all();
+                drop(unheard);
+            }
+            Order::Cut(scope, unheard) => {
+                worker.cuts.cut(scope);
                 worker.deadlines.wake_all();
                 drop(unheard);
             }

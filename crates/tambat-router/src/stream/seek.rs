@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tambat_model::{Route, RouteTable};
+use tambat_model::{ErrorCode, Route, RouteTable, Target};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -19,7 +19,7 @@ use crate::queue::{Counted, Ticket};
 use crate::report::RouterReport;
 use crate::socket::prepare;
 use crate::transport::Transport;
-use crate::wanted::{self, Wanted};
+use crate::wanted::Wanted;
 use crate::worker::Worker;
 
 /// How often the targets are tried again that did not take a connection while the table says that they serve: the
@@ -39,6 +39,7 @@ pub(super) enum Found {
 pub(super) struct Upstream {
     pub(super) stream: Transport,
     pub(super) route: Arc<Route>,
+    pub(super) target: Arc<Target>,
     /// The proof that the stream is counted there.
     _counted: Counted,
 }
@@ -86,7 +87,7 @@ impl Seeker<'_> {
                 let queue = self.worker.queues.of(&chosen.route, &self.worker.shared.queues);
                 if !stands_in_queue && queue.as_ref().is_some_and(|queue| queue.is_waited_in()) {
                     let cause = format!("{} cannot be reached: others wait for it already", chosen.route.name);
-                    let told = Told { protocol: chosen.route.protocol, cause };
+                    let told = Told { protocol: chosen.route.protocol, code: ErrorCode::QueueFull, cause };
                     let limit = chosen.route.http.wait.unwrap_or(Duration::from_secs(FULL_LIMIT_S));
                     return Look::Wait(Hold { limit: Some(limit), what: What::Room, told });
                 }
@@ -104,7 +105,7 @@ impl Seeker<'_> {
         let id = || self.worker.clock.request_id(Instant::now());
         let header = route.proxy_protocol.map(|version| self.arrival.header(version, self.client, &id()));
         match dial(target.addr, header.as_deref(), self.worker.shared.settings.connect_timeout).await {
-            Ok(stream) => Some(Upstream { stream: Transport::Tcp(stream), route, _counted: counted }),
+            Ok(stream) => Some(Upstream { stream: Transport::Tcp(stream), route, target, _counted: counted }),
             Err(error) => {
                 tried.push(target.addr, self.worker.unreached(&target, &error));
                 counted.for_nothing();
@@ -118,7 +119,7 @@ impl Seeker<'_> {
         let max = self.worker.shared.settings.waiting_max;
         let Some(_waits) = self.listener.waits(max) else {
             let cause = format!("{} (and {max} connections wait for it already)", first.told.cause);
-            return nobody(Told { cause, ..first.told });
+            return nobody(Told { code: ErrorCode::QueueFull, cause, ..first.told });
         };
         if first.what != What::Room {
             let route = self.route().map(|route| route.name.clone()).unwrap_or_default();
@@ -148,7 +149,7 @@ impl Seeker<'_> {
             if hold.what == What::Room && wait.ticket.is_none() {
                 let Some(ticket) = self.enter_queue() else {
                     let cause = format!("{} (and as many connections wait for it as may)", hold.told.cause);
-                    return nobody(Told { cause, ..hold.told });
+                    return nobody(Told { code: ErrorCode::QueueFull, cause, ..hold.told });
                 };
                 // Something may have been freed while nobody was in the queue.
                 if wait.ticket.insert(ticket).is_first() {
@@ -164,11 +165,9 @@ impl Seeker<'_> {
         }
     }
 
-    fn route(&self) -> Option<Arc<Route>> {
-        match self.wanted.find(&self.worker.tables.newest(), self.listener.kind) {
-            wanted::Found::Route(route) => Some(Arc::clone(route)),
-            wanted::Found::NothingYet | wanted::Found::Nobody => None,
-        }
+    /// The route by which it is found now.
+    pub(super) fn route(&self) -> Option<Arc<Route>> {
+        self.wanted.route(&self.worker.tables.newest(), self.listener.kind).map(Arc::clone)
     }
 
     fn enter_queue(&self) -> Option<Ticket> {
@@ -237,10 +236,7 @@ pub(crate) async fn until(deadline: Option<Instant>) {
 
 fn too_late(hold: &Hold) -> Told {
     let waited = hold.limit.unwrap_or_default();
-    Told {
-        cause: format!("{} (after a wait of {} s)", hold.told.cause, waited.as_secs_f32()),
-        protocol: hold.told.protocol,
-    }
+    Told { cause: format!("{} (after a wait of {} s)", hold.told.cause, waited.as_secs_f32()), ..hold.told }
 }
 
 /// A connection to a target. It begins with this header, where there is one.
