@@ -63,21 +63,25 @@ impl StartTls {
     /// What is to be done by everything received behind the header: the same bytes as the last time, and more. Whatever
     /// stands behind the wish for TLS was not said by whom the handshake is with, and closes the connection.
     pub fn on(&mut self, received: &[u8]) -> StartTlsStep {
-        while let Some(byte) = received.get(self.at).copied().filter(|_| self.at < BEFORE_TLS_BYTES_MAX) {
-            if let Err(error) = self.step(byte, received) {
+        while let Some(byte) = received.get(self.at).copied().filter(|_| !self.is_closed()) {
+            let told = if self.at < BEFORE_TLS_BYTES_MAX {
+                self.step(byte, received)
+            } else {
+                Err(StreamError::PolicyViolation)
+            };
+            if let Err(error) = told {
                 self.state = State::Over(closed(error));
             }
             self.at += 1;
-            if let State::Over(step) = &self.state {
-                let is_all = received.len() == self.at || matches!(step, StartTlsStep::Close(_));
-                return if is_all { step.clone() } else { closed(StreamError::PolicyViolation) };
-            }
         }
         match &self.state {
             State::Over(step) => step.clone(),
-            _ if self.at < BEFORE_TLS_BYTES_MAX => StartTlsStep::Incomplete,
-            _ => closed(StreamError::PolicyViolation),
+            State::Between { .. } | State::Tag { .. } => StartTlsStep::Incomplete,
         }
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self.state, State::Over(StartTlsStep::Close(_)))
     }
 
     fn step(&mut self, byte: u8, received: &[u8]) -> Result<(), StreamError> {
@@ -86,7 +90,8 @@ impl StartTls {
             State::Between { is_asked } if byte == b'<' => {
                 self.state = State::Tag { tag: self.at, scan: TagScan::default(), is_asked: *is_asked };
             }
-            State::Between { .. } | State::Over(_) => return Err(StreamError::NotWellFormed),
+            State::Between { .. } => return Err(StreamError::NotWellFormed),
+            State::Over(_) => return Err(StreamError::PolicyViolation),
             State::Tag { tag, scan, is_asked } => match scan.on(byte) {
                 TagByte::Inside => {}
                 TagByte::Wrong => return Err(StreamError::NotWellFormed),
