@@ -43,7 +43,7 @@ pub(crate) fn spawn(client: TcpStream, arrival: Arrival, open: Open, worker: &Rc
 pub(crate) fn begin(client: Transport, arrival: Arrival, open: Open, worker: &Rc<Worker>) {
     let worker = Rc::clone(worker);
     match open.listener().kind {
-        kind if is_http(kind, &worker) => serve_http(client, arrival, open, worker, None),
+        kind if is_http(kind, &worker.tables.newest()) => serve_http(client, arrival, open, worker, None),
         ListenerKind::Service(port) => drop(spawn_local(serve_at(port, client, arrival, open, worker))),
         ListenerKind::Shared => {}
     }
@@ -59,11 +59,10 @@ fn serve_http(client: Transport, arrival: Arrival, open: Open, worker: Rc<Worker
 }
 
 /// Is it known that HTTP is spoken here? Of a port that nobody serves something else may turn out yet.
-pub(crate) fn is_http(kind: ListenerKind, worker: &Worker) -> bool {
+pub(crate) fn is_http(kind: ListenerKind, table: &RouteTable) -> bool {
     let ListenerKind::Service(port) = kind else {
         return true;
     };
-    let table = worker.tables.newest();
     let is_held = |admission: &Admission| matches!(admission, Admission::Hold { .. });
     table.get(port).is_some_and(|route| route.protocol.is_http() && !is_held(&route.admission))
 }
