@@ -42,6 +42,7 @@ pub(crate) fn play(role: &str, args: &[&str]) -> Result<(), Failure> {
         ("app", []) => serve(answer),
         ("sink", []) => serve(swallow),
         ("echo", []) => serve(echo),
+        ("count", []) => serve(streams::load::count),
         ("greet", []) => serve(streams::load::greet),
         ("load", [port, connections, seconds]) => with(port, connections, seconds, load),
         ("http-backend", [kind]) => http::backend::play(kind),

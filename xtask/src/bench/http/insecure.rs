@@ -26,17 +26,7 @@ pub(super) fn play(_load: Load, _port: u16, _pids: Vec<u32>, _authority: &Path) 
 }
 
 /// What there is none of.
-pub(in super::super) struct Stream {
-    pub(in super::super) conn: Session,
-}
-
-/// Its session.
-pub(in super::super) struct Session;
-
-impl Session {
-    #[expect(clippy::unused_self, reason = "the other one has something to do")]
-    pub(in super::super) fn send_close_notify(&mut self) {}
-}
+pub(in super::super) struct Stream;
 
 impl Read for Stream {
     fn read(&mut self, _into: &mut [u8]) -> io::Result<usize> {
