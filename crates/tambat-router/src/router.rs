@@ -12,8 +12,9 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, watch};
 
 use crate::addresses::Addresses;
-use crate::http::{Queues, router_number};
+use crate::http::router_number;
 use crate::listener::{CountersSnapshot, Listener, ListenerKind, ListenerState};
+use crate::queue::Queues;
 use crate::report::{Reports, RouterReport};
 use crate::settings::RouterSettings;
 use crate::tls::{self, HANDSHAKES_MAX, Task, Unshaken};
@@ -68,8 +69,7 @@ impl Router {
         Ok(router)
     }
 
-    /// Accepts from one more listener. A second one for the same service port shares its counters and its turns, and so
-    /// do all shared ones.
+    /// Accepts from one more listener. A second one of the same kind shares its counters, and so do all shared ones.
     ///
     /// # Errors
     ///
@@ -93,6 +93,14 @@ impl Router {
             self.shared.order(self.shared.turn(), Order::Listen(socket, Arc::clone(&state), listener.tls.clone()));
         }
         Ok(())
+    }
+
+    /// Closes the sockets of this listener. Its connections go on to their end, in its name no more: one that is added of the
+    /// same kind counts anew. There may be none.
+    pub fn remove(&self, kind: ListenerKind) {
+        if self.listeners().remove(&kind).is_some() {
+            self.shared.order_all(|| Order::Unlisten(kind));
+        }
     }
 
     /// What this service port has carried, and holds now; none: the router does not hold it.

@@ -22,9 +22,10 @@ use crate::arrival::Arrival;
 use crate::connection;
 use crate::deadlines::Deadlines;
 use crate::h2c::Links;
-use crate::http::{Clock, KnownQueues, Pseudonyms, Spare};
+use crate::http::{Clock, Pseudonyms, Spare};
 use crate::listener::{ListenerKind, ListenerState, Open};
 use crate::pool::{Own, Pool};
+use crate::queue::KnownQueues;
 use crate::report::RouterReport;
 use crate::router::Shared;
 use crate::splice::Pipes;
@@ -37,6 +38,8 @@ use crate::transport::Transport;
 pub(crate) enum Order {
     /// Accept from this socket.
     Listen(TcpListener, Arc<ListenerState>, Option<Arc<TlsSettings>>),
+    /// Accept nothing more there.
+    Unlisten(ListenerKind),
     /// Serve this connection.
     Serve(Accepted),
     /// Accept nothing more there, and end connections as soon as they are idle. Dropped when that has begun.
@@ -48,7 +51,7 @@ pub(crate) enum Order {
 /// Which listeners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Those that names share.
+    /// Those that names share, and those of the manifest.
     Shared,
     /// All.
     All,
@@ -274,6 +277,9 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
                 accepting.push((kind, spawn_local(accept(listener, state, tls, Rc::clone(&worker))).abort_handle()));
             }
             Order::Listen(..) => {}
+            Order::Unlisten(kind) => {
+                accepting.extract_if(.., |(of, _)| *of == kind).for_each(|(_, task)| task.abort());
+            }
             Order::Serve(accepted) => worker.serve(accepted),
             Order::Drain(scope, unheard) => {
                 accepting.extract_if(.., |(kind, _)| scope.has(*kind)).for_each(|(_, task)| task.abort());
