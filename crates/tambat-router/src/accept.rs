@@ -27,7 +27,7 @@ use crate::report::RouterReport;
 use crate::router::Shared;
 use crate::socket::prepare_listener;
 use crate::tls::{Handshaker, TlsSettings, Unshaken};
-use crate::worker::{Accepted, Order, Scope, Worker};
+use crate::worker::{Accepted, Order, Worker};
 
 /// How long accepting rests when descriptors or memory have run out: nothing tells when there are some again.
 const PAUSE_MS: u64 = 100;
@@ -63,9 +63,9 @@ impl Accepting {
         self.0.push((kind, spawn_local(accept(listener, state, tls, taker)).abort_handle()));
     }
 
-    /// Accepts nothing more there.
-    pub(crate) fn end(&mut self, scope: Scope) {
-        self.0.extract_if(.., |(kind, _)| scope.has(*kind)).for_each(|(_, task)| task.abort());
+    /// Accepts nothing more at these.
+    pub(crate) fn end(&mut self, is_one: impl Fn(ListenerKind) -> bool) {
+        self.0.extract_if(.., |(kind, _)| is_one(*kind)).for_each(|(_, task)| task.abort());
     }
 }
 

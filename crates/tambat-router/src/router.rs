@@ -13,8 +13,9 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, watch};
 
 use crate::addresses::Addresses;
-use crate::http::{Queues, router_number};
+use crate::http::router_number;
 use crate::listener::{CountersSnapshot, Listener, ListenerKind, ListenerState};
+use crate::queue::Queues;
 use crate::report::{Reports, RouterReport};
 use crate::settings::RouterSettings;
 use crate::tls::{self, HANDSHAKES_MAX, Task, TlsSettings, Unshaken};
@@ -69,8 +70,7 @@ impl Router {
         Ok(router)
     }
 
-    /// Accepts from one more listener. A second one for the same service port shares its counters and its turns, and so
-    /// do all shared ones.
+    /// Accepts from one more listener. A second one of the same kind shares its counters, and so do all shared ones.
     ///
     /// # Errors
     ///
@@ -94,6 +94,15 @@ impl Router {
             self.shared.listen(socket, Arc::clone(&state), listener.tls.clone());
         }
         Ok(())
+    }
+
+    /// Closes the sockets of this listener. Its connections go on to their end, in its name no more: one that is added of the
+    /// same kind counts anew. There may be none.
+    pub fn remove(&self, kind: ListenerKind) {
+        if self.listeners().remove(&kind).is_some() {
+            self.shared.task_all(|| Task::Unlisten(kind));
+            self.shared.order_all(|| Order::Unlisten(kind));
+        }
     }
 
     /// What this service port has carried, and holds now; none: the router does not hold it.
@@ -252,9 +261,13 @@ impl Shared {
         Some(self.https_port.load(Ordering::Relaxed)).filter(|port| *port != 0)
     }
 
-    /// Accepts from this socket: where all of its connections begin with a handshake, on a thread of those.
+    /// Accepts from this socket, on a thread of handshakes where all of its connections begin with one.
     fn listen(&self, socket: TcpListener, state: Arc<ListenerState>, tls: Option<Arc<TlsSettings>>) {
-        match (tls, self.handshaker()) {
+        let handshaker = match state.kind {
+            ListenerKind::Service(_) | ListenerKind::Shared => self.handshaker(),
+            ListenerKind::Named(_) => None,
+        };
+        match (tls, handshaker) {
             (Some(settings), Some((_, handshaker))) => {
                 let _ = handshaker.send(Task::Listen(socket, state, settings));
             }

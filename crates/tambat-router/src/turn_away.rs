@@ -28,13 +28,16 @@ const POSTGRES_OPENINGS_MAX: usize = 3;
 
 /// Tells the client why it cannot be served and closes its connection: in its own protocol, or, where that has no
 /// words for it, with a reset. Takes about 2 s at most.
-pub(crate) async fn turn_away(client: Transport, told: Told) {
+///
+/// `before`: what the client has sent already.
+pub(crate) async fn turn_away(client: Transport, before: Vec<u8>, told: Told) {
     let Some(words) = refusal(told.protocol, &told.cause) else {
         client.reset_on_close();
         return;
     };
-    let mut buffer = vec![0; CHUNK_BYTES];
-    let opening = listen(&client, told.protocol, &mut buffer);
+    let mut buffer = vec![0; CHUNK_BYTES.max(before.len())];
+    buffer[..before.len()].copy_from_slice(&before);
+    let opening = listen(&client, told.protocol, &mut buffer, before.len());
     if let Ok(Err(_)) = timeout(Duration::from_secs(FIRST_BYTES_S), opening).await {
         return;
     }
@@ -54,12 +57,12 @@ pub(crate) async fn turn_away(client: Transport, told: Told) {
 }
 
 /// Hears the client's first words, and brings a PostgreSQL client to where it reads an error.
-async fn listen(client: &Transport, protocol: Protocol, buffer: &mut [u8]) -> std::io::Result<()> {
+async fn listen(client: &Transport, protocol: Protocol, buffer: &mut [u8], before_bytes: usize) -> std::io::Result<()> {
     if protocol != Protocol::Postgres {
-        return client.read(buffer).await.map(drop);
+        return if before_bytes > 0 { Ok(()) } else { client.read(buffer).await.map(drop) };
     }
+    let mut filled = before_bytes;
     for _ in 0..POSTGRES_OPENINGS_MAX {
-        let mut filled = 0;
         while postgres_opening(&buffer[..filled]) == PostgresOpening::Incomplete {
             match client.read(&mut buffer[filled..]).await? {
                 0 => return Ok(()),
@@ -70,6 +73,7 @@ async fn listen(client: &Transport, protocol: Protocol, buffer: &mut [u8]) -> st
             break;
         }
         client.send_all(b"N").await?;
+        filled = 0;
     }
     Ok(())
 }

@@ -22,9 +22,10 @@ use crate::arrival::Arrival;
 use crate::connection;
 use crate::deadlines::Deadlines;
 use crate::h2c::Links;
-use crate::http::{Clock, KnownQueues, Pseudonyms, Spare};
+use crate::http::{Clock, Pseudonyms, Spare};
 use crate::listener::{ListenerKind, ListenerState, Open};
 use crate::pool::{Own, Pool};
+use crate::queue::KnownQueues;
 use crate::report::RouterReport;
 use crate::router::Shared;
 use crate::splice::Pipes;
@@ -37,6 +38,8 @@ use crate::transport::Transport;
 pub(crate) enum Order {
     /// Accept from this socket.
     Listen(TcpListener, Arc<ListenerState>, Option<Arc<TlsSettings>>),
+    /// Accept nothing more there.
+    Unlisten(ListenerKind),
     /// Serve this connection.
     Serve(Accepted),
     /// Accept nothing more there, and end connections as soon as they are idle. Dropped when that has begun.
@@ -48,7 +51,7 @@ pub(crate) enum Order {
 /// Which listeners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Those that names share.
+    /// Those that names share, and those of the manifest.
     Shared,
     /// All.
     All,
@@ -268,9 +271,10 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
                 accepting.begin(listener, state, tls, Taker::Worker(Rc::clone(&worker)));
             }
             Order::Listen(..) => {}
+            Order::Unlisten(kind) => accepting.end(|of| of == kind),
             Order::Serve(accepted) => worker.serve(accepted),
             Order::Drain(scope, unheard) => {
-                accepting.end(scope);
+                accepting.end(|kind| scope.has(kind));
                 worker.is_draining.set(true);
                 worker.deadlines.wake_all();
                 drop(unheard);

@@ -19,7 +19,7 @@ use super::settings::TlsSettings;
 use super::under_way::{Handshake, UnderWay};
 use crate::accept::{Accepting, Taker};
 use crate::arrival::Arrival;
-use crate::listener::{ListenerState, Open};
+use crate::listener::{ListenerKind, ListenerState, Open};
 use crate::router::Shared;
 use crate::worker::{Accepted, Order, Scope, runtime};
 
@@ -36,9 +36,11 @@ const LOWER_STEPS: u8 = 5;
 pub(crate) enum Task {
     /// Accept from this socket: each connection begins with a handshake.
     Listen(TcpListener, Arc<ListenerState>, Arc<TlsSettings>),
+    /// Accept nothing more there.
+    Unlisten(ListenerKind),
     /// Shake hands.
     Shake(Unshaken),
-    /// Accept nothing more there. Dropped when that has begun.
+    /// Accept nothing more at these. Dropped when that has begun.
     Drain(Scope, Arc<()>),
     /// Close everything and end.
     Stop,
@@ -78,9 +80,10 @@ async fn obey(number: usize, mut inbox: UnboundedReceiver<Task>, shared: Arc<Sha
                 accepting.begin(listener, state, Some(settings), Taker::Handshaker(Rc::clone(&handshaker)));
             }
             Task::Listen(..) => {}
+            Task::Unlisten(kind) => accepting.end(|of| of == kind),
             Task::Shake(unshaken) => handshaker.shake(unshaken),
             Task::Drain(scope, unheard) => {
-                accepting.end(scope);
+                accepting.end(|kind| scope.has(kind));
                 is_draining = true;
                 drop(unheard);
             }
