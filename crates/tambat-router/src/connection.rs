@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use tambat_model::{Admission, ByServerName, ListenAddr};
+use tambat_model::{Admission, ByServerName, ListenAddr, RouteTable};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
@@ -30,7 +30,9 @@ pub(crate) fn spawn(client: TcpStream, arrival: Arrival, open: Open, worker: &Rc
 pub(crate) fn begin(client: Transport, arrival: Arrival, open: Open, worker: &Rc<Worker>) {
     let worker = Rc::clone(worker);
     match open.listener().kind {
-        kind if is_http(kind, &worker) => serve_http(client, Vec::new(), arrival, open, worker, None),
+        kind if is_http(kind, &worker.tables.newest()) => {
+            serve_http(client, Vec::new(), arrival, open, worker, None);
+        }
         ListenerKind::Named(at) => begin_at(at, client, arrival, open, worker),
         ListenerKind::Service(_) => serve(Wanted::Whoever, client, Vec::new(), arrival, open, worker),
         ListenerKind::Shared => {}
@@ -81,14 +83,13 @@ pub(crate) fn serve_http(
 }
 
 /// Is it known that HTTP is spoken here? Of a port that nobody serves something else may turn out yet.
-pub(crate) fn is_http(kind: ListenerKind, worker: &Worker) -> bool {
-    let table = worker.tables.newest();
+pub(crate) fn is_http(kind: ListenerKind, table: &RouteTable) -> bool {
     let is_held = |admission: &Admission| matches!(admission, Admission::Hold { .. });
     match kind {
         ListenerKind::Shared => true,
         ListenerKind::Service(port) => {
             table.get(port).is_some_and(|route| route.protocol.is_http() && !is_held(&route.admission))
         }
-        ListenerKind::Named(at) => is_plain_http(&table, at),
+        ListenerKind::Named(at) => is_plain_http(table, at),
     }
 }
