@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tambat_model::{Load, Traffic};
 
 use crate::access::EndedBy;
+use crate::door::Session;
 use crate::listener::ListenerState;
 use crate::socket::is_transient;
 use crate::splice::{PIPE_BYTES, Pipe};
@@ -78,6 +79,8 @@ pub(crate) struct Course<'a> {
     pub(crate) traffic: Option<&'a Traffic>,
     /// Its target's.
     pub(crate) load: &'a Arc<Load>,
+    /// What is shown to it of what the target says, as long as it looks.
+    pub(crate) session: Option<&'a Session>,
     pub(crate) worker: &'a Worker,
 }
 
@@ -260,8 +263,9 @@ impl<'a> Direction<'a> {
     }
 
     /// May bytes go from one socket to the other without being seen here?
-    fn is_pipeable(&self) -> bool {
-        self.from.tcp().is_some() && self.to.tcp().is_some()
+    fn is_pipeable(&self, course: Course<'_>) -> bool {
+        let is_seen = !self.is_up && course.session.is_some_and(Session::is_watching);
+        !is_seen && self.from.tcp().is_some() && self.to.tcp().is_some()
     }
 
     fn is_stalled(&self) -> bool {
@@ -285,6 +289,9 @@ impl<'a> Direction<'a> {
             Err(error) => return Poll::Ready(Err(error)),
         };
         self.count(received, course);
+        if let Some(session) = course.session.filter(|_| !self.is_up) {
+            session.show(&scratch[..received]);
+        }
         match self.to.send(&scratch[..received]) {
             Ok(sent) if sent == received => {
                 if received == window {
@@ -293,7 +300,7 @@ impl<'a> Direction<'a> {
                 self.run = if received >= BIG_READ_BYTES_MIN { self.run + 1 } else { 0 };
                 if self.run >= LONG_RUN_READS {
                     self.run = LONG_RUN_READS;
-                    self.pipe = if self.is_pipeable() { tools.pipes.lend() } else { None };
+                    self.pipe = if self.is_pipeable(course) { tools.pipes.lend() } else { None };
                 }
             }
             Ok(sent) => self.keep(&scratch[sent..received]),
@@ -431,7 +438,7 @@ mod tests {
     async fn pump_until(d: &mut Direction<'_>, worker: &Worker, is_so: impl Fn(&Direction<'_>) -> bool) {
         let listener = ListenerState::new(ListenerKind::Shared, Arc::default());
         let load = Arc::default();
-        let course = Course { idle: None, listener: &listener, traffic: None, load: &load, worker };
+        let course = Course { idle: None, listener: &listener, traffic: None, load: &load, session: None, worker };
         let pumped = poll_fn(|cx| {
             d.pump(cx, worker.tools.borrow_mut().ready(), course);
             if is_so(d) {

@@ -35,6 +35,7 @@ mod choice;
 mod connection;
 mod cuts;
 mod deadlines;
+mod door;
 mod h2c;
 mod health;
 mod http;

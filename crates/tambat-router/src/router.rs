@@ -13,6 +13,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, watch};
 
 use crate::addresses::Addresses;
+use crate::door::Cancels;
 use crate::http::router_number;
 use crate::listener::{CountersSnapshot, Listener, ListenerKind, ListenerState};
 use crate::queue::Queues;
@@ -219,6 +220,8 @@ pub(crate) struct Shared {
     pub(crate) addresses: Arc<Addresses>,
     pub(crate) unrouted: Arc<Traffic>,
     pub(crate) queues: Queues,
+    /// Where sessions of `PostgreSQL` are.
+    pub(crate) cancels: Arc<Cancels>,
     /// How many pipes its workers have.
     pub(crate) pipes: Arc<AtomicUsize>,
     /// Tells this router from others.
@@ -249,6 +252,7 @@ impl Shared {
             addresses: Arc::default(),
             unrouted: Arc::default(),
             queues: Queues::default(),
+            cancels: Arc::default(),
             pipes: Arc::default(),
             number: router_number(),
             handshake_room: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
@@ -277,15 +281,16 @@ impl Shared {
 
     /// Accepts from this socket, on a thread of handshakes where all of its connections begin with one.
     fn listen(&self, socket: TcpListener, state: Arc<ListenerState>, tls: Option<Arc<TlsSettings>>) {
-        let handshaker = match state.kind {
-            ListenerKind::Service(_) | ListenerKind::Shared => self.handshaker(),
-            ListenerKind::Named(_) => None,
-        };
-        match (tls, handshaker) {
-            (Some(settings), Some((_, handshaker))) => {
+        match (tls, self.handshaker(), state.kind) {
+            // Who wants to shake hands is known once it has been heard.
+            (Some(settings), _, ListenerKind::Named(_)) => {
+                state.may_end_tls(settings);
+                self.order(self.turn(), Order::Listen(socket, state, None));
+            }
+            (Some(settings), Some((_, handshaker)), _) => {
                 let _ = handshaker.send(Task::Listen(socket, state, settings));
             }
-            (tls, _) => self.order(self.turn(), Order::Listen(socket, state, tls)),
+            (tls, _, _) => self.order(self.turn(), Order::Listen(socket, state, tls)),
         }
     }
 

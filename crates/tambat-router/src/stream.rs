@@ -5,16 +5,18 @@ mod seek;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tambat_model::{Route, Traffic};
+use tambat_model::{ErrorCode, Protocol, Route, Traffic};
 
 use crate::access::{EndedBy, How, StreamRecord};
 use crate::arrival::Arrival;
 use crate::carry::{Carried, Course, End, Leftovers, carry};
 use crate::choice::Told;
 use crate::connection::serve_http;
+use crate::door::{Session, say_last};
 use crate::listener::Open;
+use crate::tls::alerts;
 use crate::transport::Transport;
 use crate::turn_away::turn_away;
 use crate::wanted::Wanted;
@@ -38,11 +40,15 @@ pub(crate) async fn serve(
     let story = Story::begin(seeker.route(), &worker);
     match seeker.seek().await {
         Found::Target(upstream) => {
+            // Boxed: few streams have one.
+            let session = is_session(&wanted, &upstream.route)
+                .then(|| Box::new(Session::new(upstream.target.addr, &worker.shared.cancels)));
             let course = Course {
                 idle: upstream.route.idle,
                 listener,
                 traffic: Some(&upstream.route.traffic),
                 load: &upstream.target.load,
+                session: session.as_deref(),
                 worker: &worker,
             };
             let leftovers = Leftovers { up: before, down: Vec::new() };
@@ -60,9 +66,41 @@ pub(crate) async fn serve(
             teller.refused(&told);
             drop(story);
             // Boxed: few connections come to this, and none should be as big as if it did.
-            Box::pin(turn_away(client, before, told)).await;
+            if wanted.is_passed() {
+                Box::pin(say_last(&client, &alerts::INTERNAL_ERROR, &worker)).await;
+            } else {
+                Box::pin(turn_away(client, before, told)).await;
+            }
         }
         Found::ClientGone => {}
+    }
+}
+
+/// Is it a session of `PostgreSQL` that can be looked into, so that its queries can be cancelled?
+fn is_session(wanted: &Wanted, route: &Route) -> bool {
+    route.protocol == Protocol::Postgres && matches!(wanted, Wanted::Terminated(_))
+}
+
+/// Notes and counts that a connection was refused before it was known whose it is. `name`: what it has said.
+pub(crate) fn refuse(arrival: &Arrival, open: &Open, worker: &Worker, name: Option<&str>, code: ErrorCode) {
+    let listener = open.listener();
+    listener.refused.fetch_add(1, Ordering::Relaxed);
+    worker.shared.unrouted.shard(worker.number).error(code);
+    if let Some(access) = &worker.access {
+        access.record_stream(&StreamRecord {
+            client: arrival.peer.ip().to_canonical(),
+            listener: &listener.kind,
+            name,
+            route: None,
+            target: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            took: Duration::ZERO,
+            ended_by: EndedBy::Router,
+            how: How::Refused,
+            code: Some(code),
+            tls: None,
+        });
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) enum Wanted {
     Terminated(Box<str>),
     /// Who has this name, and the handshake itself.
     Passed(Box<str>),
+    /// The same of `PostgreSQL`, whose client has wished for the handshake first: so must we.
+    PassedOnRequest(Box<str>),
     /// Who has this domain of XMPP (empty: none was said).
     Domain(Box<str>),
 }
@@ -60,8 +62,15 @@ impl Wanted {
     pub(crate) fn name(&self) -> Option<&str> {
         match self {
             Self::Whoever | Self::Ssh => None,
-            Self::Terminated(name) | Self::Passed(name) | Self::Domain(name) => Some(&**name).filter(|n| !n.is_empty()),
+            Self::Terminated(name) | Self::Passed(name) | Self::PassedOnRequest(name) | Self::Domain(name) => {
+                Some(&**name).filter(|name| !name.is_empty())
+            }
         }
+    }
+
+    /// Is its client in a handshake with whom it wants? Then nothing else can be said to it.
+    pub(crate) fn is_passed(&self) -> bool {
+        matches!(self, Self::Passed(_) | Self::PassedOnRequest(_))
     }
 
     fn at<'t>(&self, entrance: &'t Entrance) -> Option<&'t Arc<Route>> {
@@ -73,7 +82,7 @@ impl Wanted {
                 Some(ByServerName::Terminated(site)) => Some(&site.route),
                 Some(ByServerName::Passed(_)) | None => None,
             },
-            Self::Passed(name) => match entrance.by_server_name(name) {
+            Self::Passed(name) | Self::PassedOnRequest(name) => match entrance.by_server_name(name) {
                 Some(ByServerName::Passed(site)) => Some(&site.route),
                 Some(ByServerName::Terminated(_)) | None => None,
             },

@@ -22,6 +22,7 @@ use crate::arrival::Arrival;
 use crate::connection;
 use crate::cuts::{self, Cuts};
 use crate::deadlines::Deadlines;
+use crate::door::say_last;
 use crate::h2c::Links;
 use crate::http::{Clock, Pseudonyms, Spare};
 use crate::listener::{ListenerKind, ListenerState, Open};
@@ -208,9 +209,13 @@ impl Worker {
 }
 
 /// Serves a connection that has almost shaken hands.
-async fn begin_secured(client: TcpStream, arrival: Arrival, open: Open, handshake: Handshake, worker: Rc<Worker>) {
-    if let Some(client) = handshake.finish(client).await {
-        connection::begin(Transport::Tls(Box::new(client)), arrival, open, &worker);
+async fn begin_secured(client: TcpStream, arrival: Arrival, open: Open, mut handshake: Handshake, worker: Rc<Worker>) {
+    let last = handshake.last.take();
+    let Some(client) = handshake.finish(client).await else { return };
+    let client = Transport::Tls(Box::new(client));
+    match last {
+        None => connection::begin(client, arrival, open, &worker),
+        Some(words) => say_last(&client, &words, &worker).await,
     }
 }
 

@@ -120,6 +120,7 @@ impl Connection {
             listener: self.open.listener(),
             traffic: traffic.as_deref(),
             load: &upstream.target.load,
+            session: None,
             worker: &worker,
         };
         let carried = carry(&self.client, &upstream.stream, leftovers, course).await;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tambat_model::{ErrorCode, Route, RouteTable, Target};
-use tokio::io::AsyncWriteExt as _;
+use tambat_wire::door::postgres::{SSL_REQUEST, SslAnswer, ssl_answer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until, timeout};
@@ -104,7 +105,12 @@ impl Seeker<'_> {
         let Chosen { route, target } = chosen;
         let id = || self.worker.clock.request_id(Instant::now());
         let header = route.proxy_protocol.map(|version| self.arrival.header(version, self.client, &id()));
-        match dial(target.addr, header.as_deref(), self.worker.shared.settings.connect_timeout).await {
+        let limit = self.worker.shared.settings.connect_timeout;
+        let dialled = match self.wanted {
+            Wanted::PassedOnRequest(_) => dial_for_tls(target.addr, header.as_deref(), limit).await,
+            _ => dial(target.addr, header.as_deref(), limit).await,
+        };
+        match dialled {
             Ok(stream) => Some(Upstream { stream: Transport::Tcp(stream), route, target, _counted: counted }),
             Err(error) => {
                 tried.push(target.addr, self.worker.unreached(&target, &error));
@@ -237,6 +243,29 @@ pub(crate) async fn until(deadline: Option<Instant>) {
 fn too_late(hold: &Hold) -> Told {
     let waited = hold.limit.unwrap_or_default();
     Told { cause: format!("{} (after a wait of {} s)", hold.told.cause, waited.as_secs_f32()), ..hold.told }
+}
+
+/// The same to a `PostgreSQL` server, that has agreed to a handshake.
+///
+/// # Errors
+///
+/// Also what it said in place of that.
+async fn dial_for_tls(addr: SocketAddr, header: Option<&[u8]>, limit: Duration) -> io::Result<TcpStream> {
+    let mut stream = dial(addr, header, limit).await?;
+    let agree = async {
+        stream.write_all(&SSL_REQUEST).await?;
+        let mut answer = [0];
+        stream.read_exact(&mut answer).await?;
+        match ssl_answer(&answer) {
+            SslAnswer::Yes => Ok(stream),
+            SslAnswer::No(said) => Err(io::Error::other(format!("it {said}"))),
+            SslAnswer::Incomplete => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    };
+    timeout(limit, agree).await.map_err(|_| {
+        let cause = format!("no answer to its wish for TLS within {} s", limit.as_secs_f32());
+        io::Error::new(io::ErrorKind::TimedOut, cause)
+    })?
 }
 
 /// A connection to a target. It begins with this header, where there is one.
