@@ -5,11 +5,14 @@
 //! opens a socket or looks at a clock: whoever holds the socket also holds the deadline.
 
 pub mod door;
+mod dns;
 pub mod h2c;
 mod http;
 pub mod http1;
 pub mod http2;
 pub mod peek;
+mod mqtt;
+mod mysql;
 mod postgres;
 mod printable;
 mod probe;
@@ -17,9 +20,12 @@ pub mod proxy_protocol;
 mod recognise;
 mod redis;
 mod refusal;
+mod smtp;
+mod ssh;
+mod tls;
 mod xmpp;
 
 pub use postgres::{PostgresOpening, postgres_opening};
 pub use probe::{Expect, Judgement, Probe};
 pub use recognise::{Question, Recognised, Spoken, recognise};
-pub use refusal::refusal;
+pub use refusal::{Hearing, hearing, refusal};
