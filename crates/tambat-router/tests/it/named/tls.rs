@@ -170,9 +170,8 @@ fn a_hello_in_pieces_is_heard_out_and_passed_on_g07() {
     // One record in as many as it has fours of bytes, and each byte in a segment of its own.
     let mut hello = Vec::new();
     whole.conn.write_tls(&mut hello).unwrap();
-    let record = hello[5..].chunks(4).flat_map(|piece| {
-        [&hello[..3], &[0, u8::try_from(piece.len()).unwrap()], piece].concat()
-    });
+    let record =
+        hello[5..].chunks(4).flat_map(|piece| [&hello[..3], &[0, u8::try_from(piece.len()).unwrap()], piece].concat());
     whole.sock.set_nodelay(true).unwrap();
     for byte in record.collect::<Vec<u8>>() {
         whole.sock.write_all(&[byte]).unwrap();
