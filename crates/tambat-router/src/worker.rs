@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -20,6 +20,7 @@ use crate::accept::accept;
 use crate::access::AccessBuffer;
 use crate::arrival::Arrival;
 use crate::connection;
+use crate::datagram::{Hub, Reception};
 use crate::deadlines::Deadlines;
 use crate::h2c::Links;
 use crate::http::{Clock, KnownQueues, Pseudonyms, Spare};
@@ -37,6 +38,8 @@ use crate::transport::Transport;
 pub(crate) enum Order {
     /// Accept from this socket.
     Listen(TcpListener, Arc<ListenerState>, Option<Arc<TlsSettings>>),
+    /// Take datagrams from this socket.
+    Receive(UdpSocket, Arc<ListenerState>),
     /// Serve this connection.
     Serve(Accepted),
     /// Accept nothing more there, and end connections as soon as they are idle. Dropped when that has begun.
@@ -266,6 +269,7 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
         spawn_local(Rc::clone(access).watch());
     }
     let mut accepting: Vec<(ListenerKind, AbortHandle)> = Vec::new();
+    let mut receiving: Vec<Reception> = Vec::new();
     while let Some(order) = inbox.recv().await {
         match order {
             // One that comes too late is closed.
@@ -273,10 +277,15 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
                 let kind = state.kind;
                 accepting.push((kind, spawn_local(accept(listener, state, tls, Rc::clone(&worker))).abort_handle()));
             }
-            Order::Listen(..) => {}
+            Order::Receive(socket, state) if !worker.is_draining.get() => {
+                receiving.retain(|reception| !reception.is_over());
+                receiving.extend(Hub::begin(socket, state, &worker));
+            }
+            Order::Listen(..) | Order::Receive(..) => {}
             Order::Serve(accepted) => worker.serve(accepted),
             Order::Drain(scope, unheard) => {
                 accepting.extract_if(.., |(kind, _)| scope.has(*kind)).for_each(|(_, task)| task.abort());
+                Reception::drain_all(&receiving, scope);
                 worker.is_draining.set(true);
                 worker.deadlines.wake_all();
                 drop(unheard);

@@ -15,9 +15,11 @@ pub mod proxy_protocol;
 mod recognise;
 mod redis;
 mod refusal;
+mod servfail;
 mod xmpp;
 
 pub use postgres::{PostgresOpening, postgres_opening};
 pub use probe::{Expect, Judgement, Probe};
 pub use recognise::{Question, Recognised, Spoken, recognise};
 pub use refusal::refusal;
+pub use servfail::servfail;
