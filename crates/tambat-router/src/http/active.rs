@@ -16,9 +16,9 @@ use tambat_wire::http1::{
     request_head,
 };
 
-use super::choose::Mark;
 use super::flow::Flow;
-use super::queue::{Counted, Queue};
+use crate::balance::Mark;
+use crate::queue::{Counted, Queue};
 use crate::transport::{Transport, broken};
 
 /// So many boxes wait for their next request at most: as many as one worker has requests on their way at a time.
