@@ -7,7 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tambat_api::CertificateStatus;
 use tambat_certs::{
-    AcmeSettings, AcmeStatus, Driver, Eab, FilePair, FileStatus, Lifetime, News, Offered, Store, StoreSettings,
+    AcmeSettings, AcmeStatus, Driver, Eab, FilePair, FileStatus, Lifetime, News, Offered, Store,
+    StoreSettings,
 };
 use tambat_manifest::{AcmeKeys, ServeFile};
 use tambat_model::HostPattern;
@@ -24,6 +25,9 @@ const HMAC_BYTES_MAX: u64 = 4_096;
 
 /// Roots: a bundle of all there are has a quarter of this.
 const ROOTS_BYTES_MAX: u64 = 1024 * 1024;
+
+/// What a CA gave, in the folder of a server's state.
+const ACME_FOLDER: &str = "acme";
 
 /// What a server has for its listener with TLS.
 pub(crate) struct Tls {
@@ -86,7 +90,7 @@ pub(crate) fn tls(file: &ServeFile, dir: &Path, state: &Path, sayer: &Sayer) -> 
 
 fn acme(keys: &AcmeKeys, dir: &Path, state: &Path) -> Result<AcmeSettings, Failure> {
     let wrong = |error: tambat_certs::SettingsError| Failure::usage(error.to_string());
-    let mut settings = AcmeSettings::new(&keys.directory, state.join("acme")).map_err(wrong)?;
+    let mut settings = AcmeSettings::new(&keys.directory, state.join(ACME_FOLDER)).map_err(wrong)?;
     settings.set_contact(keys.contact.clone()).map_err(wrong)?;
     // Without it the file is refused.
     settings.terms_agreed = true;
@@ -140,6 +144,11 @@ impl Keeping {
         };
         self.status().into_iter().map(figures).collect()
     }
+}
+
+/// What a CA has given and refused the server whose state is here, while that does not run.
+pub(crate) fn kept(state: &Path) -> Vec<CertificateStatus> {
+    tambat_certs::kept(&state.join(ACME_FOLDER)).iter().map(of_acme).collect()
 }
 
 fn of_file(of: &FileStatus) -> CertificateStatus {

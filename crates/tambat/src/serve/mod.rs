@@ -45,6 +45,7 @@ use crate::run_lock::RunLock;
 use crate::sockets::Sockets;
 
 use apps::{Broken, Workshop};
+pub(crate) use certificates::kept as kept_certificates;
 use certificates::Tls;
 use control::View;
 use joint::{Reports, Tables};
