@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tambat_api::CertificateStatus;
 use tambat_certs::{
-    AcmeSettings, AcmeStatus, Driver, Eab, FilePair, FileStatus, Lifetime, News, Offered, Store,
+    AcmeSettings, AcmeStatus, CertName, Driver, Eab, FilePair, FileStatus, Lifetime, News, Offered, Store,
     StoreSettings,
 };
 use tambat_manifest::{AcmeKeys, ServeFile};
@@ -47,6 +47,8 @@ pub(crate) struct Keeping {
     store: Arc<Store>,
     /// How many orders have failed, by name, since the server was started.
     failed: Arc<Mutex<BTreeMap<String, u64>>>,
+    /// A CA signs what it may.
+    has_ca: bool,
 }
 
 /// Does this file call for a listener with TLS?
@@ -70,6 +72,7 @@ pub(crate) fn tls(file: &ServeFile, dir: &Path, state: &Path, sayer: &Sayer) -> 
         pair.load(now).map_err(|error| Failure::new(error.to_string()))?;
     }
     let acme = file.acme.as_ref().map(|keys| acme(keys, dir, state)).transpose()?;
+    let has_ca = acme.is_some();
     let failed = Arc::<Mutex<BTreeMap<String, u64>>>::default();
     let (counted, said) = (Arc::clone(&failed), sayer.clone());
     let report: tambat_certs::Report = Arc::new(move |news: &News| {
@@ -85,7 +88,7 @@ pub(crate) fn tls(file: &ServeFile, dir: &Path, state: &Path, sayer: &Sayer) -> 
     let clients = plan.client_auth.as_ref().map_or(Ok(ClientAuth::Off), |plan| client_auth(plan, dir))?;
     let settings = TlsSettings::new(Arc::clone(&certificates) as _, clients);
     let settings = settings.map_err(|error| Failure::new(error.to_string()))?;
-    Ok(Some(Tls { settings: Arc::new(settings), certificates, keeping: Keeping { store, failed }, driver }))
+    Ok(Some(Tls { settings: Arc::new(settings), certificates, keeping: Keeping { store, failed, has_ca }, driver }))
 }
 
 fn acme(keys: &AcmeKeys, dir: &Path, state: &Path) -> Result<AcmeSettings, Failure> {
@@ -121,6 +124,12 @@ impl Keeping {
     /// These names are served now: those of them that a CA signs get certificates.
     pub(crate) fn set_names<'a>(&self, names: impl IntoIterator<Item = &'a HostPattern>) {
         self.store.set_names(names);
+    }
+
+    /// Has this name a certificate, or is one ordered for it?
+    pub(crate) fn will_serve(&self, host: &HostPattern) -> bool {
+        let HostPattern::Exact(name) = host else { return false };
+        self.store.find(Some(name)).is_some() || (self.has_ca && CertName::of(host).is_some())
     }
 
     /// Each certificate that is there, or wanted.
