@@ -63,6 +63,8 @@ const NEEDS: &[Need] = &[
     Need { what: "pebble", package: "pebble", present: || exists("/usr/bin/pebble-challtestsrv") },
     Need { what: "nginx", package: "nginx-light", present: || run::succeeds("/usr/sbin/nginx", &["-v"]) },
     Need { what: "haproxy", package: "haproxy", present: || run::succeeds("/usr/sbin/haproxy", &["-v"]) },
+    Need { what: "nghttp", package: "nghttp2-client", present: || run::succeeds("nghttp", &["--version"]) },
+    Need { what: "h2load", package: "nghttp2-client", present: || run::succeeds("h2load", &["--version"]) },
     Need { what: "testssl", package: "testssl.sh", present: || run::succeeds("testssl", &["--version"]) },
     // Of docs/recipes.
     Need { what: "puma", package: "puma", present: || run::succeeds("puma", &["--version"]) },

@@ -30,6 +30,7 @@ mod https;
 mod kills;
 mod limits;
 mod logs;
+mod nghttp2;
 mod output;
 mod ports;
 mod postgres;
