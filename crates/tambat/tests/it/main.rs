@@ -33,6 +33,7 @@ mod logs;
 mod output;
 mod ports;
 mod postgres;
+mod protocols;
 mod proxy_protocol;
 mod public_names;
 mod python;
