@@ -31,12 +31,16 @@ const ANSWERS_MAX: usize = 2;
 /// Tells the client why it cannot be served and closes its connection: in its own protocol, or, where that has no
 /// words for it, with a reset. One whose servers speak first is told at once, any other when it has said enough. Takes
 /// about 2 s at most.
-pub(crate) async fn turn_away(client: Transport, told: Told) {
-    let mut buffer = vec![0; CHUNK_BYTES];
-    let heard = match timeout(Duration::from_secs(FIRST_BYTES_S), hear(&client, told.protocol, &mut buffer)).await {
+///
+/// `before`: what the client has sent already.
+pub(crate) async fn turn_away(client: Transport, before: Vec<u8>, told: Told) {
+    let mut buffer = vec![0; CHUNK_BYTES.max(before.len())];
+    buffer[..before.len()].copy_from_slice(&before);
+    let hearing = hear(&client, told.protocol, &mut buffer, before.len());
+    let heard = match timeout(Duration::from_secs(FIRST_BYTES_S), hearing).await {
         Ok(Ok(heard)) => heard,
-        // It has said nothing that has to be heard: it is told what is told to everybody.
-        Err(_) => 0,
+        // It has said nothing more that has to be heard: it is told what is told to everybody.
+        Err(_) => before.len(),
         Ok(Err(_)) => return,
     };
     let Some(words) = refusal(told.protocol, &told.cause, &buffer[..heard]) else {
@@ -59,8 +63,13 @@ pub(crate) async fn turn_away(client: Transport, told: Told) {
 }
 
 /// Hears the client until it can be told, and how much it has said then.
-async fn hear(client: &Transport, protocol: Protocol, buffer: &mut [u8]) -> std::io::Result<usize> {
-    let (mut filled, mut answers) = (0, 0);
+async fn hear(
+    client: &Transport,
+    protocol: Protocol,
+    buffer: &mut [u8],
+    before_bytes: usize,
+) -> std::io::Result<usize> {
+    let (mut filled, mut answers) = (before_bytes, 0);
     loop {
         match hearing(protocol, &buffer[..filled]) {
             Hearing::More if filled < buffer.len() => match client.read(&mut buffer[filled..]).await? {

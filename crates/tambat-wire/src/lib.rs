@@ -4,11 +4,13 @@
 //! [`refusal()`] is what a client is told, in its own protocol, when its connection cannot be served. Nothing here
 //! opens a socket or looks at a clock: whoever holds the socket also holds the deadline.
 
+pub mod door;
 mod dns;
 pub mod h2c;
 mod http;
 pub mod http1;
 pub mod http2;
+pub mod peek;
 mod mqtt;
 mod mysql;
 mod postgres;
