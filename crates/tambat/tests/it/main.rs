@@ -34,6 +34,7 @@ mod nghttp2;
 mod output;
 mod ports;
 mod postgres;
+mod protocols;
 mod proxy_protocol;
 mod public_names;
 mod python;
