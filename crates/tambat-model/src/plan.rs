@@ -13,8 +13,9 @@ use crate::problem::{Problem, Severity};
 use crate::site::{PortSite, resolve_sites};
 use crate::uses::resolve_uses;
 use crate::{
-    AppName, DependencyFile, HealthRules, HttpRules, Manner, PortKey, PortName, ProcessName, Protocol, ProxyProtocol,
-    Recognised, ResourceUrl, RouterPlan, ServicePort, Sticky, UrlTemplate, VarName, shell_command,
+    AppName, DATAGRAM_IDLE_DEFAULT, DependencyFile, HealthRules, HttpRules, Manner, PortKey, PortName, ProcessName,
+    Protocol, ProxyProtocol, Recognised, ResourceUrl, RouterPlan, ServicePort, Sticky, UrlTemplate, VarName,
+    shell_command,
 };
 
 /// How long an instance may take until it is ready, unless `ready.within` says otherwise: what the platforms allow.
@@ -65,6 +66,8 @@ pub struct ProcessPlan {
     pub expose: bool,
     /// A stream on which nothing moves for so long is closed; none: never.
     pub idle: Option<Duration>,
+    /// A session of datagrams in which nothing moves for so long is over.
+    pub datagram_idle: Duration,
     /// How long a connection waits for an instance that is coming.
     pub wait: Duration,
     /// How long what an instance has in flight may take when it is replaced.
@@ -373,6 +376,7 @@ fn plan_process(draft: &Draft, process: &ProcessDraft, position: u16, uses: Vec<
         any_owner: process.any_owner,
         expose: process.expose,
         idle: process.idle.or(manner.stream_idle()),
+        datagram_idle: process.idle.unwrap_or(DATAGRAM_IDLE_DEFAULT),
         wait: manner.wait().unwrap_or(within),
         drain: manner.drain(),
         http: Arc::new(http_rules(process, manner)),

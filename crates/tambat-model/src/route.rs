@@ -15,6 +15,11 @@ use crate::traffic::Traffic;
 use crate::world::{Cause, Gate, InstanceView, Load, Phase, ProcessView, World};
 use crate::{Plan, PortKey, PortPlan, ProcessPlan, Protocol, ProxyProtocol, Role, ServicePort, Wiring};
 
+/// How long a session of datagrams goes on in which nothing moves, unless `timeouts.idle` says otherwise: nothing tells when
+/// one is over, most are after a question and its answer, and one that is kept open says something every 30 s as a rule
+/// (RFC 8085 §3.5 has 15 s as the least for that).
+pub const DATAGRAM_IDLE_DEFAULT: Duration = Duration::from_mins(1);
+
 /// Where a connection goes: by the service port it arrived at, or, on a shared listener, by hostname and path.
 #[derive(Debug, Clone, Default)]
 pub struct RouteTable {
@@ -33,6 +38,8 @@ pub struct Route {
     pub protocol: Protocol,
     /// A stream on which nothing moves for so long is closed; none: never. A tunnel (an upgraded connection) is one, too.
     pub idle: Option<Duration>,
+    /// A session of datagrams in which nothing moves for so long is over.
+    pub datagram_idle: Duration,
     /// How its targets are told where each connection comes from; none: they are not.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// What holds for its requests, where it speaks HTTP.
@@ -137,7 +144,9 @@ impl Route {
     /// A route with the default rules and counters of its own.
     pub fn new(name: &str, protocol: Protocol, admission: Admission) -> Self {
         let (http, traffic) = (Arc::default(), Arc::default());
-        Self { name: name.to_owned(), protocol, idle: None, proxy_protocol: None, http, admission, traffic }
+        let datagram_idle = DATAGRAM_IDLE_DEFAULT;
+        let name = name.to_owned();
+        Self { name, protocol, idle: None, datagram_idle, proxy_protocol: None, http, admission, traffic }
     }
 }
 
@@ -228,7 +237,8 @@ pub fn route_table(plan: &Plan, wiring: &Wiring, world: &World, ledger: &Ledger)
         let traffic = ledger.of(&name);
         let http = Arc::clone(&process.http);
         let (protocol, idle, proxy_protocol) = (port.protocol, process.idle, port.proxy_protocol);
-        let route = Arc::new(Route { name, protocol, idle, proxy_protocol, http, admission, traffic });
+        let datagram_idle = process.datagram_idle;
+        let route = Arc::new(Route { name, protocol, idle, datagram_idle, proxy_protocol, http, admission, traffic });
         for (site, pattern) in port.site.iter().flat_map(|site| site.patterns().map(move |pattern| (site, pattern))) {
             let at = Site { path: site.path.clone(), strip: site.strip, route: Arc::clone(&route) };
             // A plan in which two ports claim one name and path does not come to be.

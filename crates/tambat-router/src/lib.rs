@@ -34,6 +34,7 @@ mod challenges;
 mod choice;
 mod connection;
 mod cuts;
+mod datagram;
 mod deadlines;
 mod door;
 mod h2c;
@@ -59,6 +60,7 @@ mod worker;
 
 pub use access::{AccessFormat, AccessLog, EndedBy};
 pub use challenges::Challenges;
+pub use datagram::DatagramListener;
 pub use health::{Check, Checker, Health, HealthView, QUESTIONS_MAX, REST, Sign, TargetHealth};
 pub use listener::{CountersSnapshot, Listener, ListenerKind};
 pub use report::RouterReport;

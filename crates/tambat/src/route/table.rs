@@ -177,13 +177,11 @@ impl Seen {
         let mut table = RouteTable::default();
         for known in &self.routes.all {
             let route = Arc::new(Route {
-                name: known.route.name.clone(),
-                protocol: known.route.protocol,
                 idle: Some(known.route.idle),
                 proxy_protocol: known.route.proxy_protocol,
                 http: Arc::clone(&known.route.http),
-                admission: self.admission(known),
                 traffic: Arc::clone(&known.traffic),
+                ..Route::new(&known.route.name, known.route.protocol, self.admission(known))
             });
             for host in &known.route.hosts {
                 let site = Site { path: known.route.path.clone(), strip: known.route.strip, route: Arc::clone(&route) };
