@@ -38,7 +38,8 @@ pub(crate) async fn serve(
     let listener = open.listener();
     let seeker = Seeker { client: &client, arrival: &arrival, wanted: &wanted, listener, worker: &worker };
     let story = Story::begin(seeker.route(), &worker);
-    match seeker.seek().await {
+    // Boxed: it is over soon, and what is carried takes less.
+    match Box::pin(seeker.seek()).await {
         Found::Target(upstream) => {
             // Boxed: few streams have one.
             let session = is_session(&wanted, &upstream.route)

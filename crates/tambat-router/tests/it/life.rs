@@ -223,36 +223,48 @@ fn each_stream_has_a_line_that_says_how_it_ended() {
     assert_eq!(traffic.requests, 0);
 }
 
-/// Urgent data (RFC 9293 §3.8.5) is no part of a stream here: it is passed over, and hangs or harms nothing.
+/// Urgent data (RFC 9293 §3.8.5) is part of a stream where it was said (RFC 6093 §3.4): it hangs and harms nothing.
 #[test]
 fn urgent_data_neither_hangs_nor_harms_a_stream() {
     let backend = Backend::new("web.1");
     let rig = rig(HttpRules::default(), &[&backend]);
-    for (from_client, big) in [(true, false), (false, false), (true, true)] {
+    // Small pieces, and long runs, which go through a pipe.
+    for (from_client, size) in [(true, 1_000), (false, 1_000), (true, 3_000_000), (false, 3_000_000)] {
         let (client, target) = stream(&rig, &backend);
         let (mut from, to) = if from_client { (&client, &target) } else { (&target, &client) };
-        let piece = vec![b'x'; if big { 300_000 } else { 1_000 }];
+        let piece = vec![b'x'; size];
         std::thread::scope(|scope| {
             let heard = scope.spawn(|| rest(to));
-            for _ in 0..20 {
+            for _ in 0..10 {
                 from.write_all(&piece).unwrap();
                 assert_eq!(SockRef::from(from).send_out_of_band(b"!").unwrap(), 1);
-                pass(Duration::from_millis(1));
             }
             from.shutdown(Shutdown::Write).unwrap();
             let heard = heard.join().unwrap();
-            assert_eq!(heard.len(), 20 * piece.len());
-            assert!(heard.iter().all(|byte| *byte == b'x'));
+            assert!(heard == [&piece[..], b"!"].concat().repeat(10), "{} of {}", heard.len(), 10 * (size + 1));
         });
         says(to, from, "and the other direction goes on");
     }
-    // Nothing but urgent data, and then nothing.
-    let (client, target) = stream(&rig, &backend);
+}
+
+#[test]
+fn what_stands_behind_urgent_data_does_not_wait_for_more() {
+    let backend = Backend::new("web.1");
+    let mut rig = Rig::new(Protocol::Tcp);
+    rig.publish(crate::rig::hold(None));
+    let mut client = rig.client();
+    rig.until_one_waits();
+    // All of it is there before anything is read: a read ends before what is urgent.
+    client.write_all(b"before").unwrap();
     assert_eq!(SockRef::from(&client).send_out_of_band(b"!").unwrap(), 1);
-    says(&client, &target, "after");
-    assert_eq!(SockRef::from(&target).send_out_of_band(b"!").unwrap(), 1);
-    drop(target);
-    assert_eq!(rest(&client), b"");
+    client.write_all(b"behind").unwrap();
+    pass(Duration::from_millis(50));
+    rig.publish(serve(&[&backend]));
+    let mut target = backend.accept();
+    let mut heard = [0; 13];
+    target.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"before!behind");
+    says(&target, &client, "yes");
 }
 
 #[test]
