@@ -4,10 +4,15 @@
 //! [`refusal()`] is what a client is told, in its own protocol, when its connection cannot be served. Nothing here
 //! opens a socket or looks at a clock: whoever holds the socket also holds the deadline.
 
+pub mod door;
+mod dns;
 pub mod h2c;
 mod http;
 pub mod http1;
 pub mod http2;
+pub mod peek;
+mod mqtt;
+mod mysql;
 mod postgres;
 mod printable;
 mod probe;
@@ -15,9 +20,12 @@ pub mod proxy_protocol;
 mod recognise;
 mod redis;
 mod refusal;
+mod smtp;
+mod ssh;
+mod tls;
 mod xmpp;
 
 pub use postgres::{PostgresOpening, postgres_opening};
 pub use probe::{Expect, Judgement, Probe};
 pub use recognise::{Question, Recognised, Spoken, recognise};
-pub use refusal::refusal;
+pub use refusal::{Hearing, hearing, refusal};

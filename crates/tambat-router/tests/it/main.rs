@@ -9,6 +9,8 @@ mod http2;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod named;
+#[cfg(test)]
 mod refusal;
 #[cfg(test)]
 mod rig;
