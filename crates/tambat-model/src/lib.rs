@@ -77,8 +77,8 @@ pub use protocol::{Protocol, Transport, UnknownProtocol};
 pub use proxy_protocol::ProxyProtocol;
 pub use recognised::{Declared, Recognised};
 pub use route::{
-    Admission, Balance, ForeignService, HttpRules, Ledger, Route, RouteTable, Sticky, Target, foreign_route,
-    route_table,
+    Admission, Balance, DATAGRAM_IDLE_DEFAULT, ForeignService, HttpRules, Ledger, Route, RouteTable, Sticky, Target,
+    foreign_route, route_table,
 };
 pub use router_plan::{AccessLogFormat, CertificateFiles, ClientAuthPlan, RouterPlan, RouterTimeouts, TlsPlan};
 pub use scheme::Scheme;

@@ -16,8 +16,9 @@ use crate::problem::{Problem, Severity};
 use crate::site::{PortSite, resolve_sites};
 use crate::uses::resolve_uses;
 use crate::{
-    AppName, DependencyFile, HealthRules, HttpRules, Manner, PortKey, PortName, ProcessName, Protocol, ProxyProtocol,
-    Recognised, ResourceUrl, RouterPlan, ServicePort, Sticky, UrlTemplate, VarName, shell_command,
+    AppName, DATAGRAM_IDLE_DEFAULT, DependencyFile, HealthRules, HttpRules, Manner, PortKey, PortName, ProcessName,
+    Protocol, ProxyProtocol, Recognised, ResourceUrl, RouterPlan, ServicePort, Sticky, UrlTemplate, VarName,
+    shell_command,
 };
 
 /// How long an instance may take until it is ready, unless `ready.within` says otherwise: what the platforms allow.
@@ -73,6 +74,8 @@ pub struct ProcessPlan {
     pub connect: Option<Duration>,
     /// How many streams each of its ports has open at a time; none: any number.
     pub connections_max: Option<NonZeroU32>,
+    /// A session of datagrams in which nothing moves for so long is over.
+    pub datagram_idle: Duration,
     /// How long a connection waits for an instance that is coming.
     pub wait: Duration,
     /// How long what an instance has in flight may take when it is replaced.
@@ -390,6 +393,7 @@ fn plan_process(draft: &Draft, process: &ProcessDraft, position: u16, uses: Vec<
         idle: process.idle.or(manner.stream_idle()),
         connect: process.connect,
         connections_max: process.connections_max,
+        datagram_idle: process.idle.unwrap_or(DATAGRAM_IDLE_DEFAULT),
         wait: manner.wait().unwrap_or(within),
         drain: manner.drain(),
         http: Arc::new(http_rules(process, manner)),

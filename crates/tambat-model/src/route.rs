@@ -15,6 +15,11 @@ use crate::traffic::Traffic;
 use crate::world::{Cause, Gate, InstanceView, Load, Phase, ProcessView, World};
 use crate::{Plan, PortKey, PortPlan, ProcessPlan, Protocol, ProxyProtocol, Role, ServicePort, Wiring};
 
+/// How long a session of datagrams goes on in which nothing moves, unless `timeouts.idle` says otherwise: nothing tells when
+/// one is over, most are after a question and its answer, and one that is kept open says something every 30 s as a rule
+/// (RFC 8085 §3.5 has 15 s as the least for that).
+pub const DATAGRAM_IDLE_DEFAULT: Duration = Duration::from_mins(1);
+
 /// Where a connection goes: by the service port it arrived at, or, on a shared listener, by hostname and path.
 #[derive(Debug, Clone, Default)]
 pub struct RouteTable {
@@ -38,6 +43,8 @@ pub struct Route {
     /// How many of its streams are open at a time, at all listeners; none: any number. Of HTTP it is the requests that
     /// are limited ([`HttpRules::in_flight_max`]).
     pub connections_max: Option<NonZeroU32>,
+    /// A session of datagrams in which nothing moves for so long is over.
+    pub datagram_idle: Duration,
     /// How its targets are told where each connection comes from; none: they are not.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// What holds for its requests, where it speaks HTTP.
@@ -143,7 +150,19 @@ impl Route {
     pub fn new(name: &str, protocol: Protocol, admission: Admission) -> Self {
         let (name, http, traffic) = (name.to_owned(), Arc::default(), Arc::default());
         let (idle, connect, connections_max, proxy_protocol) = (None, None, None, None);
-        Self { name, protocol, idle, connect, connections_max, proxy_protocol, http, admission, traffic }
+        let datagram_idle = DATAGRAM_IDLE_DEFAULT;
+        Self {
+            name,
+            protocol,
+            idle,
+            datagram_idle,
+            connect,
+            connections_max,
+            proxy_protocol,
+            http,
+            admission,
+            traffic,
+        }
     }
 }
 
@@ -236,7 +255,19 @@ pub fn route_table(plan: &Plan, wiring: &Wiring, world: &World, ledger: &Ledger)
         let http = Arc::clone(&process.http);
         let (connect, connections_max) = (process.connect, process.connections_max);
         let (protocol, idle, proxy_protocol) = (port.protocol, process.idle, port.proxy_protocol);
-        let route = Route { name, protocol, idle, connect, connections_max, proxy_protocol, http, admission, traffic };
+        let datagram_idle = process.datagram_idle;
+        let route = Route {
+            name,
+            protocol,
+            idle,
+            datagram_idle,
+            connect,
+            connections_max,
+            proxy_protocol,
+            http,
+            admission,
+            traffic,
+        };
         let route = Arc::new(route);
         routes.insert(route.name.clone(), Arc::clone(&route));
         for (site, pattern) in port.site.iter().flat_map(|site| site.patterns().map(move |pattern| (site, pattern))) {

@@ -33,6 +33,7 @@ mod carry;
 mod challenges;
 mod choice;
 mod connection;
+mod datagram;
 mod deadlines;
 mod h2c;
 mod health;
@@ -57,6 +58,7 @@ mod worker;
 
 pub use access::{AccessFormat, AccessLog, EndedBy};
 pub use challenges::Challenges;
+pub use datagram::DatagramListener;
 pub use health::{Check, Checker, Health, HealthView, QUESTIONS_MAX, REST, Sign, TargetHealth};
 pub use listener::{CountersSnapshot, Listener, ListenerKind};
 pub use report::RouterReport;

@@ -13,6 +13,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, watch};
 
 use crate::addresses::Addresses;
+use crate::datagram::DatagramListener;
 use crate::http::router_number;
 use crate::listener::{CountersSnapshot, Listener, ListenerKind, ListenerState};
 use crate::queue::Queues;
@@ -85,11 +86,7 @@ impl Router {
                 self.shared.https_port.store(socket.local_addr()?.port(), Ordering::Relaxed);
             }
         }
-        let state = {
-            let mut listeners = self.listeners();
-            let fresh = || Arc::new(ListenerState::new(listener.kind, Arc::clone(&self.open)));
-            Arc::clone(listeners.entry(listener.kind).or_insert_with(fresh))
-        };
+        let state = self.state(listener.kind);
         for socket in listener.sockets {
             self.shared.listen(socket, Arc::clone(&state), listener.tls.clone());
         }
@@ -103,6 +100,28 @@ impl Router {
             self.shared.task_all(|| Task::Unlisten(kind));
             self.shared.order_all(|| Order::Unlisten(kind));
         }
+    }
+
+    /// Takes datagrams from one more listener. One of the same kind for connections shares its counters.
+    ///
+    /// # Errors
+    ///
+    /// When a socket cannot be made non-blocking.
+    pub fn add_datagrams(&self, listener: DatagramListener) -> io::Result<()> {
+        for socket in &listener.sockets {
+            socket.set_nonblocking(true)?;
+        }
+        let state = self.state(listener.kind);
+        for socket in listener.sockets {
+            self.shared.order(self.shared.turn(), Order::Receive(socket, Arc::clone(&state)));
+        }
+        Ok(())
+    }
+
+    /// The state of a listener, which all of this kind share.
+    fn state(&self, kind: ListenerKind) -> Arc<ListenerState> {
+        let fresh = || Arc::new(ListenerState::new(kind, Arc::clone(&self.open)));
+        Arc::clone(self.listeners().entry(kind).or_insert_with(fresh))
     }
 
     /// What this service port has carried, and holds now; none: the router does not hold it.

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -20,6 +20,7 @@ use crate::accept::{Accepting, Taker};
 use crate::access::AccessBuffer;
 use crate::arrival::Arrival;
 use crate::connection;
+use crate::datagram::{Hub, Reception};
 use crate::deadlines::Deadlines;
 use crate::h2c::Links;
 use crate::http::{Clock, Pseudonyms, Spare};
@@ -38,7 +39,9 @@ use crate::transport::Transport;
 pub(crate) enum Order {
     /// Accept from this socket.
     Listen(TcpListener, Arc<ListenerState>, Option<Arc<TlsSettings>>),
-    /// Accept nothing more there.
+    /// Take datagrams from this socket.
+    Receive(UdpSocket, Arc<ListenerState>),
+    /// Accept and take nothing more there.
     Unlisten(ListenerKind),
     /// Serve this connection.
     Serve(Accepted),
@@ -264,17 +267,26 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
         spawn_local(Rc::clone(access).watch());
     }
     let mut accepting = Accepting::default();
+    let mut receiving: Vec<Reception> = Vec::new();
     while let Some(order) = inbox.recv().await {
         match order {
             // One that comes too late is closed.
             Order::Listen(listener, state, tls) if !worker.is_draining.get() => {
                 accepting.begin(listener, state, tls, Taker::Worker(Rc::clone(&worker)));
             }
-            Order::Listen(..) => {}
-            Order::Unlisten(kind) => accepting.end(|of| of == kind),
+            Order::Receive(socket, state) if !worker.is_draining.get() => {
+                receiving.retain(|reception| !reception.is_over());
+                receiving.extend(Hub::begin(socket, state, &worker));
+            }
+            Order::Listen(..) | Order::Receive(..) => {}
+            Order::Unlisten(kind) => {
+                accepting.end(|of| of == kind);
+                Reception::drain_all(&receiving, |of| of == kind);
+            }
             Order::Serve(accepted) => worker.serve(accepted),
             Order::Drain(scope, unheard) => {
                 accepting.end(|kind| scope.has(kind));
+                Reception::drain_all(&receiving, |kind| scope.has(kind));
                 worker.is_draining.set(true);
                 worker.deadlines.wake_all();
                 drop(unheard);

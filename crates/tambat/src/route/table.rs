@@ -184,15 +184,13 @@ impl Seen {
         let (mut table, mut routes) = (RouteTable::default(), HashMap::new());
         for known in &self.routes.all {
             let route = Arc::new(Route {
-                name: known.route.name.clone(),
-                protocol: known.route.protocol,
                 idle: Some(known.route.idle),
                 connect: known.route.connect,
                 connections_max: known.route.connections_max,
                 proxy_protocol: known.route.proxy_protocol,
                 http: Arc::clone(&known.route.http),
-                admission: self.admission(known),
                 traffic: Arc::clone(&known.traffic),
+                ..Route::new(&known.route.name, known.route.protocol, self.admission(known))
             });
             routes.insert(known.route.name.as_str(), Arc::clone(&route));
             // With listeners of its own, its names are there.
