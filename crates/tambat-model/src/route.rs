@@ -151,18 +151,7 @@ impl Route {
         let (name, http, traffic) = (name.to_owned(), Arc::default(), Arc::default());
         let (idle, connect, connections_max, proxy_protocol) = (None, None, None, None);
         let datagram_idle = DATAGRAM_IDLE_DEFAULT;
-        Self {
-            name,
-            protocol,
-            idle,
-            datagram_idle,
-            connect,
-            connections_max,
-            proxy_protocol,
-            http,
-            admission,
-            traffic,
-        }
+        Self { name, protocol, idle, datagram_idle, connect, connections_max, proxy_protocol, http, admission, traffic }
     }
 }
 
