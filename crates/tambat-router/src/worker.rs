@@ -40,8 +40,8 @@ pub(crate) enum Order {
     Listen(TcpListener, Arc<ListenerState>, Option<Arc<TlsSettings>>),
     /// Accept nothing more there.
     Unlisten(ListenerKind),
-    /// Serve this connection.
-    Serve(Accepted),
+    /// Serve these connections.
+    Serve(Vec<Accepted>),
     /// Accept nothing more there, and end connections as soon as they are idle. Dropped when that has begun.
     Drain(Scope, Arc<()>),
     /// Close everything and end.
@@ -272,7 +272,7 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
             }
             Order::Listen(..) => {}
             Order::Unlisten(kind) => accepting.end(|of| of == kind),
-            Order::Serve(accepted) => worker.serve(accepted),
+            Order::Serve(all) => all.into_iter().for_each(|accepted| worker.serve(accepted)),
             Order::Drain(scope, unheard) => {
                 accepting.end(|kind| scope.has(kind));
                 worker.is_draining.set(true);
