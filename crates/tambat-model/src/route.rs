@@ -100,6 +100,8 @@ pub enum Balance {
     RoundRobin,
     /// The one with the least in flight; among equals in turn.
     LeastInFlight,
+    /// The one that the client's address leads to, each time: when a target goes, only its clients go elsewhere.
+    SourceHash,
 }
 
 /// Who may serve a connection now.

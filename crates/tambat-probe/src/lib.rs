@@ -17,7 +17,7 @@ use tokio::time::timeout;
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Once an answer has been judged, its rest is taken for so long: several servers log a broken pipe, or a whole stack
-/// trace, when nobody takes what they write.
+/// trace, when nobody takes what they write. A server that was told farewell closes within it.
 const REST_LIMIT: Duration = Duration::from_millis(200);
 
 /// What a message over a stream has before it, where the same may be sent by a datagram (RFC 1035 §4.2.2).
@@ -117,8 +117,8 @@ async fn converse(addr: SocketAddr, proxy_protocol: Option<ProxyProtocol>, probe
         match probe.judge(&answer, false) {
             Judgement::Incomplete => {}
             judged => {
-                if probe.is_http() {
-                    tokio::spawn(timeout(REST_LIMIT, take_rest(stream)));
+                if probe.has_rest() {
+                    tokio::spawn(timeout(REST_LIMIT, part(stream, probe.farewell())));
                 }
                 return Ok(judged);
             }
@@ -130,7 +130,11 @@ async fn converse(addr: SocketAddr, proxy_protocol: Option<ProxyProtocol>, probe
     }
 }
 
-async fn take_rest(mut stream: TcpStream) {
+/// Says farewell, and takes what still comes.
+async fn part(mut stream: TcpStream, farewell: Vec<u8>) {
+    if stream.write_all(&farewell).await.is_err() {
+        return;
+    }
     let mut rest = vec![0; 8 * 1024];
     while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {}
 }
@@ -173,6 +177,21 @@ mod tests {
         stream.shutdown().await.unwrap();
         let ended = timeout(Duration::from_secs(10), stream.read(&mut [0])).await;
         assert_eq!(ended.unwrap().unwrap(), 0, "and then it ends");
+    }
+
+    #[tokio::test]
+    async fn a_server_is_told_that_the_conversation_is_over() {
+        let (listener, addr) = listener().await;
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"220 mail ESMTP\r\n").await.unwrap();
+            let mut heard = [0; 64];
+            let read = stream.read(&mut heard).await.unwrap();
+            stream.write_all(b"221 bye\r\n").await.unwrap();
+            heard[..read].to_vec()
+        };
+        let (judgement, heard) = tokio::join!(ask(addr, None, &Probe::Smtp, LIMIT), serve);
+        assert_eq!((judgement.unwrap(), heard), (Judgement::Ready, b"QUIT\r\n".to_vec()));
     }
 
     #[tokio::test]

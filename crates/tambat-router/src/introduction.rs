@@ -46,7 +46,7 @@ pub(crate) async fn introduce(client: TcpStream, peer: SocketAddr, mut open: Ope
             };
             match arrival.is_introduced().then(|| count(&worker.shared, arrival.peer.ip())).transpose() {
                 Ok(address) => open.is_by(address.flatten()),
-                Err(_) => return turn_one_too_many_away(&client, open.listener(), tls.is_some(), &worker),
+                Err(_) => return turn_one_too_many_away(&client, open.listener(), tls.is_some(), &worker.shared),
             }
             return match tls {
                 None => connection::begin(Transport::Tcp(client), arrival, open, &worker),

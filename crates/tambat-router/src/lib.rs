@@ -1,6 +1,6 @@
 //! The router: holds the listeners and carries what arrives there to the instances.
 //!
-//! A listener is a service port or shared by all names. What is no HTTP is carried as a stream: a connection to a service
+//! A listener is a service port, shared by all names, or one of the manifest, whose clients tell whom they want. What is no HTTP is carried as a stream: a connection to a service
 //! port looks up its [`Route`](tambat_model::Route) in the route table of the moment, goes to one of the targets, in turn,
 //! or waits, its bytes unread in the kernel, until the table has a target for it, or is turned away with the cause, in its
 //! own protocol. It keeps the target it began with, whatever the table says later. Of HTTP each request finds its own
@@ -27,6 +27,7 @@ mod accept;
 mod access;
 mod addresses;
 mod arrival;
+mod balance;
 mod calendar;
 mod carry;
 mod challenges;
@@ -41,15 +42,18 @@ mod http2;
 mod introduction;
 mod listener;
 mod pool;
+mod queue;
 mod report;
 mod router;
 mod settings;
 mod socket;
 mod splice;
+mod stream;
 mod tables;
 mod tls;
 mod transport;
 mod turn_away;
+mod wanted;
 mod worker;
 
 pub use access::{AccessFormat, AccessLog, EndedBy};

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use tambat_model::{ServicePort, Traffic};
+use tambat_model::{ListenAddr, ServicePort, Traffic};
 
 use crate::addresses::AddressCount;
 use crate::tls::{HandshakeCounters, HandshakeFailure, TlsSettings};
@@ -18,6 +18,9 @@ pub enum ListenerKind {
     Service(ServicePort),
     /// The hostname and path of each request: HTTP only.
     Shared,
+    /// How its client begins, and the name that it says, at this listener of the manifest: the key into the route table.
+    /// (As it is written: where that is port 0 the socket's number is the kernel's choice.)
+    Named(ListenAddr),
 }
 
 impl ListenerKind {
@@ -25,7 +28,7 @@ impl ListenerKind {
     pub fn service_port(self) -> Option<ServicePort> {
         match self {
             Self::Service(port) => Some(port),
-            Self::Shared => None,
+            Self::Shared | Self::Named(_) => None,
         }
     }
 }
@@ -35,6 +38,7 @@ impl fmt::Display for ListenerKind {
         match self {
             Self::Service(port) => write!(f, "port {port}"),
             Self::Shared => f.write_str("a shared listener"),
+            Self::Named(at) => write!(f, "{at}"),
         }
     }
 }
@@ -46,7 +50,8 @@ pub struct Listener {
     pub kind: ListenerKind,
     /// Bound and listening: as a rule one on 127.0.0.1 and one on `::1`.
     pub sockets: Vec<TcpListener>,
-    /// Its connections begin with a TLS handshake, by these settings; none: they do not.
+    /// Its connections begin with a TLS handshake, by these settings; none: they do not. At a listener of the manifest
+    /// (`Named`) some of them may: the route table says which.
     pub tls: Option<Arc<TlsSettings>>,
 }
 
@@ -80,8 +85,6 @@ pub struct CountersSnapshot {
 #[derive(Debug)]
 pub(crate) struct ListenerState {
     pub(crate) kind: ListenerKind,
-    /// How often a target was chosen for a stream here. Kept across route tables, so that a new table skews nothing.
-    pub(crate) cursor: AtomicUsize,
     pub(crate) refused: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
@@ -98,7 +101,6 @@ impl ListenerState {
     pub(crate) fn new(kind: ListenerKind, all_open: Arc<AtomicUsize>) -> Self {
         Self {
             kind,
-            cursor: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),

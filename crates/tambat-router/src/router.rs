@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -13,11 +14,12 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::addresses::Addresses;
 use crate::datagram::DatagramListener;
-use crate::http::{Queues, router_number};
+use crate::http::router_number;
 use crate::listener::{CountersSnapshot, Listener, ListenerKind, ListenerState};
+use crate::queue::Queues;
 use crate::report::{Reports, RouterReport};
 use crate::settings::RouterSettings;
-use crate::tls::{self, HANDSHAKES_MAX, Task, Unshaken};
+use crate::tls::{self, HANDSHAKES_MAX, Task, TlsSettings, Unshaken};
 use crate::worker::{self, Order, Scope};
 
 /// How often a draining router looks whether all is done: connections do not tell when they end.
@@ -69,8 +71,7 @@ impl Router {
         Ok(router)
     }
 
-    /// Accepts from one more listener. A second one for the same service port shares its counters and its turns, and so
-    /// do all shared ones.
+    /// Accepts from one more listener. A second one of the same kind shares its counters, and so do all shared ones.
     ///
     /// # Errors
     ///
@@ -87,7 +88,7 @@ impl Router {
         }
         let state = self.state(listener.kind);
         for socket in listener.sockets {
-            self.shared.order(self.shared.turn(), Order::Listen(socket, Arc::clone(&state), listener.tls.clone()));
+            self.shared.listen(socket, Arc::clone(&state), listener.tls.clone());
         }
         Ok(())
     }
@@ -112,6 +113,15 @@ impl Router {
     fn state(&self, kind: ListenerKind) -> Arc<ListenerState> {
         let fresh = || Arc::new(ListenerState::new(kind, Arc::clone(&self.open)));
         Arc::clone(self.listeners().entry(kind).or_insert_with(fresh))
+    }
+
+    /// Closes the sockets of this listener. Its connections go on to their end, in its name no more: one that is added of the
+    /// same kind counts anew. There may be none.
+    pub fn remove(&self, kind: ListenerKind) {
+        if self.listeners().remove(&kind).is_some() {
+            self.shared.task_all(|| Task::Unlisten(kind));
+            self.shared.order_all(|| Order::Unlisten(kind));
+        }
     }
 
     /// What this service port has carried, and holds now; none: the router does not hold it.
@@ -149,9 +159,10 @@ impl Router {
 
     async fn drain_those(&self, scope: Scope, limit: Duration) {
         let unheard = Arc::new(());
+        self.shared.task_all(|| Task::Drain(scope, Arc::clone(&unheard)));
         self.shared.order_all(|| Order::Drain(scope, Arc::clone(&unheard)));
         let start = Instant::now();
-        // Until the last worker has heard of it, connections are accepted.
+        // Until the last thread has heard of it, connections are accepted.
         while (Arc::strong_count(&unheard) > 1 || self.open_at(scope) > 0) && start.elapsed() < limit {
             tokio::time::sleep(Duration::from_millis(DRAIN_LOOK_EVERY_MS)).await;
         }
@@ -191,7 +202,7 @@ impl Router {
 impl Drop for Router {
     fn drop(&mut self) {
         self.shared.order_all(|| Order::Stop);
-        self.shared.stop_handshakers();
+        self.shared.task_all(|| Task::Stop);
         let handshakers = self.handshakers.get_mut().unwrap_or_else(PoisonError::into_inner);
         for thread in self.threads.drain(..).chain(handshakers.drain(..)) {
             // One that panicked has ended, too.
@@ -269,17 +280,37 @@ impl Shared {
         Some(self.https_port.load(Ordering::Relaxed)).filter(|port| *port != 0)
     }
 
-    /// Has a thread shake hands. What comes when there is none any more is closed.
-    pub(crate) fn shake(&self, unshaken: Unshaken) {
-        if let Some(handshakers) = self.handshakers.get() {
-            let turn = self.handshaker_turn.fetch_add(1, Ordering::Relaxed) % handshakers.len();
-            let _ = handshakers[turn].send(Task::Shake(unshaken));
+    /// Accepts from this socket, on a thread of handshakes where all of its connections begin with one.
+    fn listen(&self, socket: TcpListener, state: Arc<ListenerState>, tls: Option<Arc<TlsSettings>>) {
+        let handshaker = match state.kind {
+            ListenerKind::Service(_) | ListenerKind::Shared => self.handshaker(),
+            ListenerKind::Named(_) => None,
+        };
+        match (tls, handshaker) {
+            (Some(settings), Some((_, handshaker))) => {
+                let _ = handshaker.send(Task::Listen(socket, state, settings));
+            }
+            (tls, _) => self.order(self.turn(), Order::Listen(socket, state, tls)),
         }
     }
 
-    fn stop_handshakers(&self) {
+    /// Has a thread shake hands. What comes when there is none any more is closed.
+    pub(crate) fn shake(&self, unshaken: Unshaken) {
+        if let Some((_, handshaker)) = self.handshaker() {
+            let _ = handshaker.send(Task::Shake(unshaken));
+        }
+    }
+
+    /// The thread of handshakes whose turn it is; none: there is none.
+    pub(crate) fn handshaker(&self) -> Option<(usize, &UnboundedSender<Task>)> {
+        let handshakers = self.handshakers.get()?;
+        let turn = self.handshaker_turn.fetch_add(1, Ordering::Relaxed) % handshakers.len();
+        Some((turn, &handshakers[turn]))
+    }
+
+    fn task_all(&self, task: impl Fn() -> Task) {
         for handshaker in self.handshakers.get().into_iter().flatten() {
-            let _ = handshaker.send(Task::Stop);
+            let _ = handshaker.send(task());
         }
     }
 

@@ -14,23 +14,24 @@ use tambat_wire::http1::Limits;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::spawn_local;
 
-use crate::accept::accept;
+use crate::accept::{Accepting, Taker};
 use crate::access::AccessBuffer;
 use crate::arrival::Arrival;
 use crate::connection;
 use crate::datagram::{Hub, Reception};
 use crate::deadlines::Deadlines;
 use crate::h2c::Links;
-use crate::http::{Clock, KnownQueues, Pseudonyms, Spare};
+use crate::http::{Clock, Pseudonyms, Spare};
 use crate::listener::{ListenerKind, ListenerState, Open};
 use crate::pool::{Own, Pool};
+use crate::queue::KnownQueues;
 use crate::report::RouterReport;
 use crate::router::Shared;
 use crate::splice::Pipes;
 use crate::tables::Tables;
-use crate::tls::{Handshaken, TlsSettings, TlsStream};
+use crate::tls::{Handshake, TlsSettings};
 use crate::transport::Transport;
 
 /// What a worker is told.
@@ -40,6 +41,8 @@ pub(crate) enum Order {
     Listen(TcpListener, Arc<ListenerState>, Option<Arc<TlsSettings>>),
     /// Take datagrams from this socket.
     Receive(UdpSocket, Arc<ListenerState>),
+    /// Accept nothing more there.
+    Unlisten(ListenerKind),
     /// Serve this connection.
     Serve(Accepted),
     /// Accept nothing more there, and end connections as soon as they are idle. Dropped when that has begun.
@@ -51,7 +54,7 @@ pub(crate) enum Order {
 /// Which listeners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Those that names share.
+    /// Those that names share, and those of the manifest.
     Shared,
     /// All.
     All,
@@ -71,7 +74,7 @@ pub(crate) struct Accepted {
     pub(crate) arrival: Arrival,
     pub(crate) open: Open,
     /// It has TLS on it.
-    pub(crate) handshaken: Option<Box<Handshaken>>,
+    pub(crate) handshake: Option<Box<Handshake>>,
 }
 
 /// What the connections of one thread share. Nothing of it is locked.
@@ -159,26 +162,14 @@ impl Worker {
         })
     }
 
-    /// Deals a connection out, to this worker or another.
-    pub(crate) fn deal(self: &Rc<Self>, client: TcpStream, arrival: Arrival, open: Open) {
-        let turn = self.shared.turn();
-        if turn == self.number {
-            connection::spawn(client, arrival, open, self);
-        } else if let Ok(client) = client.into_std() {
-            self.shared.order(turn, Order::Serve(Accepted { client, arrival, open, handshaken: None }));
-        }
-    }
-
-    fn serve(self: &Rc<Self>, accepted: Accepted) {
-        let Accepted { client, arrival, open, handshaken } = accepted;
+    /// Serves a connection.
+    pub(crate) fn serve(self: &Rc<Self>, accepted: Accepted) {
+        let Accepted { client, arrival, open, handshake } = accepted;
         // A socket that cannot be watched, for want of memory, is closed.
         let Ok(client) = TcpStream::from_std(client) else { return };
-        match handshaken {
+        match handshake {
             None => connection::spawn(client, arrival, open, self),
-            Some(handshaken) => {
-                let client = Transport::Tls(Box::new(TlsStream::new(client, *handshaken)));
-                connection::begin(client, arrival, open, self);
-            }
+            Some(handshake) => drop(spawn_local(begin_secured(client, arrival, open, *handshake, Rc::clone(self)))),
         }
     }
 
@@ -211,6 +202,13 @@ impl Worker {
         let cause = error.to_string();
         self.shared.reports.send(RouterReport::Unreachable { target: name, generation, addr, cause });
         said
+    }
+}
+
+/// Serves a connection that has almost shaken hands.
+async fn begin_secured(client: TcpStream, arrival: Arrival, open: Open, handshake: Handshake, worker: Rc<Worker>) {
+    if let Some(client) = handshake.finish(client).await {
+        connection::begin(Transport::Tls(Box::new(client)), arrival, open, &worker);
     }
 }
 
@@ -268,23 +266,26 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
     if let Some(access) = &worker.access {
         spawn_local(Rc::clone(access).watch());
     }
-    let mut accepting: Vec<(ListenerKind, AbortHandle)> = Vec::new();
+    let mut accepting = Accepting::default();
     let mut receiving: Vec<Reception> = Vec::new();
     while let Some(order) = inbox.recv().await {
         match order {
             // One that comes too late is closed.
             Order::Listen(listener, state, tls) if !worker.is_draining.get() => {
-                let kind = state.kind;
-                accepting.push((kind, spawn_local(accept(listener, state, tls, Rc::clone(&worker))).abort_handle()));
+                accepting.begin(listener, state, tls, Taker::Worker(Rc::clone(&worker)));
             }
             Order::Receive(socket, state) if !worker.is_draining.get() => {
                 receiving.retain(|reception| !reception.is_over());
                 receiving.extend(Hub::begin(socket, state, &worker));
             }
             Order::Listen(..) | Order::Receive(..) => {}
+            Order::Unlisten(kind) => {
+                accepting.end(|of| of == kind);
+                receiving.extract_if(.., |reception| reception.kind() == kind).for_each(|reception| reception.close());
+            }
             Order::Serve(accepted) => worker.serve(accepted),
             Order::Drain(scope, unheard) => {
-                accepting.extract_if(.., |(kind, _)| scope.has(*kind)).for_each(|(_, task)| task.abort());
+                accepting.end(|kind| scope.has(kind));
                 Reception::drain_all(&receiving, scope);
                 worker.is_draining.set(true);
                 worker.deadlines.wake_all();

@@ -53,6 +53,37 @@ mod seeds {
     fn answers_of_xmpp() {
         replay("xmpp_answer", answers::xmpp_answer);
     }
+
+    #[test]
+    fn answers_of_mysql() {
+        replay("mysql_answer", answers::mysql_answer);
+    }
+
+    #[test]
+    fn answers_of_mqtt() {
+        replay("mqtt_answer", answers::mqtt_answer);
+    }
+
+    #[test]
+    fn answers_of_smtp() {
+        replay("smtp_answer", answers::smtp_answer);
+    }
+
+    #[test]
+    fn answers_of_ssh() {
+        replay("ssh_answer", answers::ssh_answer);
+    }
+
+    #[test]
+    fn answers_of_dns() {
+        replay("dns_answer", answers::dns_answer);
+    }
+
+    #[test]
+    fn answers_of_tls() {
+        replay("tls_answer", answers::tls_answer);
+    }
+
     #[test]
     fn proxy_headers() {
         replay("proxy_protocol", proxy_protocol::proxy_header);

@@ -109,6 +109,9 @@ pub(super) async fn find_out(
     deadline: Instant,
     has_ended: &dyn Fn() -> bool,
 ) -> (Talk, Request) {
+    if told.protocol == Some(Protocol::Udp) {
+        return (Talk::Datagrams, Request::Connection);
+    }
     let host = format!("localhost:{}", told.number);
     let probe = told
         .protocol
@@ -258,8 +261,8 @@ async fn ask_probe(addr: SocketAddr, probe: &Probe) -> std::io::Result<(Judgemen
         match probe.judge(&answer, false) {
             Judgement::Incomplete => {}
             judged => {
-                if probe.is_http() {
-                    tokio::spawn(timeout(REST_LIMIT, take_rest(stream)));
+                if probe.has_rest() {
+                    tokio::spawn(timeout(REST_LIMIT, part(stream, probe.farewell())));
                 }
                 return Ok((judged, answer));
             }
@@ -268,6 +271,13 @@ async fn ask_probe(addr: SocketAddr, probe: &Probe) -> std::io::Result<(Judgemen
         if full || stream.read_buf(&mut answer).await? == 0 {
             return Ok((probe.judge(&answer, true), answer));
         }
+    }
+}
+
+/// Says farewell, and takes what still comes.
+async fn part(mut stream: TcpStream, farewell: Vec<u8>) {
+    if stream.write_all(&farewell).await.is_ok() {
+        take_rest(stream).await;
     }
 }
 

@@ -15,9 +15,9 @@ use tambat_wire::http1::{
     BodyRules, Exchange, FieldSlots, Framing, Head, Limits, MethodKind, RequestFacts, RequestId, Version, request_head,
 };
 
-use super::choose::Mark;
 use super::flow::Flow;
-use super::queue::{Counted, Queue};
+use crate::balance::Mark;
+use crate::queue::{Counted, Queue};
 use crate::transport::{Transport, broken};
 
 /// So many boxes wait for their next request at most: as many as one worker has requests on their way at a time.

@@ -58,7 +58,7 @@ impl Connection {
         shard.bytes(bytes_in, bytes_out);
         shard.end(status, active.moved.saturating_duration_since(active.started));
         let listener = self.open.listener();
-        if matches!(listener.kind, ListenerKind::Service(_)) {
+        if listener.kind != ListenerKind::Shared {
             listener.bytes_in.fetch_add(bytes_in, Ordering::Relaxed);
             listener.bytes_out.fetch_add(bytes_out, Ordering::Relaxed);
         }

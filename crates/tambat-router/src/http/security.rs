@@ -22,9 +22,9 @@ impl Connection {
         (!secured.is_for(head.host())).then(|| Reply::misdirected(head, secured))
     }
 
-    /// The proof that an ACME CA asks for: at shared listeners without TLS, before any route.
+    /// The proof that an ACME CA asks for: at listeners without TLS that are no service ports, before any route.
     pub(super) fn challenge(&self, head: &RequestHead<'_, '_>, worker: &Worker) -> Option<String> {
-        let challenges = worker.shared.settings.challenges.as_ref().filter(|_| self.is_shared_and_plain())?;
+        let challenges = worker.shared.settings.challenges.as_ref().filter(|_| self.is_public_and_plain())?;
         let token = head.path().strip_prefix(CHALLENGE_PATH)?;
         let is_token = (1..=TOKEN_BYTES_MAX).contains(&token.len())
             && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
@@ -54,6 +54,10 @@ impl Connection {
             return None;
         }
         Some(if port == 443 { format!("https://{host}{path}") } else { format!("https://{host}:{port}{path}") })
+    }
+
+    fn is_public_and_plain(&self) -> bool {
+        self.open.listener().kind.service_port().is_none() && self.client.secured().is_none()
     }
 
     fn is_shared_and_plain(&self) -> bool {

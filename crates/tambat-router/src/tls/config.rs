@@ -45,6 +45,7 @@ pub(super) const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
 #[derive(Debug)]
 pub(super) struct Configs {
     base: ServerConfig,
+    asks_clients: bool,
     made: Mutex<Made>,
 }
 
@@ -63,6 +64,7 @@ impl Configs {
         let provider = Arc::new(CryptoProvider { cipher_suites: SUITES.to_vec(), ..default_provider() });
         let builder =
             ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+        let asks_clients = !matches!(client_auth, ClientAuth::Off);
         let verifier = |roots| WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider));
         let builder = match client_auth {
             ClientAuth::Off => builder.with_no_client_auth(),
@@ -79,7 +81,12 @@ impl Configs {
         base.ignore_client_order = true;
         // What is sent before the handshake's end can be sent again by others (RFC 8446 §8).
         base.max_early_data_size = 0;
-        Ok(Self { base, made: Mutex::default() })
+        Ok(Self { base, asks_clients, made: Mutex::default() })
+    }
+
+    /// Are clients asked for certificates of theirs?
+    pub(super) fn asks_clients(&self) -> bool {
+        self.asks_clients
     }
 
     /// The one with this certificate.

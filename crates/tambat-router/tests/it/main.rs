@@ -3,11 +3,15 @@
 #[cfg(test)]
 mod balance;
 #[cfg(test)]
+mod datagrams;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
 mod limits;
+#[cfg(test)]
+mod named;
 #[cfg(test)]
 mod refusal;
 #[cfg(test)]

@@ -34,6 +34,7 @@ pub(crate) fn listener(kind: ListenerKind) -> String {
     match kind {
         ListenerKind::Service(port) => format!("localhost:{port}"),
         ListenerKind::Shared => "names".to_owned(),
+        ListenerKind::Named(at) => at.to_string(),
     }
 }
 

@@ -83,6 +83,7 @@ pub(super) fn figures(handle: &Handle) -> String {
     let listeners = handle.router.listener_counters().into_iter().map(|(kind, counters)| match kind {
         ListenerKind::Service(port) => (format!("localhost:{port}"), counters),
         ListenerKind::Shared => ("names".to_owned(), counters),
+        ListenerKind::Named(at) => (at.to_string(), counters),
     });
     metrics::render(&Figures {
         processes: processes.collect(),

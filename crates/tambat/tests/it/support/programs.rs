@@ -103,6 +103,14 @@ pub(crate) fn websockets() -> PathBuf {
     python
 }
 
+/// The Python that has the libraries `h2` and `wsproto`.
+pub(crate) fn h2() -> PathBuf {
+    let python = repository().join("target/tools/h2/bin/python");
+    let ran = Command::new(&python).args(["-c", "import h2, wsproto"]).output();
+    assert!(ran.is_ok_and(|output| output.status.success()), "{}", not_installed("h2 and wsproto of Python"));
+    python
+}
+
 /// The folder in which Node.js finds the library `ws`.
 pub(crate) fn ws() -> PathBuf {
     needs("node", &["--version"], "nodejs");

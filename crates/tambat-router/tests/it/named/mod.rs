@@ -1,0 +1,4 @@
+//! Listeners of the manifest: who is reached there, and how a client tells.
+
+mod listeners;
+mod words;
