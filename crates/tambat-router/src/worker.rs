@@ -292,7 +292,7 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
             Order::Listen(..) | Order::Receive(..) => {}
             Order::Unlisten(kind) => {
                 accepting.end(|of| of == kind);
-                Reception::drain_all(&receiving, |of| of == kind);
+                receiving.extract_if(.., |reception| reception.kind() == kind).for_each(|reception| reception.close());
             }
             Order::Serve(all) => all.into_iter().for_each(|accepted| worker.serve(accepted)),
             Order::Drain(scope, unheard) => {
