@@ -44,6 +44,9 @@ const REFUSED_FOR: Duration = Duration::from_secs(1);
 /// answered, and may come from somebody who says he is somebody else.
 const SERVFAILS_PER_SECOND_MAX: u32 = 100;
 
+/// How long sessions at a listener that was removed may go on: somebody may want its address again.
+const CLOSED_WITHIN: Duration = Duration::from_secs(5);
+
 /// How long reading rests after an error of which nothing is known.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -75,6 +78,7 @@ pub(crate) struct Hub {
     /// In this second so many questions have been answered by us.
     servfails: Cell<(Option<Instant>, u32)>,
     is_draining: Cell<bool>,
+    closes_at: Cell<Option<Instant>>,
     news: Notify,
     exhausted: Seldom,
 }
@@ -96,6 +100,12 @@ impl Reception {
         self.hub.is_draining.set(true);
         self.hub.retarget();
         self.hub.news.notify_one();
+    }
+
+    /// The same where the listener is to be no more: its address is free before long, whoever still talks.
+    pub(crate) fn close(&self) {
+        self.hub.closes_at.set(Some(Instant::now() + CLOSED_WITHIN));
+        self.drain();
     }
 
     /// Drains those of such listeners.
@@ -121,8 +131,8 @@ impl Hub {
                 return None;
             }
         };
-        // As many descriptors as others leave.
-        let max = SESSIONS_MAX.min(worker.shared.settings.connections_max);
+        // Those that are not known to be anybody leave room for others.
+        let max = SESSIONS_MAX.min(worker.shared.settings.connections_max / 2).max(1);
         let rules = Rules { idle: DATAGRAM_IDLE_DEFAULT, settles: false };
         let hub = Rc::new(Self {
             worker: Rc::clone(worker),
@@ -134,6 +144,7 @@ impl Hub {
             hasher: RandomState::new(),
             servfails: Cell::default(),
             is_draining: Cell::new(false),
+            closes_at: Cell::default(),
             news: Notify::new(),
             exhausted: Seldom::default(),
         });
@@ -381,6 +392,9 @@ impl Hub {
             if is_empty && self.is_draining.get() {
                 return;
             }
+            if self.closes_at.get().is_some_and(|at| at <= Instant::now()) {
+                return self.end_all(Instant::now());
+            }
             tokio::select! {
                 () = change(&mut tables) => {
                     self.refused.borrow_mut().clear();
@@ -390,6 +404,14 @@ impl Hub {
                 () = self.news.notified() => {}
                 () = tokio::time::sleep(LOOK_EVERY), if !is_empty => self.look(Instant::now()),
             }
+        }
+    }
+
+    fn end_all(&self, now: Instant) {
+        let all: Vec<SessionId> = self.table.borrow().all().map(|(id, _)| id).collect();
+        for id in all {
+            let ended = self.table.borrow_mut().end(id, Why::Drained, now);
+            ended.into_iter().for_each(|ended| self.ended(ended));
         }
     }
 
