@@ -115,6 +115,8 @@ pub(crate) enum How {
     Drained,
     /// It came to nobody.
     Refused,
+    /// Its client went away before it came to somebody.
+    Gone,
 }
 
 impl How {
@@ -125,6 +127,7 @@ impl How {
             Self::Idle => "idle",
             Self::Drained => "drained",
             Self::Refused => "refused",
+            Self::Gone => "gone",
         }
     }
 }
