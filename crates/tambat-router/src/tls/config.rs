@@ -15,6 +15,7 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, We
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedCipherSuite};
 
+use super::asked::ACME_PROTOCOL;
 use super::settings::{Certificate, ClientAuth, TlsError};
 
 /// What is spoken inside (RFC 7301), the best first.
@@ -36,9 +37,6 @@ const SUITES: [SupportedCipherSuite; 9] = [
     TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
     TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 ];
-
-/// What a validation server of an ACME CA speaks (RFC 8737 §6.2).
-pub(super) const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
 
 /// The configurations of a listener: they differ in the certificate alone, and resume each other's sessions where the
 /// name is the same, which rustls sees to.

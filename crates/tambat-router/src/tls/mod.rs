@@ -11,6 +11,7 @@
 //!
 //! What is absent: where certificates come from ([`Certificates`] says which one a name gets), and their renewal.
 
+mod asked;
 mod config;
 mod failure;
 mod handshake;
