@@ -180,7 +180,7 @@ impl Acceptor<'_> {
         };
         match tls {
             None => self.taker.deal(Accepted { client, arrival, open, handshake: None }),
-            Some((settings, room)) => self.taker.shake(Unshaken { client, arrival, open, settings, room }),
+            Some((settings, room)) => self.taker.shake(Unshaken { client, arrival, open, settings, room, told: None }),
         }
     }
 

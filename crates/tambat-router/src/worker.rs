@@ -20,8 +20,10 @@ use crate::accept::{Accepting, Taker};
 use crate::access::AccessBuffer;
 use crate::arrival::Arrival;
 use crate::connection;
+use crate::cuts::{self, Cuts};
 use crate::datagram::{Hub, Reception};
 use crate::deadlines::Deadlines;
+use crate::door::say_last;
 use crate::h2c::Links;
 use crate::http::{Clock, Pseudonyms, Spare};
 use crate::listener::{ListenerKind, ListenerState, Open};
@@ -41,12 +43,14 @@ pub(crate) enum Order {
     Listen(TcpListener, Arc<ListenerState>, Option<Arc<TlsSettings>>),
     /// Take datagrams from this socket.
     Receive(UdpSocket, Arc<ListenerState>),
-    /// Accept nothing more there.
+    /// Accept and take nothing more there.
     Unlisten(ListenerKind),
     /// Serve this connection.
     Serve(Accepted),
     /// Accept nothing more there, and end connections as soon as they are idle. Dropped when that has begun.
     Drain(Scope, Arc<()>),
+    /// End the streams there: both sides are told. Dropped when that has begun.
+    Cut(Scope, Arc<()>),
     /// Close everything and end.
     Stop,
 }
@@ -87,6 +91,7 @@ pub(crate) struct Worker {
     /// Borrowed within one poll, never across an `await`.
     pub(crate) tools: RefCell<Tools>,
     pub(crate) deadlines: Rc<Deadlines>,
+    pub(crate) cuts: Cuts,
     pub(crate) pool: Pool,
     /// Connections of HTTP/2, which many requests share.
     pub(crate) links: Rc<Links>,
@@ -150,6 +155,7 @@ impl Worker {
             pool: Pool::new(&deadlines, shared.settings.target_idle),
             links: Links::new(&deadlines, shared.settings.target_idle),
             deadlines,
+            cuts: Cuts::default(),
             spare: Spare::default(),
             queues: KnownQueues::default(),
             clock: Clock::new(),
@@ -206,9 +212,13 @@ impl Worker {
 }
 
 /// Serves a connection that has almost shaken hands.
-async fn begin_secured(client: TcpStream, arrival: Arrival, open: Open, handshake: Handshake, worker: Rc<Worker>) {
-    if let Some(client) = handshake.finish(client).await {
-        connection::begin(Transport::Tls(Box::new(client)), arrival, open, &worker);
+async fn begin_secured(client: TcpStream, arrival: Arrival, open: Open, mut handshake: Handshake, worker: Rc<Worker>) {
+    let last = handshake.last.take();
+    let Some(client) = handshake.finish(client).await else { return };
+    let client = Transport::Tls(Box::new(client));
+    match last {
+        None => connection::begin(client, arrival, open, &worker),
+        Some(words) => say_last(&client, &words, &worker).await,
     }
 }
 
@@ -263,6 +273,7 @@ async fn look_after_pool(worker: Rc<Worker>) {
 async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
     spawn_local(Rc::clone(&worker.deadlines).run());
     spawn_local(look_after_pool(Rc::clone(&worker)));
+    spawn_local(cuts::look_after(Rc::clone(&worker)));
     if let Some(access) = &worker.access {
         spawn_local(Rc::clone(access).watch());
     }
@@ -286,8 +297,13 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
             Order::Serve(accepted) => worker.serve(accepted),
             Order::Drain(scope, unheard) => {
                 accepting.end(|kind| scope.has(kind));
-                Reception::drain_all(&receiving, scope);
+                Reception::drain_all(&receiving, |kind| scope.has(kind));
                 worker.is_draining.set(true);
+                worker.deadlines.wake_all();
+                drop(unheard);
+            }
+            Order::Cut(scope, unheard) => {
+                worker.cuts.cut(scope);
                 worker.deadlines.wake_all();
                 drop(unheard);
             }

@@ -8,6 +8,7 @@ use tambat_os::{Order, Owner as Found, signals};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::address::Address;
 use super::staged::{Staged, ToldPort, end_of, program};
 use super::talk::{Request, find_out};
 use crate::observed::{Boot, Bound, Families, Listener, Owner, Program, Start, Talk};
@@ -31,7 +32,7 @@ const CONNECT_LIMIT: Duration = Duration::from_millis(500);
 /// A start that listens, and how it is asked.
 #[derive(Debug)]
 pub(super) struct Booted {
-    pub(super) addr: SocketAddr,
+    pub(super) addr: Address,
     pub(super) request: Request,
 }
 
@@ -165,7 +166,7 @@ async fn await_others(staged: &Staged, deadline: Instant, any_owner: bool) -> Ve
 }
 
 /// What is spoken on each port that it listens on; that of `PORT` first.
-async fn talk(staged: &Staged, addrs: &[SocketAddr], deadline: Instant) -> Vec<(String, SocketAddr, Talk, Request)> {
+async fn talk(staged: &Staged, addrs: &[SocketAddr], deadline: Instant) -> Vec<(String, Address, Talk, Request)> {
     let mut talks = Vec::new();
     let has_ended = || staged.command_ended();
     for (nth, told) in staged.told.iter().enumerate() {
@@ -178,6 +179,7 @@ async fn talk(staged: &Staged, addrs: &[SocketAddr], deadline: Instant) -> Vec<(
             }
         };
         let Some(addr) = dialled else { continue };
+        let addr = Address { addr, proxy_protocol: told.proxy_protocol };
         let (talk, request) = find_out(told, addr, staged.began, deadline, &has_ended).await;
         talks.push((told.var.clone(), addr, talk, request));
     }

@@ -20,12 +20,13 @@ use tokio::task::{AbortHandle, spawn_local, yield_now};
 
 use super::link::{Link, Sent};
 use super::place::{Place, place, settles, takes_datagrams};
-use super::table::{Ended, Flow, Heard, Rules, SessionId, Table, Why};
+use super::table::{Ended, Flow, Full, Heard, Rules, SessionId, Table, Why};
 use crate::accept::count;
-use crate::connection::change;
+use crate::access::{EndedBy, How, StreamRecord};
 use crate::listener::{ListenerKind, ListenerState, Open, Waits};
 use crate::report::RouterReport;
-use crate::worker::{Scope, Seldom, Worker};
+use crate::stream::change;
+use crate::worker::{Seldom, Worker};
 
 /// How many sessions there may be at one socket: each has a file descriptor and a port of this machine, of which there are
 /// 28,232 for all its clients together.
@@ -58,8 +59,10 @@ const REPORT_EVERY: Duration = Duration::from_secs(60);
 struct Own {
     link: Option<Link>,
     waits: Option<Waits>,
-    /// The last target's name, for the log.
+    /// The last one that it had.
     target: Option<Arc<Target>>,
+    /// Where it is counted; none: there was no route when it began.
+    route: Option<Arc<Route>>,
     _open: Open,
 }
 
@@ -109,8 +112,8 @@ impl Reception {
     }
 
     /// Drains those of such listeners.
-    pub(crate) fn drain_all(all: &[Self], scope: Scope) {
-        all.iter().filter(|reception| scope.has(reception.kind())).for_each(Self::drain);
+    pub(crate) fn drain_all(all: &[Self], is_one: impl Fn(ListenerKind) -> bool) {
+        all.iter().filter(|reception| is_one(reception.kind())).for_each(Self::drain);
     }
 
     /// Has it come to its end?
@@ -205,7 +208,11 @@ impl Hub {
             return self.refuse(flow, datagram, now);
         };
         let open = self.state.opened(self.addr.port(), count);
-        let own = Own { link: None, waits: None, target: None, _open: open };
+        let route = self.route(&self.worker.tables.newest()).cloned();
+        if let Some(route) = &route {
+            route.traffic.shard(self.worker.number).stream();
+        }
+        let own = Own { link: None, waits: None, target: None, route, _open: open };
         let begun = self.table.borrow_mut().begin(flow, datagram, own, now);
         match begun {
             Ok((id, displaced)) => {
@@ -215,7 +222,16 @@ impl Hub {
                 self.seek(id, now);
                 self.news.notify_one();
             }
-            Err(_) => self.refuse(flow, datagram, now),
+            Err((Full, own)) => {
+                self.uncount(&own);
+                self.refuse(flow, datagram, now);
+            }
+        }
+    }
+
+    fn uncount(&self, own: &Own) {
+        if let Some(route) = &own.route {
+            route.traffic.shard(self.worker.number).stream_ended();
         }
     }
 
@@ -476,6 +492,31 @@ impl Hub {
         answered < SERVFAILS_PER_SECOND_MAX
     }
 
-    /// A session is over.
-    fn ended(&self, _ended: Ended<Own>) {}
+    /// A session is over: it is counted and noted.
+    fn ended(&self, ended: Ended<Own>) {
+        let own = &ended.own;
+        self.uncount(own);
+        let Some(access) = &self.worker.access else { return };
+        let (how, ended_by) = match ended.why {
+            Why::Idle => (How::Idle, EndedBy::Router),
+            Why::Answered => (How::Fin, EndedBy::Target),
+            Why::Drained => (How::Drained, EndedBy::Router),
+            Why::Displaced => (How::Displaced, EndedBy::Router),
+            Why::Refused => (How::Refused, EndedBy::Router),
+        };
+        access.record_stream(&StreamRecord {
+            client: ended.flow.client.ip().to_canonical(),
+            listener: &self.state.kind,
+            name: None,
+            route: own.route.as_ref().map(|route| route.name.as_str()),
+            target: own.target.as_ref().map(|target| target.name.as_str()),
+            bytes_in: ended.carried.bytes_in,
+            bytes_out: ended.carried.bytes_out,
+            took: ended.took,
+            ended_by,
+            how,
+            code: None,
+            tls: None,
+        });
+    }
 }
