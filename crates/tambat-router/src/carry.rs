@@ -17,7 +17,7 @@ use tambat_model::{Load, Traffic};
 use crate::access::EndedBy;
 use crate::door::Session;
 use crate::listener::ListenerState;
-use crate::socket::is_transient;
+use crate::socket::{is_something_there, is_transient, receive_part, receive_unasked};
 use crate::splice::{PIPE_BYTES, Pipe};
 use crate::transport::Transport;
 use crate::worker::{Tools, Worker};
@@ -191,6 +191,8 @@ struct Direction<'a> {
     run: u32,
     /// What a long run goes through.
     pipe: Option<Pipe>,
+    /// There may be something to read that no event tells of: it stands before or behind urgent data.
+    is_behind: bool,
     /// `from` has ended this direction, and `to` is to be told.
     ending: bool,
     /// The same, and `to` has been told.
@@ -215,6 +217,7 @@ impl<'a> Direction<'a> {
             window: WINDOW_BYTES_MIN,
             run: 0,
             pipe: None,
+            is_behind: false,
             ending: false,
             ended: false,
             broken: false,
@@ -274,10 +277,12 @@ impl<'a> Direction<'a> {
 
     /// One read, one write.
     fn pass_on(&mut self, cx: &mut Context<'_>, tools: &mut Tools, course: Course<'_>) -> Poll<io::Result<bool>> {
-        std::task::ready!(self.from.poll_read_ready(cx))?;
+        if !self.is_behind {
+            std::task::ready!(self.from.poll_read_ready(cx))?;
+        }
         let scratch = &mut tools.buffer;
         let window = self.window.min(scratch.len());
-        let received = match self.from.receive(&mut scratch[..window]) {
+        let received = match self.receive(&mut scratch[..window]) {
             // What it has sent before it was cut off has been passed on.
             Ok(0) if self.from.is_truncated() => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             Ok(0) => {
@@ -285,7 +290,10 @@ impl<'a> Direction<'a> {
                 return Poll::Ready(Ok(true));
             }
             Ok(received) => received,
-            Err(error) if is_transient(&error) => return Poll::Ready(Ok(false)),
+            Err(error) if is_transient(&error) => {
+                self.is_behind = false;
+                return Poll::Ready(Ok(false));
+            }
             Err(error) => return Poll::Ready(Err(error)),
         };
         self.count(received, course);
@@ -310,6 +318,14 @@ impl<'a> Direction<'a> {
         Poll::Ready(Ok(true))
     }
 
+    fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self.from.tcp() {
+            Some(from) if self.is_behind => receive_unasked(from, into),
+            Some(from) => receive_part(from, into),
+            None => self.from.receive(into),
+        }
+    }
+
     /// Empties the pipe, or else fills it.
     fn splice(&mut self, cx: &mut Context<'_>, tools: &mut Tools, course: Course<'_>) -> Poll<io::Result<bool>> {
         let (Some(pipe), Some(from), Some(to)) = (&mut self.pipe, self.from.tcp(), self.to.tcp()) else {
@@ -318,7 +334,14 @@ impl<'a> Direction<'a> {
         };
         if pipe.held() == 0 {
             std::task::ready!(from.poll_read_ready(cx))?;
-            match pipe.fill(from, PIPE_BYTES) {
+            let filled = pipe.fill(from, PIPE_BYTES);
+            if !matches!(filled, Ok(1..)) && is_something_there(from) {
+                // No pipe takes what is urgent: it looks as if nothing had come, or nothing more.
+                self.is_behind = true;
+                self.end_run(tools);
+                return Poll::Ready(Ok(true));
+            }
+            match filled {
                 Ok(0) => self.ending = true,
                 Ok(filled) => {
                     self.carried += filled as u64;
@@ -338,11 +361,16 @@ impl<'a> Direction<'a> {
                 Err(_) => self.refused = true,
             }
         }
-        // The run is over.
+        self.end_run(tools);
+        Poll::Ready(Ok(true))
+    }
+
+    /// The long run is over.
+    fn end_run(&mut self, tools: &mut Tools) {
+        self.run = 0;
         if let Some(pipe) = self.pipe.take() {
             tools.pipes.give_back(pipe);
         }
-        Poll::Ready(Ok(true))
     }
 
     fn send_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {

@@ -24,6 +24,15 @@ pub enum ListenerKind {
 }
 
 impl ListenerKind {
+    /// As metrics and the access log call it: where it is to be found, or, of shared ones, by what.
+    pub fn label(self) -> String {
+        match self {
+            Self::Service(port) => format!("localhost:{port}"),
+            Self::Shared => "names".to_owned(),
+            Self::Named(at) => at.to_string(),
+        }
+    }
+
     /// The service port, where it is one.
     pub fn service_port(self) -> Option<ServicePort> {
         match self {

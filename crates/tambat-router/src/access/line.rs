@@ -1,13 +1,13 @@
 //! How a line of the access log is written. Bytes of an attacker stand escaped in it: no line ends early, and no
 //! terminal obeys it.
 
-use std::fmt::Display;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tambat_model::ErrorCode;
 
 use crate::calendar::date;
+use crate::listener::ListenerKind;
 
 /// How lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -77,12 +77,12 @@ pub(crate) struct Record<'a> {
 }
 
 /// One stream, when it is over.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct StreamRecord<'a> {
     /// The client's address as the router sees it.
     pub(crate) client: IpAddr,
     /// Where it arrived.
-    pub(crate) listener: &'a dyn Display,
+    pub(crate) listener: ListenerKind,
     /// The name that it said: the `server_name` of its TLS, the domain of its XMPP.
     pub(crate) name: Option<&'a str>,
     /// The process port; none: no route was found.
@@ -146,7 +146,7 @@ fn stream_json(at: SystemTime, r: &StreamRecord<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\",\"client\":\"");
     address(r.client, out);
     out.extend_from_slice(b"\",\"listener\":\"");
-    display(r.listener, out);
+    out.extend_from_slice(r.listener.label().as_bytes());
     out.extend_from_slice(b"\",\"bytes_in\":");
     number(r.bytes_in, out);
     out.extend_from_slice(b",\"bytes_out\":");
@@ -172,7 +172,7 @@ fn stream_text(at: SystemTime, r: &StreamRecord<'_>, out: &mut Vec<u8>) {
     out.push(b' ');
     address(r.client, out);
     out.extend_from_slice(b" stream ");
-    display(r.listener, out);
+    out.extend_from_slice(r.listener.label().as_bytes());
     if let Some(name) = r.name {
         out.push(b' ');
         escaped(name.as_bytes(), b"\\x", |byte| byte == b' ', out);
@@ -194,12 +194,6 @@ fn stream_text(at: SystemTime, r: &StreamRecord<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b" by the ");
     out.extend_from_slice(r.ended_by.as_str().as_bytes());
     out.extend_from_slice(b")\n");
-}
-
-fn display(what: &dyn Display, out: &mut Vec<u8>) {
-    use std::io::Write as _;
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "{what}");
 }
 
 /// Appends one line with its end.
@@ -425,10 +419,10 @@ mod tests {
         assert!(line(AccessFormat::Text, &good).ends_with(" GET shop.example:7080/ 200 1234.567ms 1024B web\n"));
     }
 
-    fn stream_record(listener: &dyn Display) -> StreamRecord<'_> {
+    fn stream_record() -> StreamRecord<'static> {
         StreamRecord {
             client: [192, 0, 2, 7].into(),
-            listener,
+            listener: ListenerKind::Named("0.0.0.0:6379".parse().unwrap()),
             name: Some("a.example"),
             route: Some("cache"),
             target: Some("cache.1"),
@@ -450,8 +444,7 @@ mod tests {
 
     #[test]
     fn a_stream_has_a_line_of_its_own_kind() {
-        let listener = "0.0.0.0:6379";
-        let carried = stream_record(&listener);
+        let carried = stream_record();
         let expected = concat!(
             r#"{"time":"2026-11-22T21:54:15.042Z","client":"192.0.2.7","listener":"0.0.0.0:6379","bytes_in":14,"#,
             r#""bytes_out":7,"ms":1234.567,"ended_by":"client","end":"fin","name":"a.example","process":"cache","#,

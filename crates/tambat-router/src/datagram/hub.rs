@@ -423,6 +423,16 @@ impl Hub {
         }
     }
 
+    /// Ends sessions whose target has had its time: what their clients send from now on goes to another one.
+    fn leave_cut(&self, now: Instant) {
+        let is_cut = |own: &Own| own.link.as_ref().is_some_and(|link| link.target.load.is_cut());
+        let cut: Vec<SessionId> = self.table.borrow().all().filter(|(_, own)| is_cut(own)).map(|(id, _)| id).collect();
+        for id in cut {
+            let ended = self.table.borrow_mut().end(id, Why::Drained, now);
+            ended.into_iter().for_each(|ended| self.ended(ended));
+        }
+    }
+
     fn end_all(&self, now: Instant) {
         let all: Vec<SessionId> = self.table.borrow().all().map(|(id, _)| id).collect();
         for id in all {
@@ -432,6 +442,7 @@ impl Hub {
     }
 
     fn look(self: &Rc<Self>, now: Instant) {
+        self.leave_cut(now);
         let over = self.table.borrow_mut().expire(now);
         over.into_iter().for_each(|ended| self.ended(ended));
         let given_up = self.table.borrow_mut().give_up(now);
@@ -506,7 +517,7 @@ impl Hub {
         };
         access.record_stream(&StreamRecord {
             client: ended.flow.client.ip().to_canonical(),
-            listener: &self.state.kind,
+            listener: self.state.kind,
             name: None,
             route: own.route.as_ref().map(|route| route.name.as_str()),
             target: own.target.as_ref().map(|target| target.name.as_str()),

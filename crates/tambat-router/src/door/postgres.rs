@@ -2,7 +2,6 @@
 //! the query of another session be given up says by which key, and is led to where that session is.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use tambat_model::{ErrorCode, HostPattern, ListenAddr};
 use tambat_wire::door::postgres::{CancelRequest, Door, Refusal, Step, inside};

@@ -124,9 +124,7 @@ impl Handshaker {
             spawn_local(async move {
                 // All others that are ready have had their turn then.
                 yield_now().await;
-                for accepted in this.done.take() {
-                    this.shared.order(this.shared.turn(), Order::Serve(accepted));
-                }
+                this.shared.deal(this.done.take());
             });
         }
         done.push(accepted);

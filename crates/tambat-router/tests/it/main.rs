@@ -9,6 +9,8 @@ mod http;
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
+mod life;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod named;

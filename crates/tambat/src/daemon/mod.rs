@@ -46,7 +46,7 @@ pub(crate) use journal::{Journal, Sayer};
 pub(crate) use limits::router_settings;
 pub(crate) use logstore::Past;
 pub(crate) use screen::{Screen, ScreenEnd};
-pub(crate) use seen::{figures, listener};
+pub(crate) use seen::figures;
 pub(crate) use service::{Bound, bind, holder, port_of, unseen_template, wanted_base};
 pub(crate) use signals::{Incoming, listen, next};
 pub(crate) use state::StateDir;
