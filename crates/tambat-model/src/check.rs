@@ -233,11 +233,11 @@ pub(crate) fn check_process(process: &ProcessDraft) -> Vec<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Protocol::{H2c, Http, None as Nothing, Postgres, Redis, Tcp};
+    use crate::Protocol::{H2c, Http, None as Nothing, Postgres, Redis, Tcp, Udp};
     use crate::draft::{ReadyDraft, UseDraft};
     use crate::problem::Severity;
     use crate::sample::{draft, port, problems, process, with_ports};
-    use crate::{Plan, ProcessDraft, ProxyProtocol, ResourcePlan};
+    use crate::{HealthRules, Plan, ProcessDraft, ProxyProtocol, ResourcePlan};
 
     #[test]
     fn an_app_without_fault_is_told_nothing() {
@@ -301,6 +301,14 @@ mod tests {
                 "`web` speaks h2c, where clients share a connection, so `proxy_protocol` names none of them",
             ),
             (
+                ProcessDraft { protocol: Some(Udp), proxy_protocol: Some(ProxyProtocol::V1), ..web() },
+                "version 1 of the PROXY protocol is a line before a stream, and `web` takes datagrams, which have none",
+            ),
+            (
+                ProcessDraft { protocol: Some(Udp), health: Some(HealthRules::default()), ..web() },
+                "`web` takes datagrams, and `health` asks by connections",
+            ),
+            (
                 {
                     let mut twice = with_ports("web", &[("a", Tcp, None)]);
                     (twice.proxy_protocol, twice.ports[0].proxy_protocol) =
@@ -328,6 +336,7 @@ mod tests {
             ProcessDraft { protocol: Some(Redis), instances: Some(2), stateful: Some(false), ..web() },
             ProcessDraft { port: Some(port(1)), ..with_ports("web", &[("a", Tcp, None), ("b", Tcp, Some(2))]) },
             ProcessDraft { ready: ReadyDraft { path: Some("/".into()), within: None }, ..web() },
+            ProcessDraft { protocol: Some(Udp), proxy_protocol: Some(ProxyProtocol::V2), ..web() },
         ] {
             assert_eq!(problems(vec![process]), Vec::<String>::new());
         }

@@ -20,8 +20,9 @@ use tokio::task::{AbortHandle, spawn_local, yield_now};
 
 use super::link::{Link, Sent};
 use super::place::{Place, place, settles, takes_datagrams};
-use super::table::{Ended, Flow, Heard, Rules, SessionId, Table, Why};
+use super::table::{Ended, Flow, Full, Heard, Rules, SessionId, Table, Why};
 use crate::accept::count;
+use crate::access::{EndedBy, How, StreamRecord};
 use crate::listener::{ListenerKind, ListenerState, Open, Waits};
 use crate::report::RouterReport;
 use crate::stream::change;
@@ -58,8 +59,10 @@ const REPORT_EVERY: Duration = Duration::from_secs(60);
 struct Own {
     link: Option<Link>,
     waits: Option<Waits>,
-    /// The last target's name, for the log.
+    /// The last one that it had.
     target: Option<Arc<Target>>,
+    /// Where it is counted; none: there was no route when it began.
+    route: Option<Arc<Route>>,
     _open: Open,
 }
 
@@ -205,7 +208,11 @@ impl Hub {
             return self.refuse(flow, datagram, now);
         };
         let open = self.state.opened(self.addr.port(), count);
-        let own = Own { link: None, waits: None, target: None, _open: open };
+        let route = self.route(&self.worker.tables.newest()).cloned();
+        if let Some(route) = &route {
+            route.traffic.shard(self.worker.number).stream();
+        }
+        let own = Own { link: None, waits: None, target: None, route, _open: open };
         let begun = self.table.borrow_mut().begin(flow, datagram, own, now);
         match begun {
             Ok((id, displaced)) => {
@@ -215,7 +222,16 @@ impl Hub {
                 self.seek(id, now);
                 self.news.notify_one();
             }
-            Err(_) => self.refuse(flow, datagram, now),
+            Err((Full, own)) => {
+                self.uncount(&own);
+                self.refuse(flow, datagram, now);
+            }
+        }
+    }
+
+    fn uncount(&self, own: &Own) {
+        if let Some(route) = &own.route {
+            route.traffic.shard(self.worker.number).stream_ended();
         }
     }
 
@@ -407,6 +423,16 @@ impl Hub {
         }
     }
 
+    /// Ends sessions whose target has had its time: what their clients send from now on goes to another one.
+    fn leave_cut(&self, now: Instant) {
+        let is_cut = |own: &Own| own.link.as_ref().is_some_and(|link| link.target.load.is_cut());
+        let cut: Vec<SessionId> = self.table.borrow().all().filter(|(_, own)| is_cut(own)).map(|(id, _)| id).collect();
+        for id in cut {
+            let ended = self.table.borrow_mut().end(id, Why::Drained, now);
+            ended.into_iter().for_each(|ended| self.ended(ended));
+        }
+    }
+
     fn end_all(&self, now: Instant) {
         let all: Vec<SessionId> = self.table.borrow().all().map(|(id, _)| id).collect();
         for id in all {
@@ -416,6 +442,7 @@ impl Hub {
     }
 
     fn look(self: &Rc<Self>, now: Instant) {
+        self.leave_cut(now);
         let over = self.table.borrow_mut().expire(now);
         over.into_iter().for_each(|ended| self.ended(ended));
         let given_up = self.table.borrow_mut().give_up(now);
@@ -476,6 +503,31 @@ impl Hub {
         answered < SERVFAILS_PER_SECOND_MAX
     }
 
-    /// A session is over.
-    fn ended(&self, _ended: Ended<Own>) {}
+    /// A session is over: it is counted and noted.
+    fn ended(&self, ended: Ended<Own>) {
+        let own = &ended.own;
+        self.uncount(own);
+        let Some(access) = &self.worker.access else { return };
+        let (how, ended_by) = match ended.why {
+            Why::Idle => (How::Idle, EndedBy::Router),
+            Why::Answered => (How::Fin, EndedBy::Target),
+            Why::Drained => (How::Drained, EndedBy::Router),
+            Why::Displaced => (How::Displaced, EndedBy::Router),
+            Why::Refused => (How::Refused, EndedBy::Router),
+        };
+        access.record_stream(&StreamRecord {
+            client: ended.flow.client.ip().to_canonical(),
+            listener: self.state.kind,
+            name: None,
+            route: own.route.as_ref().map(|route| route.name.as_str()),
+            target: own.target.as_ref().map(|target| target.name.as_str()),
+            bytes_in: ended.carried.bytes_in,
+            bytes_out: ended.carried.bytes_out,
+            took: ended.took,
+            ended_by,
+            how,
+            code: None,
+            tls: None,
+        });
+    }
 }
