@@ -47,6 +47,8 @@ const NEEDS: &[Need] = &[
     Need { what: "Apache httpd", package: "apache2", present: || run::succeeds("/usr/sbin/apache2", &["-v"]) },
     Need { what: "PHP for Apache httpd", package: "libapache2-mod-php", present: php_module },
     Need { what: "ejabberd", package: "ejabberd", present: || exists("/usr/sbin/ejabberdctl") },
+    Need { what: "dnsmasq", package: "dnsmasq-base", present: || exists("/usr/sbin/dnsmasq") },
+    Need { what: "dig", package: "bind9-dnsutils", present: || run::succeeds("dig", &["-v"]) },
     Need { what: "openssl", package: "openssl", present: || run::succeeds("openssl", &["version"]) },
     Need { what: "certutil", package: "libnss3-tools", present: || exists("/usr/bin/certutil") },
     Need { what: "chromium", package: "chromium", present: || run::succeeds("chromium", &["--version"]) },
@@ -73,6 +75,8 @@ const NEEDS: &[Need] = &[
     Need { what: "pebble", package: "pebble", present: || exists("/usr/bin/pebble-challtestsrv") },
     Need { what: "nginx", package: "nginx-light", present: || run::succeeds("/usr/sbin/nginx", &["-v"]) },
     Need { what: "haproxy", package: "haproxy", present: || run::succeeds("/usr/sbin/haproxy", &["-v"]) },
+    Need { what: "nghttp", package: "nghttp2-client", present: || run::succeeds("nghttp", &["--version"]) },
+    Need { what: "h2load", package: "nghttp2-client", present: || run::succeeds("h2load", &["--version"]) },
     Need { what: "testssl", package: "testssl.sh", present: || run::succeeds("testssl", &["--version"]) },
     // Of docs/recipes.
     Need { what: "puma", package: "puma", present: || run::succeeds("puma", &["--version"]) },

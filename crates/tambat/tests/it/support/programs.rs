@@ -137,6 +137,12 @@ pub(crate) fn h2() -> PathBuf {
     python
 }
 
+/// nghttp2's clients, `nghttp` and `h2load`.
+pub(crate) fn nghttp2() {
+    needs("nghttp", &["--version"], "nghttp2-client");
+    needs("h2load", &["--version"], "nghttp2-client");
+}
+
 /// The folder in which Node.js finds the library `ws`.
 pub(crate) fn ws() -> PathBuf {
     needs("node", &["--version"], "nodejs");
