@@ -30,6 +30,7 @@ mod report;
 pub(crate) mod role;
 mod start;
 mod stream;
+mod streams;
 mod tools;
 
 /// What the measuring half is called on the command line.
@@ -89,10 +90,20 @@ pub(crate) fn tls(root: &Path, words: &[&str]) -> Result<(), Failure> {
     beside_proxies(root, ("tls", words), http::tls::MEASUREMENTS, &BUILD_TLS_LOAD)
 }
 
-fn beside_proxies(
+/// The same for streams of any protocol.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) fn stream(root: &Path, words: &[&str]) -> Result<(), Failure> {
+    tools::ensure_stream()?;
+    beside_proxies(root, ("stream", words), streams::MEASUREMENTS, &BUILD_TLS_LOAD)
+}
+
+fn beside_proxies<R>(
     root: &Path,
     (bench, words): (&str, &[&str]),
-    measurements: Measurements,
+    measurements: Measurements<R>,
     load: &[&str],
 ) -> Result<(), Failure> {
     let selection = Selection::parse(words, measurements)?;
@@ -150,8 +161,7 @@ pub(crate) fn inside(root: &Path, words: &[&str]) -> Result<(), Failure> {
         let (own, honcho, dir, nginx) = (own.clone(), tools::honcho(root), scratch.0.clone(), nginx.to_owned());
         Ok(Bench { own, tambat, nginx, honcho, dir, cores: Cores::of_this_process()? })
     };
-    let beside_proxies = |words: &[&str], measurements: Measurements| {
-        let selection = Selection::parse(words, measurements)?;
+    let beside_proxies = |selection: Selection| {
         let tambat = match selection.tambat() {
             Some(tambat) => tambat.to_owned(),
             None if selection.builds_tambat() => beside(&own, BINARY)?,
@@ -161,12 +171,16 @@ pub(crate) fn inside(root: &Path, words: &[&str]) -> Result<(), Failure> {
     };
     match words {
         ["http", words @ ..] => {
-            let (bench, selection) = beside_proxies(words, http::MEASUREMENTS)?;
+            let (bench, selection) = beside_proxies(Selection::parse(words, http::MEASUREMENTS)?)?;
             http::measure(root, &bench, &selection)
         }
         ["tls", words @ ..] => {
-            let (bench, selection) = beside_proxies(words, http::tls::MEASUREMENTS)?;
+            let (bench, selection) = beside_proxies(Selection::parse(words, http::tls::MEASUREMENTS)?)?;
             http::tls::measure(root, &bench, &selection)
+        }
+        ["stream", words @ ..] => {
+            let (bench, selection) = beside_proxies(Selection::parse(words, streams::MEASUREMENTS)?)?;
+            streams::measure(root, &bench, &selection)
         }
         ["app", words @ ..] => http::app::measure(
             root,

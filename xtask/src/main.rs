@@ -29,6 +29,7 @@ usage: cargo xtask TASK
                      the router beside nginx and HAProxy; a wrong name lists the right ones; --tambat measures that
                      program instead of building one, --nginx that one instead of Debian's
   bench tls […]      the same with TLS and HTTP/2 in front
+  bench stream […]   the same for what is no HTTP: streams at ports of their own, by SNI, over TLS; Redis
   bench app [--rounds N]
                      what tambat-app costs beside axum::serve, and how soon it accepts
   bench engine       instructions that the pure HTTP engine takes for one exchange (callgrind)
@@ -46,6 +47,7 @@ enum Task {
     BenchStart,
     BenchHttp(Vec<String>),
     BenchTls(Vec<String>),
+    BenchStream(Vec<String>),
     BenchApp(Vec<String>),
     BenchEngine,
     /// The measuring half of these, in a network of its own.
@@ -82,6 +84,7 @@ fn task(words: &[&str]) -> Option<Task> {
         ["bench", "start"] => Some(Task::BenchStart),
         ["bench", "http", words @ ..] => Some(Task::BenchHttp(owned(words))),
         ["bench", "tls", words @ ..] => Some(Task::BenchTls(owned(words))),
+        ["bench", "stream", words @ ..] => Some(Task::BenchStream(owned(words))),
         ["bench", "app", words @ ..] => Some(Task::BenchApp(owned(words))),
         ["bench", "engine"] => Some(Task::BenchEngine),
         [bench::INSIDE, words @ ..] => Some(Task::BenchInside(owned(words))),
@@ -105,6 +108,7 @@ fn perform(task: &Task) -> Result<(), Failure> {
         Task::BenchStart => bench::start(&root),
         Task::BenchHttp(words) => bench::http(&root, &borrowed(words)),
         Task::BenchTls(words) => bench::tls(&root, &borrowed(words)),
+        Task::BenchStream(words) => bench::stream(&root, &borrowed(words)),
         Task::BenchApp(words) => bench::app(&root, &borrowed(words)),
         Task::BenchEngine => bench::engine(&root),
         Task::BenchInside(words) => bench::inside(&root, &borrowed(words)),

@@ -16,6 +16,7 @@
 compile_error!("tambat runs on Linux only: it needs child subreapers, signalfd, memfd and /proc");
 
 pub mod clock;
+pub mod datagrams;
 pub mod limits;
 pub mod listening;
 pub mod lock;
@@ -43,10 +44,10 @@ mod sys;
 
 pub use command::{CommandSpec, StdioSpec, User};
 pub use frame::ProtocolError;
-pub use listening::{Holder, Listening, holder_of, listening};
+pub use listening::{Holder, Listening, Transport, holder_of, holder_over, listening, listening_over};
 pub use lock::Lock;
 pub use owner::{
-    OwnedConnection, OwnedListener, Owner, connections_of, hidden_of, listeners_of, outsiders_on, owner,
+    OwnedConnection, OwnedListener, Owner, connections_of, hidden_of, listeners_of, outsiders_on, owner, owner_over,
     udp_listeners_of,
 };
 pub use pid::Pid;

@@ -11,7 +11,16 @@ use std::net::{IpAddr, SocketAddr};
 use crate::context::cannot;
 use crate::{Pid, ProcessInfo, process_info, tree};
 
-/// A TCP socket in state LISTEN.
+/// What ports are numbered by: a number of one has nothing to do with the same of the other.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Transport {
+    /// Streams (tcp(7)).
+    Tcp,
+    /// Datagrams (udp(7)).
+    Udp,
+}
+
+/// A socket that takes what anybody sends: of TCP one in state LISTEN, of UDP one that has a port and no peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Listening {
     /// Where it listens. An IPv4 address mapped into IPv6 (`::ffff:127.0.0.1`, which is what Java binds) is written
@@ -35,15 +44,17 @@ pub enum Holder {
     },
 }
 
-/// Every listening TCP socket of this network namespace, IPv4 and IPv6. Asks netlink (`sock_diag(7)`), and reads
-/// `/proc/net/tcp` and `tcp6` where that is refused.
+/// Every listening TCP socket of this network namespace: [`listening_over`] TCP.
 pub fn listening() -> io::Result<Vec<Listening>> {
-    select(None)
+    listening_over(Transport::Tcp)
 }
 
-/// Every UDP socket of this network namespace that has a port and no peer.
-pub(crate) fn udp_ports() -> io::Result<Vec<Listening>> {
-    proc_net::read_udp().map_err(|e| cannot("see who takes datagrams", e))
+/// Every socket of this network namespace that takes what anybody sends over this transport, IPv4 and IPv6. Asks netlink
+/// (`sock_diag(7)`), and reads `/proc/net/tcp` and its kin where that is refused, as it is of UDP by a kernel without
+/// `udp_diag`. A client that has sent a datagram without being connected is among those of UDP, at one of
+/// [`crate::ports::ephemeral`].
+pub fn listening_over(transport: Transport) -> io::Result<Vec<Listening>> {
+    select(transport, None)
 }
 
 /// Every TCP connection of this network namespace that stands or is being made: the inode of the socket at one end, its
@@ -53,14 +64,19 @@ pub(crate) fn connections() -> io::Result<Vec<(u64, SocketAddr, SocketAddr)>> {
 }
 
 /// Those on one port: much cheaper, as the kernel does the selecting.
-pub(crate) fn listening_on(port: u16) -> io::Result<Vec<Listening>> {
-    select(Some(port))
+pub(crate) fn listening_on(transport: Transport, port: u16) -> io::Result<Vec<Listening>> {
+    select(transport, Some(port))
+}
+
+/// Who listens on this TCP port: [`holder_over`] TCP.
+pub fn holder_of(port: u16) -> Option<Holder> {
+    holder_over(Transport::Tcp, port)
 }
 
 /// Who listens on `port` where a service port would be: on a loopback or the unspecified address. Looks through all
 /// of `/proc`, so it is for error messages, not for polling. `None`: nobody does, as far as can be known.
-pub fn holder_of(port: u16) -> Option<Holder> {
-    let mut there = listening_on(port).ok()?;
+pub fn holder_over(transport: Transport, port: u16) -> Option<Holder> {
+    let mut there = listening_on(transport, port).ok()?;
     there.retain(|socket| in_the_way(socket.addr.ip()));
     let uid = there.first()?.uid;
     Some(find_holder(&there).map_or(Holder::Unreadable { uid }, Holder::Known))
@@ -111,12 +127,13 @@ fn in_the_way(ip: IpAddr) -> bool {
     ip.is_loopback() || ip.is_unspecified()
 }
 
-fn select(port: Option<u16>) -> io::Result<Vec<Listening>> {
-    match netlink::dump(port) {
+fn select(transport: Transport, port: Option<u16>) -> io::Result<Vec<Listening>> {
+    match netlink::dump(transport, port) {
         Ok(found) => Ok(found),
         Err(refused) => {
-            let mut found = proc_net::read()
-                .map_err(|e| cannot(format!("see who listens (netlink: {refused}) by /proc/net/tcp"), e))?;
+            let name = proc_net::name(transport);
+            let mut found = proc_net::read(transport)
+                .map_err(|e| cannot(format!("see who listens (netlink: {refused}) by /proc/net/{name}"), e))?;
             found.retain(|socket| port.is_none_or(|port| socket.addr.port() == port));
             Ok(found)
         }
@@ -130,14 +147,14 @@ fn canonical(ip: IpAddr, port: u16) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, UdpSocket};
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
     use crate::runtime_dir::uid;
 
-    fn inode_of(listener: &TcpListener) -> u64 {
+    fn inode_of(listener: &impl AsRawFd) -> u64 {
         fs::metadata(format!("/proc/self/fd/{}", listener.as_raw_fd())).unwrap().ino()
     }
 
@@ -147,16 +164,38 @@ mod tests {
         let v6 = TcpListener::bind("[::1]:0").unwrap();
         let addr = v4.local_addr().unwrap();
         let client = std::net::TcpStream::connect(addr).unwrap();
-        for found in [netlink::dump(None).unwrap(), proc_net::read().unwrap()] {
+        for found in [netlink::dump(Transport::Tcp, None).unwrap(), proc_net::read(Transport::Tcp).unwrap()] {
             for listener in [&v4, &v6] {
                 let (addr, inode) = (listener.local_addr().unwrap(), inode_of(listener));
                 assert!(found.contains(&Listening { addr, inode, uid: uid() }), "{addr} in {found:?}");
             }
             assert!(found.iter().all(|socket| socket.addr != client.local_addr().unwrap()));
         }
-        let on_port = listening_on(addr.port()).unwrap();
+        let on_port = listening_on(Transport::Tcp, addr.port()).unwrap();
         assert!(on_port.iter().all(|socket| socket.addr.port() == addr.port()));
         assert!(on_port.iter().any(|socket| socket.addr == addr));
+    }
+
+    #[test]
+    fn who_takes_datagrams_is_seen_and_who_has_a_peer_is_not() {
+        let open = [UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("[::1]:0").unwrap()];
+        let paired = UdpSocket::bind("127.0.0.1:0").unwrap();
+        paired.connect(open[0].local_addr().unwrap()).unwrap();
+        // A kernel without `udp_diag` is asked through /proc.
+        let dumped = netlink::dump(Transport::Udp, None).ok();
+        for found in dumped.into_iter().chain([proc_net::read(Transport::Udp).unwrap()]) {
+            for socket in &open {
+                let (addr, inode) = (socket.local_addr().unwrap(), inode_of(socket));
+                assert!(found.contains(&Listening { addr, inode, uid: uid() }), "{addr} in {found:?}");
+            }
+            assert!(found.iter().all(|socket| socket.inode != inode_of(&paired)));
+        }
+        let port = open[0].local_addr().unwrap().port();
+        let on_port = listening_on(Transport::Udp, port).unwrap();
+        assert!(on_port.iter().any(|socket| socket.inode == inode_of(&open[0])));
+        assert!(on_port.iter().all(|socket| socket.addr.port() == port));
+        let Some(Holder::Known(holder)) = holder_over(Transport::Udp, port) else { panic!("no holder of {port}") };
+        assert_eq!(holder.pid, Pid::own());
     }
 
     #[test]
@@ -169,8 +208,8 @@ mod tests {
         let listener = TcpListener::from(socket);
         let port = listener.local_addr().unwrap().port();
         let expected = SocketAddr::from(([127, 0, 0, 1], port));
-        assert_eq!(listening_on(port).unwrap().iter().map(|s| s.addr).collect::<Vec<_>>(), [expected]);
-        assert!(proc_net::read().unwrap().iter().any(|socket| socket.addr == expected));
+        assert_eq!(listening_on(Transport::Tcp, port).unwrap().iter().map(|s| s.addr).collect::<Vec<_>>(), [expected]);
+        assert!(proc_net::read(Transport::Tcp).unwrap().iter().any(|socket| socket.addr == expected));
     }
 
     #[test]

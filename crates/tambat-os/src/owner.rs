@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 
-use crate::listening::{self, Files, Listening, by_inode, find_holder, listening_on, open_sockets};
+use crate::listening::{self, Files, Listening, Transport, by_inode, find_holder, listening_on, open_sockets};
 use crate::{Pid, ProcessInfo, process_info, tree};
 
 /// Who listens on a port, seen from one instance.
@@ -41,11 +41,16 @@ pub struct OwnedListener {
     pub addr: SocketAddr,
 }
 
+/// Who listens on this TCP port: [`owner_over`] TCP.
+pub fn owner(port: u16, keeper: Pid) -> io::Result<Option<Owner>> {
+    owner_over(Transport::Tcp, port, keeper)
+}
+
 /// Who listens on `port`, seen from the instance kept by `keeper`; `None`: nobody. Cheap while nobody listens (two
 /// netlink dumps, selected by the kernel), so it may be polled every few milliseconds; `/proc` is read only when
 /// somebody does, and all of it only for a stranger.
-pub fn owner(port: u16, keeper: Pid) -> io::Result<Option<Owner>> {
-    let sockets = listening_on(port)?;
+pub fn owner_over(transport: Transport, port: u16, keeper: Pid) -> io::Result<Option<Owner>> {
+    let sockets = listening_on(transport, port)?;
     if sockets.is_empty() {
         return Ok(None);
     }
@@ -93,7 +98,7 @@ fn owned(mut sockets: BTreeMap<u64, SocketAddr>, keeper: Pid) -> Vec<OwnedListen
 /// may not see left out. A client that has sent something without being connected has such a port, too: one of
 /// [`crate::ports::ephemeral`].
 pub fn udp_listeners_of(keeper: Pid) -> io::Result<Vec<OwnedListener>> {
-    Ok(owned(by_inode(&listening::udp_ports()?), keeper))
+    Ok(owned(by_inode(&listening::listening_over(Transport::Udp)?), keeper))
 }
 
 /// A TCP connection of an instance.
@@ -120,10 +125,10 @@ pub fn connections_of(keeper: Pid) -> io::Result<Vec<OwnedConnection>> {
     Ok(found)
 }
 
-/// Everybody outside the instance kept by `keeper` who has a socket open that listens on `port`: a stranger, or one whom
+/// Everybody outside the instance kept by `keeper` who has a socket open that listens on this TCP port: a stranger, or one whom
 /// the instance has given its own. Looks through all of `/proc`.
 pub fn outsiders_on(port: u16, keeper: Pid) -> io::Result<Vec<ProcessInfo>> {
-    let inodes: Vec<u64> = listening_on(port)?.iter().map(|socket| socket.inode).collect();
+    let inodes: Vec<u64> = listening_on(Transport::Tcp, port)?.iter().map(|socket| socket.inode).collect();
     let ours = tree::descendants(keeper);
     let has_one =
         |pid: &Pid| matches!(open_sockets(*pid), Files::Sockets(open) if open.iter().any(|i| inodes.contains(i)));
@@ -196,6 +201,19 @@ mod tests {
         let addrs = vec!["127.0.0.1:5000".parse().unwrap()];
         assert_eq!(outside(&[socket(uid())], &[own]), Owner::Unreadable { pid: Some(own), addrs: addrs.clone() });
         assert_eq!(outside(&[socket(uid())], &[own, own]), Owner::Unreadable { pid: None, addrs });
+    }
+
+    #[test]
+    fn who_takes_datagrams_is_a_stranger_to_a_childless_keeper_and_nobody_over_tcp() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let of = |transport| owner_over(transport, port, Pid::own()).unwrap();
+        let Some(Owner::Stranger(Some(stranger))) = of(Transport::Udp) else { panic!("not a stranger") };
+        assert_eq!(stranger.pid, Pid::own());
+        // Somebody else may listen at the same number of the other transport.
+        assert!(!matches!(of(Transport::Tcp), Some(Owner::Stranger(Some(info))) if info.pid == Pid::own()));
+        drop(socket);
+        assert_eq!(of(Transport::Udp), None);
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! Ports: which are free, and binding those that are ours to hold.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::ops::RangeInclusive;
 
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::Transport;
+use crate::datagrams;
 
 /// Connections that wait for an instance to become ready queue here first. The kernel caps it at
 /// net.core.somaxconn, which is 4096 since Linux 5.4.
@@ -20,11 +23,17 @@ const CAP_NET_BIND_SERVICE: u32 = 10;
 /// How often the kernel may choose a number that is taken at one of the other hosts.
 const KERNEL_CHOICES_MAX: usize = 64;
 
-/// Whether a TCP server could bind `port` on `0.0.0.0`, `127.0.0.1` and `[::]`, each without `SO_REUSEADDR`, as the
-/// least careful program would. Nothing is left behind; somebody may take it right afterwards.
+/// Whether a server could bind `port` on `0.0.0.0`, `127.0.0.1` and `[::]`, each without `SO_REUSEADDR`, as the least
+/// careful program would: over TCP and over UDP, for a program may want both. Nothing is left behind; somebody may take it
+/// right afterwards.
 pub fn is_free(port: u16) -> bool {
+    [Transport::Tcp, Transport::Udp].into_iter().all(|transport| is_free_over(transport, port))
+}
+
+/// The same over one transport.
+pub fn is_free_over(transport: Transport, port: u16) -> bool {
     let hosts: [IpAddr; 3] = [Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into(), Ipv6Addr::UNSPECIFIED.into()];
-    hosts.into_iter().all(|host| match try_bind(SocketAddr::new(host, port)) {
+    hosts.into_iter().all(|host| match try_bind(transport, SocketAddr::new(host, port)) {
         Ok(()) => true,
         Err(e) => host.is_ipv6() && lacks_address(&e),
     })
@@ -58,12 +67,35 @@ pub fn bind_localhost(port: u16) -> io::Result<Vec<TcpListener>> {
     bind_service(port, v4, v6)
 }
 
-/// Binds a service port at every one of `hosts` and listens, with room for [`BACKLOG_CONNECTIONS`]. All listeners are
-/// nonblocking and close-on-exec, and those of IPv6 are for IPv6 alone. Port 0: the kernel chooses one number that is
-/// free at all of them. Those of `if_there` are left out where the machine has no such address, as it may have no IPv6.
+/// Binds a service port at every one of `hosts` and listens, with room for [`BACKLOG_CONNECTIONS`]: [`bind_over`] TCP.
+pub fn bind_service(port: u16, hosts: &[IpAddr], if_there: &[IpAddr]) -> io::Result<Vec<TcpListener>> {
+    Ok(bind_over(&[Transport::Tcp], port, hosts, if_there)?.streams)
+}
+
+/// The sockets of one port.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// Those that listen for connections.
+    pub streams: Vec<TcpListener>,
+    /// Those for datagrams, as [`datagrams::bind`] makes them.
+    pub datagrams: Vec<UdpSocket>,
+}
+
+impl Sockets {
+    /// Where each of them is. A number at both transports is there twice.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let streams = self.streams.iter().filter_map(|socket| socket.local_addr().ok());
+        streams.chain(self.datagrams.iter().filter_map(|socket| socket.local_addr().ok()))
+    }
+}
+
+/// Binds a port over each of these transports at every one of `hosts`. All sockets are nonblocking and close-on-exec, and
+/// those of IPv6 are for IPv6 alone; those for TCP listen, with room for [`BACKLOG_CONNECTIONS`]. Port 0: the kernel
+/// chooses one number that is free at all of them. Those of `if_there` are left out where the machine has no such address,
+/// as it may have no IPv6.
 ///
 /// Otherwise all or nothing; an error keeps its kind (`AddrInUse`) and names the address.
-pub fn bind_service(port: u16, hosts: &[IpAddr], if_there: &[IpAddr]) -> io::Result<Vec<TcpListener>> {
+pub fn bind_over(transports: &[Transport], port: u16, hosts: &[IpAddr], if_there: &[IpAddr]) -> io::Result<Sockets> {
     let mut wanted: Vec<Wanted> = Vec::new();
     let all = hosts.iter().map(|host| (*host, false)).chain(if_there.iter().map(|host| (*host, true)));
     for (host, if_there) in all {
@@ -71,15 +103,15 @@ pub fn bind_service(port: u16, hosts: &[IpAddr], if_there: &[IpAddr]) -> io::Res
             wanted.push(Wanted { host, if_there });
         }
     }
-    if wanted.is_empty() {
+    if wanted.is_empty() || transports.is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "cannot listen at no address at all"));
     }
     if port != 0 {
-        return bind_all(port, &wanted);
+        return bind_all(transports, port, &wanted);
     }
     let mut last = None;
     for _ in 0..KERNEL_CHOICES_MAX {
-        match bind_all(0, &wanted) {
+        match bind_all(transports, 0, &wanted) {
             Err(e) if e.kind() == io::ErrorKind::AddrInUse => last = Some(e),
             done => return done,
         }
@@ -94,25 +126,43 @@ struct Wanted {
     if_there: bool,
 }
 
-/// With port 0, the first host's choice is tried at the others.
-fn bind_all(mut port: u16, hosts: &[Wanted]) -> io::Result<Vec<TcpListener>> {
-    let mut listeners = Vec::new();
-    for Wanted { host, if_there } in hosts {
+/// With port 0, the first host's choice is tried at the others, and over the other transports.
+fn bind_all(transports: &[Transport], mut port: u16, hosts: &[Wanted]) -> io::Result<Sockets> {
+    let mut sockets = Sockets::default();
+    for (transport, Wanted { host, if_there }) in transports.iter().flat_map(|t| hosts.iter().map(move |h| (t, h))) {
         let addr = SocketAddr::new(*host, port);
-        match listen(addr) {
-            Ok(listener) => {
-                port = listener.local_addr()?.port();
-                listeners.push(listener);
-            }
+        match bind_one(*transport, addr, &mut sockets) {
+            Ok(number) => port = number,
             Err(e) if *if_there && lacks_address(&e) => {}
-            Err(e) => return Err(io::Error::new(e.kind(), format!("cannot listen at {addr}: {e}"))),
+            Err(e) => {
+                let over = if *transport == Transport::Udp { " for datagrams" } else { "" };
+                return Err(io::Error::new(e.kind(), format!("cannot listen at {addr}{over}: {e}")));
+            }
         }
     }
-    Ok(listeners)
+    Ok(sockets)
+}
+
+/// Gives the number.
+fn bind_one(transport: Transport, addr: SocketAddr, sockets: &mut Sockets) -> io::Result<u16> {
+    match transport {
+        Transport::Tcp => {
+            let socket = listen(addr)?;
+            let at = socket.local_addr()?;
+            sockets.streams.push(socket);
+            Ok(at.port())
+        }
+        Transport::Udp => {
+            let socket = datagrams::bind(addr)?;
+            let at = socket.local_addr()?;
+            sockets.datagrams.push(socket);
+            Ok(at.port())
+        }
+    }
 }
 
 fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = open(addr)?;
+    let socket = open(Transport::Tcp, addr)?;
     // Connections of an earlier run may still be in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.bind(&addr.into())?;
@@ -121,13 +171,17 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn try_bind(addr: SocketAddr) -> io::Result<()> {
-    open(addr)?.bind(&addr.into())
+fn try_bind(transport: Transport, addr: SocketAddr) -> io::Result<()> {
+    open(transport, addr)?.bind(&addr.into())
 }
 
 /// socket2 opens close-on-exec.
-fn open(addr: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+fn open(transport: Transport, addr: SocketAddr) -> io::Result<Socket> {
+    let (kind, protocol) = match transport {
+        Transport::Tcp => (Type::STREAM, Protocol::TCP),
+        Transport::Udp => (Type::DGRAM, Protocol::UDP),
+    };
+    let socket = Socket::new(Domain::for_address(addr), kind, Some(protocol))?;
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -169,6 +223,26 @@ mod tests {
             assert!(OFlag::from_bits_retain(fcntl(listener, FcntlArg::F_GETFL).unwrap()).contains(OFlag::O_NONBLOCK));
             TcpStream::connect(addr).unwrap();
         }
+    }
+
+    #[test]
+    fn one_number_over_both_transports_at_both_hosts() {
+        let both = [Transport::Tcp, Transport::Udp];
+        let sockets = bind_over(&both, 0, &DEFAULT_HOSTS[..1], &DEFAULT_HOSTS[1..]).unwrap();
+        let addresses: Vec<SocketAddr> = sockets.addresses().collect();
+        let port = addresses[0].port();
+        let expected: Vec<SocketAddr> = [0, 1, 0, 1].map(|nth| SocketAddr::new(DEFAULT_HOSTS[nth], port)).to_vec();
+        assert_eq!(addresses, expected);
+        for transport in both {
+            let error = bind_over(&[transport], port, &DEFAULT_HOSTS, &[]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+            assert_eq!(error.to_string().contains("for datagrams"), transport == Transport::Udp, "{error}");
+        }
+        for socket in &sockets.datagrams {
+            assert_eq!(socket.recv_from(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            assert_eq!(fcntl(socket, FcntlArg::F_GETFD).unwrap() & FdFlag::FD_CLOEXEC.bits(), 1);
+        }
+        assert!(bind_over(&[], 0, &DEFAULT_HOSTS, &[]).is_err());
     }
 
     #[test]
@@ -214,6 +288,18 @@ mod tests {
     fn the_kernel_chooses_from_its_range() {
         let chosen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         assert!(ephemeral().unwrap().contains(&chosen), "{chosen} in {:?}", ephemeral());
+    }
+
+    #[test]
+    fn free_means_free_over_both_transports() {
+        let is_free_after = || {
+            let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let port = taken.local_addr().unwrap().port();
+            assert!(!is_free(port) && !is_free_over(Transport::Udp, port));
+            drop(taken);
+            is_free(port)
+        };
+        assert!((0..10).any(|_| is_free_after()));
     }
 
     #[test]

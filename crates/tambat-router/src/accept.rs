@@ -5,26 +5,29 @@
 //! most of them; and there would be as many pauses to keep when descriptors run out.
 
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::{AbortHandle, spawn_local};
 
 use crate::addresses::AddressCount;
 use crate::arrival::Arrival;
 use crate::connection::is_http;
 use crate::http::too_many_connections;
-use crate::listener::ListenerState;
+use crate::listener::{ListenerKind, ListenerState};
 use crate::report::RouterReport;
 use crate::router::Shared;
 use crate::socket::prepare_listener;
-use crate::tls::{TlsSettings, Unshaken};
-use crate::worker::Worker;
+use crate::tls::{Handshaker, TlsSettings, Unshaken};
+use crate::worker::{Accepted, Order, Worker};
 
 /// How long accepting rests when descriptors or memory have run out: nothing tells when there are some again.
 const PAUSE_MS: u64 = 100;
@@ -35,29 +38,86 @@ const PAUSE_REPORT_EVERY_S: u64 = 60;
 /// How many connections are accepted in one go, so that a flood of them leaves the streams of this thread their turn.
 const BATCH: usize = 64;
 
+/// Who takes what is accepted, on its own thread.
+#[derive(Debug, Clone)]
+pub(crate) enum Taker {
+    Worker(Rc<Worker>),
+    /// All of it begins with a handshake.
+    Handshaker(Rc<Handshaker>),
+}
+
+/// The accept loops of one thread.
+#[derive(Debug, Default)]
+pub(crate) struct Accepting(Vec<(ListenerKind, AbortHandle)>);
+
+impl Accepting {
+    /// Accepts from one more socket.
+    pub(crate) fn begin(
+        &mut self,
+        listener: TcpListener,
+        state: Arc<ListenerState>,
+        tls: Option<Arc<TlsSettings>>,
+        taker: Taker,
+    ) {
+        let kind = state.kind;
+        self.0.push((kind, spawn_local(accept(listener, state, tls, taker)).abort_handle()));
+    }
+
+    /// Accepts nothing more at these.
+    pub(crate) fn end(&mut self, is_one: impl Fn(ListenerKind) -> bool) {
+        self.0.extract_if(.., |(kind, _)| is_one(*kind)).for_each(|(_, task)| task.abort());
+    }
+}
+
 /// Accepts connections and deals them out until it is cancelled or the socket is no listener any more.
-pub(crate) async fn accept(
-    listener: std::net::TcpListener,
-    state: Arc<ListenerState>,
-    tls: Option<Arc<TlsSettings>>,
-    worker: Rc<Worker>,
-) {
+async fn accept(listener: TcpListener, state: Arc<ListenerState>, tls: Option<Arc<TlsSettings>>, taker: Taker) {
     prepare_listener(&listener);
     // Of a socket without an address, which is none of ours, every connection fails.
     let addr = listener.local_addr().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into());
-    let cause = match TcpListener::from_std(listener) {
-        Ok(listener) => Acceptor { listener, addr, state: &state, tls, worker: &worker, reported: None }.run().await,
+    #[expect(
+        deprecated,
+        reason = "its replacement is unsafe to call; a listener keeps its descriptor, which is what that asks for"
+    )]
+    let listener = AsyncFd::with_interest(listener, Interest::READABLE);
+    let cause = match listener {
+        Ok(listener) => Acceptor { listener, addr, state: &state, tls, taker: &taker, reported: None }.run().await,
         Err(error) => error,
     };
-    worker.shared.reports.send(RouterReport::ListenerLost { addr, cause: cause.to_string() });
+    taker.shared().reports.send(RouterReport::ListenerLost { addr, cause: cause.to_string() });
+}
+
+impl Taker {
+    fn shared(&self) -> &Arc<Shared> {
+        match self {
+            Self::Worker(worker) => &worker.shared,
+            Self::Handshaker(handshaker) => &handshaker.shared,
+        }
+    }
+
+    /// Has it served by the worker whose turn it is.
+    fn deal(&self, accepted: Accepted) {
+        let shared = self.shared();
+        match (self, shared.turn()) {
+            (Self::Worker(worker), turn) if turn == worker.number => worker.serve(accepted),
+            (_, turn) => shared.order(turn, Order::Serve(vec![accepted])),
+        }
+    }
+
+    /// Has a thread shake hands.
+    fn shake(&self, unshaken: Unshaken) {
+        match self {
+            Self::Worker(worker) => worker.shared.shake(unshaken),
+            Self::Handshaker(handshaker) => handshaker.deal(unshaken),
+        }
+    }
 }
 
 struct Acceptor<'a> {
-    listener: TcpListener,
+    listener: AsyncFd<TcpListener>,
     addr: SocketAddr,
     state: &'a Arc<ListenerState>,
     tls: Option<Arc<TlsSettings>>,
-    worker: &'a Rc<Worker>,
+    taker: &'a Taker,
     reported: Option<Instant>,
 }
 
@@ -76,13 +136,13 @@ impl Acceptor<'_> {
     async fn run(&mut self) -> io::Error {
         loop {
             for _ in 0..BATCH {
-                let max = self.worker.shared.settings.connections_max;
+                let max = self.taker.shared().settings.connections_max;
                 if self.state.all_open() >= max {
                     self.pause(&format!("{max} connections are open, which is as many as there may be")).await;
                     continue;
                 }
                 let room = self.room().await;
-                match self.listener.accept().await {
+                match self.listener.async_io(Interest::READABLE, TcpListener::accept).await {
                     Ok((client, peer)) => self.take(client, peer, room),
                     Err(error) => match trouble(&error) {
                         Trouble::Passing => {}
@@ -98,29 +158,29 @@ impl Acceptor<'_> {
     /// Waits until one more handshake may be under way; none: there is no handshake here.
     async fn room(&self) -> Option<(Arc<TlsSettings>, OwnedSemaphorePermit)> {
         let settings = Arc::clone(self.tls.as_ref()?);
-        let room = Arc::clone(&self.worker.shared.handshake_room).acquire_owned().await;
+        let room = Arc::clone(&self.taker.shared().handshake_room).acquire_owned().await;
         // Nobody closes it.
         Some((settings, room.ok()?))
     }
 
     fn take(&self, client: TcpStream, peer: SocketAddr, tls: Option<(Arc<TlsSettings>, OwnedSemaphorePermit)>) {
-        let (shared, port, arrival) = (&self.worker.shared, self.addr.port(), Arrival::of(peer));
+        // It is not to block anybody.
+        if client.set_nonblocking(true).is_err() {
+            return;
+        }
+        let (shared, port, arrival) = (self.taker.shared(), self.addr.port(), Arrival::of(peer));
         // Whose connection it is, and whom it counts for, the header says.
         if shared.settings.introduces(peer.ip(), self.state.kind) {
-            let settings = tls.map(|(settings, _)| settings);
-            return self.worker.deal(client, arrival, self.state.opened_by_proxy(port, settings));
+            let open = self.state.opened_by_proxy(port, tls.map(|(settings, _)| settings));
+            return self.taker.deal(Accepted { client, arrival, open, handshake: None });
         }
         let open = match count(shared, peer.ip()) {
             Ok(count) => self.state.opened(port, count),
-            Err(TooMany) => return turn_one_too_many_away(&client, self.state, tls.is_some(), self.worker),
+            Err(TooMany) => return turn_one_too_many_away(&client, self.state, tls.is_some(), shared),
         };
         match tls {
-            None => self.worker.deal(client, arrival, open),
-            Some((settings, room)) => {
-                if let Ok(client) = client.into_std() {
-                    shared.shake(Unshaken { client, arrival, open, settings, room });
-                }
-            }
+            None => self.taker.deal(Accepted { client, arrival, open, handshake: None }),
+            Some((settings, room)) => self.taker.shake(Unshaken { client, arrival, open, settings, room, told: None }),
         }
     }
 
@@ -129,7 +189,7 @@ impl Acceptor<'_> {
         let every = Duration::from_secs(PAUSE_REPORT_EVERY_S);
         if self.reported.is_none_or(|at| at.elapsed() >= every) {
             self.reported = Some(Instant::now());
-            self.worker.shared.reports.send(RouterReport::AcceptPaused { addr: self.addr, cause: cause.to_owned() });
+            self.taker.shared().reports.send(RouterReport::AcceptPaused { addr: self.addr, cause: cause.to_owned() });
         }
         tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
     }
@@ -150,9 +210,9 @@ pub(crate) fn count(shared: &Shared, client: IpAddr) -> Result<Option<AddressCou
 }
 
 /// Tells a client that has as many connections as it may, where it would understand that.
-pub(crate) fn turn_one_too_many_away(client: &TcpStream, state: &ListenerState, speaks_tls: bool, worker: &Worker) {
+pub(crate) fn turn_one_too_many_away(client: &impl AsFd, state: &ListenerState, speaks_tls: bool, shared: &Shared) {
     state.refused.fetch_add(1, Ordering::Relaxed);
-    if !speaks_tls && is_http(state.kind, worker) {
+    if !speaks_tls && is_http(state.kind, &shared.tables.borrow()) {
         // As much as the socket takes at once: a flood is not to keep anybody busy.
         let socket = SockRef::from(client);
         let _ = socket.send(&too_many_connections()).and_then(|_| socket.shutdown(Shutdown::Write));

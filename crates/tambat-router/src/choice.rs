@@ -1,11 +1,14 @@
-//! Who serves a connection: a pure function of the route table, the service port, its cursor, and what was tried.
+//! Who serves a connection: a pure function of the route table, whom it wants, and what was tried.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tambat_model::{Admission, Admitted, Protocol, ProxyProtocol, Route, RouteTable, ServicePort, Target};
+use tambat_model::{Admission, Admitted, ErrorCode, Protocol, Route, RouteTable, Target};
+
+use crate::balance;
+use crate::listener::ListenerKind;
+use crate::wanted::{Found, Wanted};
 
 /// How many targets a connection is offered to in one go: the first and two more.
 pub(crate) const TRIES_MAX: usize = 3;
@@ -14,10 +17,13 @@ pub(crate) const TRIES_MAX: usize = 3;
 /// become ready.
 pub(crate) const UNTAKEN_LIMIT_S: u64 = 60;
 
+/// How long one waits for one of its targets to have less in flight, where nothing else is said.
+pub(crate) const FULL_LIMIT_S: u64 = 30;
+
 /// Who serves a connection.
 pub(crate) enum Choice {
-    /// This target, at which it is counted already.
-    Serve(Chosen),
+    /// This target, at which it is counted already: that is the proof.
+    Serve(Chosen, Admitted),
     /// Each request on the connection finds its own.
     Http,
     /// Nobody yet.
@@ -26,12 +32,10 @@ pub(crate) enum Choice {
     Refuse(Told),
 }
 
-/// A target, and the proof that the connection is counted there.
+/// A target, and the route by which it was found.
 pub(crate) struct Chosen {
+    pub(crate) route: Arc<Route>,
     pub(crate) target: Arc<Target>,
-    pub(crate) idle: Option<Duration>,
-    pub(crate) proxy_protocol: Option<ProxyProtocol>,
-    pub(crate) admitted: Admitted,
 }
 
 /// How a connection waits.
@@ -39,16 +43,29 @@ pub(crate) struct Chosen {
 pub(crate) struct Hold {
     /// How long at most; none: for ever.
     pub(crate) limit: Option<Duration>,
-    /// Are targets tried again by and by, although the table stays the same?
-    pub(crate) retry: bool,
+    /// For what.
+    pub(crate) what: What,
     /// What the client is told when the limit has passed.
     pub(crate) told: Told,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// A newer table.
+    Table,
+    /// The same, or that a target is there again of which the table does not know that it was gone.
+    TableOrTarget,
+    /// One of the targets to have less in flight.
+    Room,
 }
 
 /// What a client is told, and in which protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Told {
     pub(crate) protocol: Protocol,
+    /// As metrics and the log call it.
+    pub(crate) code: ErrorCode,
     pub(crate) cause: String,
 }
 
@@ -86,24 +103,33 @@ impl Tried {
     }
 }
 
-/// Who serves a connection to `port`. The table must be borrowed from the channel it is published on: then the
-/// connection is counted at its target before a newer table can be published, and whoever publishes that one and then
-/// sees no connection in flight has seen the truth.
-pub(crate) fn choose(table: &RouteTable, port: ServicePort, cursor: &AtomicUsize, tried: &Tried) -> Choice {
-    let Some(route) = table.get(port) else {
-        // The listener is there before the first table is.
-        let told = Told { protocol: Protocol::Tcp, cause: format!("port {port} has no route yet") };
-        return Choice::Wait(Hold { limit: Some(Duration::from_secs(UNTAKEN_LIMIT_S)), retry: false, told });
+/// Who serves a connection at this listener that wants somebody there. The table must be borrowed from the channel it is
+/// published on: then the connection is counted at its target before a newer table can be published, and whoever publishes
+/// that one and then sees no connection in flight has seen the truth.
+pub(crate) fn choose(table: &RouteTable, at: ListenerKind, wanted: &Wanted, tried: &Tried, client: IpAddr) -> Choice {
+    let route = match wanted.find(table, at) {
+        Found::Route(route) => route,
+        Found::NothingYet => {
+            let cause = format!("{at} has no route yet");
+            let told = Told { protocol: Protocol::Tcp, code: ErrorCode::NoRoute, cause };
+            return Choice::Wait(Hold { limit: Some(Duration::from_secs(UNTAKEN_LIMIT_S)), what: What::Table, told });
+        }
+        Found::Nobody => {
+            let cause = format!("nobody is reached so at {at}");
+            return Choice::Refuse(Told { protocol: Protocol::Tcp, code: ErrorCode::NoRoute, cause });
+        }
     };
     match &route.admission {
         Admission::Serve(_) | Admission::Refuse { .. } if route.protocol.is_http() => Choice::Http,
-        Admission::Serve(targets) => serve(route, targets, cursor, tried),
+        Admission::Serve(targets) => serve(route, targets.is_empty(), tried, client),
         Admission::Hold { limit, cause, mend } => Choice::Wait(Hold {
             limit: route.http.wait.or(*limit),
-            retry: false,
-            told: told(route, &whole(cause, mend.as_deref())),
+            what: What::Table,
+            told: told(route, ErrorCode::NoTarget, &whole(cause, mend.as_deref())),
         }),
-        Admission::Refuse { cause, mend } => Choice::Refuse(told(route, &whole(cause, mend.as_deref()))),
+        Admission::Refuse { cause, mend } => {
+            Choice::Refuse(told(route, ErrorCode::NoTarget, &whole(cause, mend.as_deref())))
+        }
     }
 }
 
@@ -123,29 +149,29 @@ impl Patience {
     }
 }
 
-fn serve(route: &Route, targets: &[Arc<Target>], cursor: &AtomicUsize, tried: &Tried) -> Choice {
-    let left: Vec<&Arc<Target>> = targets.iter().filter(|t| !tried.addrs.contains(&t.addr)).collect();
-    if left.is_empty() || tried.addrs.len() >= TRIES_MAX {
-        let cause = if targets.is_empty() { "it has no instance" } else { &tried.last };
-        return Choice::Wait(Hold {
-            limit: Some(Duration::from_secs(UNTAKEN_LIMIT_S)),
-            retry: true,
-            told: told(route, cause),
-        });
-    }
-    // One turn a connection: a second try takes the turn of nobody else.
-    let turn =
-        if tried.addrs.is_empty() { cursor.fetch_add(1, Ordering::Relaxed) } else { cursor.load(Ordering::Relaxed) };
-    for nth in 0..left.len() {
-        let target = Arc::clone(left[(turn + nth) % left.len()]);
-        if let Ok(admitted) = target.load.admit(None) {
-            let (idle, proxy_protocol) = (route.idle, route.proxy_protocol);
-            return Choice::Serve(Chosen { target, idle, proxy_protocol, admitted });
+fn serve(route: &Arc<Route>, is_empty: bool, tried: &Tried, client: IpAddr) -> Choice {
+    let wait = |limit_s, what, code, cause: &str| {
+        let limit = Some(route.http.wait.unwrap_or(Duration::from_secs(limit_s)));
+        Choice::Wait(Hold { limit, what, told: told(route, code, cause) })
+    };
+    match balance::choose(route, tried, None, client) {
+        balance::Choice::Serve(target, admitted) => {
+            Choice::Serve(Chosen { route: Arc::clone(route), target }, admitted)
+        }
+        balance::Choice::Full => {
+            let cause = "all its instances have as many connections as they may";
+            wait(FULL_LIMIT_S, What::Room, ErrorCode::QueueFull, cause)
+        }
+        // All of them have been closed since: the next table says what follows.
+        balance::Choice::Replaced => {
+            let cause = "its instances are being replaced";
+            wait(UNTAKEN_LIMIT_S, What::TableOrTarget, ErrorCode::NoTarget, cause)
+        }
+        balance::Choice::Exhausted | balance::Choice::None(_) => {
+            let cause = if is_empty { "it has no instance" } else { &tried.last };
+            wait(UNTAKEN_LIMIT_S, What::TableOrTarget, ErrorCode::TargetUnreachable, cause)
         }
     }
-    // All of them have been closed since: the next table says what follows.
-    let told = told(route, "its instances are being replaced");
-    Choice::Wait(Hold { limit: Some(Duration::from_secs(UNTAKEN_LIMIT_S)), retry: true, told })
 }
 
 /// Why, and what can be done about it.
@@ -153,13 +179,13 @@ fn whole(cause: &str, mend: Option<&str>) -> String {
     mend.map_or_else(|| cause.to_owned(), |mend| format!("{cause}: {mend}"))
 }
 
-fn told(route: &Route, cause: &str) -> Told {
-    Told { protocol: route.protocol, cause: format!("{} cannot be reached: {cause}", route.name) }
+fn told(route: &Route, code: ErrorCode, cause: &str) -> Told {
+    Told { protocol: route.protocol, code, cause: format!("{} cannot be reached: {cause}", route.name) }
 }
 
 #[cfg(test)]
 mod tests {
-    use tambat_model::Load;
+    use tambat_model::{Load, ServicePort, Traffic};
 
     use super::*;
 
@@ -182,9 +208,13 @@ mod tests {
         table(Admission::Serve(numbers.into_iter().map(target).collect()))
     }
 
-    fn chosen(table: &RouteTable, cursor: &AtomicUsize, tried: &Tried) -> String {
-        match choose(table, port(), cursor, tried) {
-            Choice::Serve(chosen) => chosen.target.name.clone(),
+    fn choice(table: &RouteTable, tried: &Tried) -> Choice {
+        choose(table, ListenerKind::Service(port()), &Wanted::Whoever, tried, [127, 0, 0, 1].into())
+    }
+
+    fn chosen(table: &RouteTable, tried: &Tried) -> String {
+        match choice(table, tried) {
+            Choice::Serve(chosen, _) => chosen.target.name.clone(),
             Choice::Wait(hold) => format!("wait: {}", hold.told.cause),
             Choice::Http => "http".to_owned(),
             Choice::Refuse(told) => format!("refuse: {}", told.cause),
@@ -193,12 +223,15 @@ mod tests {
 
     #[test]
     fn turns_go_round_and_a_new_table_does_not_reset_them() {
-        let cursor = AtomicUsize::new(0);
+        let traffic = Arc::<Traffic>::default();
         let mut seen = Vec::new();
         for _ in 0..3 {
             // Each time another table of the same two.
-            let table = serves([1, 2]);
-            seen.extend((0..3).map(|_| chosen(&table, &cursor, &Tried::default())));
+            let admission = Admission::Serve([1, 2].map(target).to_vec());
+            let mut table = RouteTable::default();
+            let route = Route::new("web", Protocol::Tcp, admission);
+            table.insert(port(), Route { traffic: Arc::clone(&traffic), ..route });
+            seen.extend((0..3).map(|_| chosen(&table, &Tried::default())));
         }
         let expected: Vec<String> = (0..9).map(|i| format!("web.{}", i % 2 + 1)).collect();
         assert_eq!(seen, expected);
@@ -207,38 +240,37 @@ mod tests {
     #[test]
     fn a_chosen_target_counts_the_connection_until_the_proof_is_dropped() {
         let table = serves([1]);
-        let Choice::Serve(chosen) = choose(&table, port(), &AtomicUsize::new(0), &Tried::default()) else {
+        let Choice::Serve(chosen, admitted) = choice(&table, &Tried::default()) else {
             panic!("there is a target");
         };
         let load = Arc::clone(&chosen.target.load);
         assert_eq!(load.in_flight(), 1);
-        drop(chosen);
+        drop(admitted);
         assert_eq!(load.in_flight(), 0);
     }
 
     #[test]
-    fn a_second_try_goes_elsewhere_and_takes_no_turn() {
-        let (table, cursor, mut tried) = (serves([1, 2, 3, 4]), AtomicUsize::new(0), Tried::default());
-        assert_eq!(chosen(&table, &cursor, &tried), "web.1");
+    fn a_second_try_goes_elsewhere() {
+        let (table, mut tried) = (serves([1, 2, 3, 4]), Tried::default());
+        assert_eq!(chosen(&table, &tried), "web.1");
         tried.push(target(1).addr, "web.1 refused the connection".into());
-        assert_eq!(chosen(&table, &cursor, &tried), "web.3");
+        assert_eq!(chosen(&table, &tried), "web.2");
+        tried.push(target(2).addr, "web.2 refused the connection".into());
+        assert_eq!(chosen(&table, &tried), "web.3");
         tried.push(target(3).addr, "web.3 refused the connection".into());
-        assert_eq!(chosen(&table, &cursor, &tried), "web.4");
-        tried.push(target(4).addr, "web.4 refused the connection".into());
-        assert_eq!(chosen(&table, &cursor, &tried), "wait: web cannot be reached: web.4 refused the connection");
-        assert_eq!(cursor.load(Ordering::Relaxed), 1);
+        assert_eq!(chosen(&table, &tried), "wait: web cannot be reached: web.3 refused the connection");
         tried.clear();
-        assert_eq!(chosen(&table, &cursor, &tried), "web.2");
+        assert_eq!(chosen(&table, &tried), "web.4");
     }
 
     #[test]
     fn without_a_route_or_a_target_it_waits_or_is_refused_with_the_cause() {
-        let (cursor, tried) = (AtomicUsize::new(0), Tried::default());
-        assert_eq!(chosen(&RouteTable::default(), &cursor, &tried), "wait: port 5000 has no route yet");
+        let tried = Tried::default();
+        assert_eq!(chosen(&RouteTable::default(), &tried), "wait: port 5000 has no route yet");
         let hold = table(Admission::Hold { limit: None, cause: "web is paused".into(), mend: None });
-        assert_eq!(chosen(&hold, &cursor, &tried), "wait: web cannot be reached: web is paused");
+        assert_eq!(chosen(&hold, &tried), "wait: web cannot be reached: web is paused");
         let refuse = table(Admission::Refuse { cause: "web.1 exited".into(), mend: None });
-        assert_eq!(chosen(&refuse, &cursor, &tried), "refuse: web cannot be reached: web.1 exited");
+        assert_eq!(chosen(&refuse, &tried), "refuse: web cannot be reached: web.1 exited");
     }
 
     #[test]

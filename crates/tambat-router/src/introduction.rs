@@ -46,7 +46,7 @@ pub(crate) async fn introduce(client: TcpStream, peer: SocketAddr, mut open: Ope
             };
             match arrival.is_introduced().then(|| count(&worker.shared, arrival.peer.ip())).transpose() {
                 Ok(address) => open.is_by(address.flatten()),
-                Err(_) => return turn_one_too_many_away(&client, open.listener(), tls.is_some(), &worker),
+                Err(_) => return turn_one_too_many_away(&client, open.listener(), tls.is_some(), &worker.shared),
             }
             return match tls {
                 None => connection::begin(Transport::Tcp(client), arrival, open, &worker),
@@ -73,7 +73,7 @@ async fn shake(client: TcpStream, arrival: Arrival, open: Open, settings: Arc<Tl
     let limit = worker.shared.settings.handshake_timeout;
     let room = timeout(limit, Arc::clone(&worker.shared.handshake_room).acquire_owned()).await;
     if let (Ok(Ok(room)), Ok(client)) = (room, client.into_std()) {
-        worker.shared.shake(Unshaken { client, arrival, open, settings, room });
+        worker.shared.shake(Unshaken { client, arrival, open, settings, room, told: None });
     }
 }
 

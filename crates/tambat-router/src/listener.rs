@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use tambat_model::{ServicePort, Traffic};
+use tambat_model::{ListenAddr, ServicePort, Traffic};
 
 use crate::addresses::AddressCount;
 use crate::tls::{HandshakeCounters, HandshakeFailure, TlsSettings};
@@ -18,14 +18,26 @@ pub enum ListenerKind {
     Service(ServicePort),
     /// The hostname and path of each request: HTTP only.
     Shared,
+    /// How its client begins, and the name that it says, at this listener of the manifest: the key into the route table.
+    /// (As it is written: where that is port 0 the socket's number is the kernel's choice.)
+    Named(ListenAddr),
 }
 
 impl ListenerKind {
+    /// As metrics and the access log call it: where it is to be found, or, of shared ones, by what.
+    pub fn label(self) -> String {
+        match self {
+            Self::Service(port) => format!("localhost:{port}"),
+            Self::Shared => "names".to_owned(),
+            Self::Named(at) => at.to_string(),
+        }
+    }
+
     /// The service port, where it is one.
     pub fn service_port(self) -> Option<ServicePort> {
         match self {
             Self::Service(port) => Some(port),
-            Self::Shared => None,
+            Self::Shared | Self::Named(_) => None,
         }
     }
 }
@@ -35,6 +47,7 @@ impl fmt::Display for ListenerKind {
         match self {
             Self::Service(port) => write!(f, "port {port}"),
             Self::Shared => f.write_str("a shared listener"),
+            Self::Named(at) => write!(f, "{at}"),
         }
     }
 }
@@ -46,7 +59,8 @@ pub struct Listener {
     pub kind: ListenerKind,
     /// Bound and listening: as a rule one on 127.0.0.1 and one on `::1`.
     pub sockets: Vec<TcpListener>,
-    /// Its connections begin with a TLS handshake, by these settings; none: they do not.
+    /// Its connections begin with a TLS handshake, by these settings; none: they do not. At a listener of the manifest
+    /// (`Named`) some of them may: the route table says which.
     pub tls: Option<Arc<TlsSettings>>,
 }
 
@@ -80,13 +94,13 @@ pub struct CountersSnapshot {
 #[derive(Debug)]
 pub(crate) struct ListenerState {
     pub(crate) kind: ListenerKind,
-    /// How often a target was chosen for a stream here. Kept across route tables, so that a new table skews nothing.
-    pub(crate) cursor: AtomicUsize,
     pub(crate) refused: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
     pub(crate) accept_pauses: AtomicU64,
     pub(crate) handshakes: HandshakeCounters,
+    /// By what handshakes end at a listener of the manifest, where they may.
+    tls: OnceLock<Arc<TlsSettings>>,
     connections: AtomicU64,
     open: AtomicUsize,
     waiting: AtomicUsize,
@@ -98,12 +112,12 @@ impl ListenerState {
     pub(crate) fn new(kind: ListenerKind, all_open: Arc<AtomicUsize>) -> Self {
         Self {
             kind,
-            cursor: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             accept_pauses: AtomicU64::new(0),
             handshakes: HandshakeCounters::default(),
+            tls: OnceLock::new(),
             connections: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -124,6 +138,16 @@ impl ListenerState {
             handshakes_failed: self.handshakes.failed.each_ref().map(|failed| failed.load(Ordering::Relaxed)),
             handshakes_under_way: self.handshakes.under_way.load(Ordering::Relaxed),
         }
+    }
+
+    /// By what handshakes end, where only some of its connections begin with one.
+    pub(crate) fn tls(&self) -> Option<&Arc<TlsSettings>> {
+        self.tls.get()
+    }
+
+    /// From now on, and for good, they end by these.
+    pub(crate) fn may_end_tls(&self, settings: Arc<TlsSettings>) {
+        let _ = self.tls.set(settings);
     }
 
     /// How many connections are open at all listeners together.

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -14,22 +14,26 @@ use tambat_wire::http1::Limits;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::spawn_local;
 
-use crate::accept::accept;
+use crate::accept::{Accepting, Taker};
 use crate::access::AccessBuffer;
 use crate::arrival::Arrival;
 use crate::connection;
+use crate::cuts::{self, Cuts};
+use crate::datagram::{Hub, Reception};
 use crate::deadlines::Deadlines;
+use crate::door::say_last;
 use crate::h2c::Links;
-use crate::http::{Clock, KnownQueues, Pseudonyms, Spare};
+use crate::http::{Clock, Pseudonyms, Spare};
 use crate::listener::{ListenerKind, ListenerState, Open};
 use crate::pool::{Own, Pool};
+use crate::queue::KnownQueues;
 use crate::report::RouterReport;
 use crate::router::Shared;
 use crate::splice::Pipes;
 use crate::tables::Tables;
-use crate::tls::{Handshaken, TlsSettings, TlsStream};
+use crate::tls::{Handshake, TlsSettings};
 use crate::transport::Transport;
 
 /// What a worker is told.
@@ -37,10 +41,16 @@ use crate::transport::Transport;
 pub(crate) enum Order {
     /// Accept from this socket.
     Listen(TcpListener, Arc<ListenerState>, Option<Arc<TlsSettings>>),
-    /// Serve this connection.
-    Serve(Accepted),
+    /// Take datagrams from this socket.
+    Receive(UdpSocket, Arc<ListenerState>),
+    /// Accept and take nothing more there.
+    Unlisten(ListenerKind),
+    /// Serve these connections.
+    Serve(Vec<Accepted>),
     /// Accept nothing more there, and end connections as soon as they are idle. Dropped when that has begun.
     Drain(Scope, Arc<()>),
+    /// End the streams there: both sides are told. Dropped when that has begun.
+    Cut(Scope, Arc<()>),
     /// Close everything and end.
     Stop,
 }
@@ -48,7 +58,7 @@ pub(crate) enum Order {
 /// Which listeners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Those that names share.
+    /// Those that names share, and those of the manifest.
     Shared,
     /// All.
     All,
@@ -68,7 +78,7 @@ pub(crate) struct Accepted {
     pub(crate) arrival: Arrival,
     pub(crate) open: Open,
     /// It has TLS on it.
-    pub(crate) handshaken: Option<Box<Handshaken>>,
+    pub(crate) handshake: Option<Box<Handshake>>,
 }
 
 /// What the connections of one thread share. Nothing of it is locked.
@@ -81,6 +91,7 @@ pub(crate) struct Worker {
     /// Borrowed within one poll, never across an `await`.
     pub(crate) tools: RefCell<Tools>,
     pub(crate) deadlines: Rc<Deadlines>,
+    pub(crate) cuts: Cuts,
     pub(crate) pool: Pool,
     /// Connections of HTTP/2, which many requests share.
     pub(crate) links: Rc<Links>,
@@ -144,6 +155,7 @@ impl Worker {
             pool: Pool::new(&deadlines, shared.settings.target_idle),
             links: Links::new(&deadlines, shared.settings.target_idle),
             deadlines,
+            cuts: Cuts::default(),
             spare: Spare::default(),
             queues: KnownQueues::default(),
             clock: Clock::new(),
@@ -156,26 +168,14 @@ impl Worker {
         })
     }
 
-    /// Deals a connection out, to this worker or another.
-    pub(crate) fn deal(self: &Rc<Self>, client: TcpStream, arrival: Arrival, open: Open) {
-        let turn = self.shared.turn();
-        if turn == self.number {
-            connection::spawn(client, arrival, open, self);
-        } else if let Ok(client) = client.into_std() {
-            self.shared.order(turn, Order::Serve(Accepted { client, arrival, open, handshaken: None }));
-        }
-    }
-
-    fn serve(self: &Rc<Self>, accepted: Accepted) {
-        let Accepted { client, arrival, open, handshaken } = accepted;
+    /// Serves a connection.
+    pub(crate) fn serve(self: &Rc<Self>, accepted: Accepted) {
+        let Accepted { client, arrival, open, handshake } = accepted;
         // A socket that cannot be watched, for want of memory, is closed.
         let Ok(client) = TcpStream::from_std(client) else { return };
-        match handshaken {
+        match handshake {
             None => connection::spawn(client, arrival, open, self),
-            Some(handshaken) => {
-                let client = Transport::Tls(Box::new(TlsStream::new(client, *handshaken)));
-                connection::begin(client, arrival, open, self);
-            }
+            Some(handshake) => drop(spawn_local(begin_secured(client, arrival, open, *handshake, Rc::clone(self)))),
         }
     }
 
@@ -208,6 +208,17 @@ impl Worker {
         let cause = error.to_string();
         self.shared.reports.send(RouterReport::Unreachable { target: name, generation, addr, cause });
         said
+    }
+}
+
+/// Serves a connection that has almost shaken hands.
+async fn begin_secured(client: TcpStream, arrival: Arrival, open: Open, mut handshake: Handshake, worker: Rc<Worker>) {
+    let last = handshake.last.take();
+    let Some(client) = handshake.finish(client).await else { return };
+    let client = Transport::Tls(Box::new(client));
+    match last {
+        None => connection::begin(client, arrival, open, &worker),
+        Some(words) => say_last(&client, &words, &worker).await,
     }
 }
 
@@ -262,22 +273,37 @@ async fn look_after_pool(worker: Rc<Worker>) {
 async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
     spawn_local(Rc::clone(&worker.deadlines).run());
     spawn_local(look_after_pool(Rc::clone(&worker)));
+    spawn_local(cuts::look_after(Rc::clone(&worker)));
     if let Some(access) = &worker.access {
         spawn_local(Rc::clone(access).watch());
     }
-    let mut accepting: Vec<(ListenerKind, AbortHandle)> = Vec::new();
+    let mut accepting = Accepting::default();
+    let mut receiving: Vec<Reception> = Vec::new();
     while let Some(order) = inbox.recv().await {
         match order {
             // One that comes too late is closed.
             Order::Listen(listener, state, tls) if !worker.is_draining.get() => {
-                let kind = state.kind;
-                accepting.push((kind, spawn_local(accept(listener, state, tls, Rc::clone(&worker))).abort_handle()));
+                accepting.begin(listener, state, tls, Taker::Worker(Rc::clone(&worker)));
             }
-            Order::Listen(..) => {}
-            Order::Serve(accepted) => worker.serve(accepted),
+            Order::Receive(socket, state) if !worker.is_draining.get() => {
+                receiving.retain(|reception| !reception.is_over());
+                receiving.extend(Hub::begin(socket, state, &worker));
+            }
+            Order::Listen(..) | Order::Receive(..) => {}
+            Order::Unlisten(kind) => {
+                accepting.end(|of| of == kind);
+                receiving.extract_if(.., |reception| reception.kind() == kind).for_each(|reception| reception.close());
+            }
+            Order::Serve(all) => all.into_iter().for_each(|accepted| worker.serve(accepted)),
             Order::Drain(scope, unheard) => {
-                accepting.extract_if(.., |(kind, _)| scope.has(*kind)).for_each(|(_, task)| task.abort());
+                accepting.end(|kind| scope.has(kind));
+                Reception::drain_all(&receiving, |kind| scope.has(kind));
                 worker.is_draining.set(true);
+                worker.deadlines.wake_all();
+                drop(unheard);
+            }
+            Order::Cut(scope, unheard) => {
+                worker.cuts.cut(scope);
                 worker.deadlines.wake_all();
                 drop(unheard);
             }

@@ -59,6 +59,7 @@ mod seeds {
     }
 
     #[test]
+<<<<<<< HEAD
     fn first_bytes_of_tls() {
         replay("client_hello", openings::hello);
     }
@@ -76,6 +77,35 @@ mod seeds {
     #[test]
     fn first_bytes_of_http_and_all_others() {
         replay("http_opening", openings::http_opening);
+=======
+    fn answers_of_mysql() {
+        replay("mysql_answer", answers::mysql_answer);
+    }
+
+    #[test]
+    fn answers_of_mqtt() {
+        replay("mqtt_answer", answers::mqtt_answer);
+    }
+
+    #[test]
+    fn answers_of_smtp() {
+        replay("smtp_answer", answers::smtp_answer);
+    }
+
+    #[test]
+    fn answers_of_ssh() {
+        replay("ssh_answer", answers::ssh_answer);
+    }
+
+    #[test]
+    fn answers_of_dns() {
+        replay("dns_answer", answers::dns_answer);
+    }
+
+    #[test]
+    fn answers_of_tls() {
+        replay("tls_answer", answers::tls_answer);
+>>>>>>> main
     }
 
     #[test]

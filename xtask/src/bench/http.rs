@@ -12,9 +12,15 @@ use crate::failure::Failure;
 use self::{
     comparison::{Comparison, Figure, Judgement},
     config::{Backend, Front},
-    contender::{Contender, Family},
+    contender::Contender,
     load::{Load, Pace},
     request::Shape,
+};
+
+pub(super) use self::{
+    config::Files,
+    contender::Family,
+    secure::{certificates, stream as secure_stream},
 };
 
 pub(super) mod app;
@@ -60,7 +66,7 @@ const HOSTS_MANY: u32 = 100_000;
 const PEERS: &[Contender] = &[Contender::Tambat, Contender::Nginx, Contender::NginxNoId, Contender::Haproxy];
 
 /// What can be selected, in the order of the report.
-pub(super) type Measurements = &'static [(&'static str, Run)];
+pub(super) type Measurements<R = Run> = &'static [(&'static str, R)];
 
 /// Of `bench http`.
 pub(super) const MEASUREMENTS: Measurements = &[
@@ -93,12 +99,12 @@ pub(super) struct Selection {
 const OPTIONS: &str = "--only, --peers, --rounds, --seconds, --tambat and --nginx";
 
 impl Selection {
-    /// Reads the words behind `bench http` or `bench tls`.
+    /// Reads the words behind `bench http`, `bench tls` or `bench stream`.
     ///
     /// # Errors
     ///
     /// When there is no such option, measurement or peer; the failure lists those there are.
-    pub(super) fn parse(words: &[&str], measurements: Measurements) -> Result<Self, Failure> {
+    pub(super) fn parse<R>(words: &[&str], measurements: Measurements<R>) -> Result<Self, Failure> {
         let mut selection = Self::default();
         let mut words = words.iter();
         while let Some(option) = words.next() {
@@ -140,16 +146,28 @@ impl Selection {
         self.nginx.as_deref().unwrap_or(Path::new("nginx"))
     }
 
-    fn has(&self, family: Family) -> bool {
+    /// How many rounds, if that was said.
+    pub(super) fn rounds(&self) -> Option<usize> {
+        self.rounds
+    }
+
+    /// How long each, if that was said.
+    pub(super) fn seconds(&self) -> Option<u64> {
+        self.seconds
+    }
+
+    /// Whether it is among those that were asked for.
+    pub(super) fn has(&self, family: Family) -> bool {
         self.peers.is_empty() || self.peers.contains(&family)
     }
 
-    fn runs(&self, name: &str) -> bool {
+    /// The same of a measurement.
+    pub(super) fn runs(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only == name)
     }
 }
 
-fn measurement(name: &str, measurements: Measurements) -> Result<String, Failure> {
+fn measurement<R>(name: &str, measurements: Measurements<R>) -> Result<String, Failure> {
     let names: Vec<&str> = measurements.iter().map(|(name, _)| *name).collect();
     if names.contains(&name) {
         return Ok(name.to_owned());

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::http;
+use super::{http, streams};
 use crate::failure::Failure;
 
 /// How a role is asked for on the command line.
@@ -42,9 +42,12 @@ pub(crate) fn play(role: &str, args: &[&str]) -> Result<(), Failure> {
         ("app", []) => serve(answer),
         ("sink", []) => serve(swallow),
         ("echo", []) => serve(echo),
+        ("count", []) => serve(streams::load::count),
+        ("greet", []) => serve(streams::load::greet),
         ("load", [port, connections, seconds]) => with(port, connections, seconds, load),
         ("http-backend", [kind]) => http::backend::play(kind),
         ("http-load", words) => http::load::play(words),
+        ("stream-load", words) => streams::load::play(words).and_then(|line| writeln!(io::stdout().lock(), "{line}")),
         ("ping", [port, connections, seconds]) => with(port, connections, seconds, ping),
         _ => Err(io::Error::new(ErrorKind::InvalidInput, "there is no such role")),
     };

@@ -18,18 +18,22 @@ const UNSHARE: Need =
 const TASKSET: Need =
     Need { what: "taskset", package: "util-linux", present: || run::succeeds("taskset", &["--version"]) };
 
+const REDIS_SERVER: Need =
+    Need { what: "redis-server", package: "redis-server", present: || run::succeeds("redis-server", &["--version"]) };
+const REDIS_BENCHMARK: Need = Need {
+    what: "redis-benchmark",
+    package: "redis-tools",
+    present: || run::succeeds("redis-benchmark", &["--version"]),
+};
+
 const NEEDS: &[Need] = &[
     HAPROXY,
     IP,
     UNSHARE,
     TASKSET,
     Need { what: "foreman", package: "ruby-foreman", present: || run::succeeds("foreman", &["version"]) },
-    Need { what: "redis-server", package: "redis-server", present: || run::succeeds("redis-server", &["--version"]) },
-    Need {
-        what: "redis-benchmark",
-        package: "redis-tools",
-        present: || run::succeeds("redis-benchmark", &["--version"]),
-    },
+    REDIS_SERVER,
+    REDIS_BENCHMARK,
     Need {
         what: "venv for python3",
         package: "python3-venv",
@@ -43,6 +47,15 @@ const HTTP_NEEDS: &[Need] = &[
     UNSHARE,
     TASKSET,
     Need { what: "nginx", package: "nginx-light", present: || run::succeeds("nginx", &["-v"]) },
+];
+
+/// Debian has the part of nginx that carries streams in a package of its own.
+const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
+const STREAM_NEEDS: &[Need] = &[
+    Need { what: NGINX_STREAM, package: "libnginx-mod-stream", present: || Path::new(NGINX_STREAM).exists() },
+    REDIS_SERVER,
+    REDIS_BENCHMARK,
 ];
 
 const APP_NEEDS: &[Need] = &[IP, UNSHARE, TASKSET];
@@ -82,6 +95,15 @@ pub(super) fn ensure(root: &Path) -> Result<(), Failure> {
 /// As above.
 pub(super) fn ensure_http() -> Result<(), Failure> {
     packages::ensure_all(HTTP_NEEDS, "measure")
+}
+
+/// What `bench stream` needs beside that.
+///
+/// # Errors
+///
+/// As above.
+pub(super) fn ensure_stream() -> Result<(), Failure> {
+    packages::ensure_all(STREAM_NEEDS, "measure")
 }
 
 /// The same for `bench engine`.

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
-use super::{Listening, canonical};
+use super::{Listening, Transport, canonical};
 
 /// The kernel fills at most 32 KiB at a time (`netlink_dump`).
 const BUFFER_BYTES: usize = 32 * 1024;
@@ -21,23 +21,30 @@ const REQUEST_BYTES: usize = 56;
 const ANSWER_BYTES: usize = 72;
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// States (`include/net/tcp_states.h`); a UDP socket without a peer is in the second one.
 const TCP_LISTEN: u32 = 10;
+const TCP_CLOSE: u32 = 7;
 
-/// All listening TCP sockets, or those on one port.
-pub(super) fn dump(port: Option<u16>) -> io::Result<Vec<Listening>> {
+/// All sockets that take what anybody sends, or those on one port.
+pub(super) fn dump(transport: Transport, port: Option<u16>) -> io::Result<Vec<Listening>> {
     let mut found = Vec::new();
     let mut buffer = vec![0; BUFFER_BYTES];
     for family in [libc::AF_INET, libc::AF_INET6] {
-        dump_family(family, port.unwrap_or(0), &mut buffer, &mut found)?;
+        dump_family((family, transport), port.unwrap_or(0), &mut buffer, &mut found)?;
     }
     Ok(found)
 }
 
-fn dump_family(family: i32, port: u16, buffer: &mut [u8], found: &mut Vec<Listening>) -> io::Result<()> {
+fn dump_family(
+    (family, transport): (i32, Transport),
+    port: u16,
+    buffer: &mut [u8],
+    found: &mut Vec<Listening>,
+) -> io::Result<()> {
     let family = u8::try_from(family).map_err(io::Error::other)?;
     let kind = (AddressFamily::Netlink, SockType::Datagram, SockProtocol::NetlinkSockDiag);
     let netlink = socket(kind.0, kind.1, SockFlag::SOCK_CLOEXEC, kind.2)?;
-    send(netlink.as_raw_fd(), &request(family, port), MsgFlags::empty())?;
+    send(netlink.as_raw_fd(), &request(family, transport, port), MsgFlags::empty())?;
     for _ in 0..DATAGRAMS_MAX {
         // With MSG_TRUNC the length is the datagram's, even when the buffer is too small for it.
         let length = recv(netlink.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?;
@@ -50,7 +57,7 @@ fn dump_family(family: i32, port: u16, buffer: &mut [u8], found: &mut Vec<Listen
     Err(io::Error::other("an answer without an end"))
 }
 
-fn request(family: u8, port: u16) -> [u8; HEADER_BYTES + REQUEST_BYTES] {
+fn request(family: u8, transport: Transport, port: u16) -> [u8; HEADER_BYTES + REQUEST_BYTES] {
     let mut bytes = [0; HEADER_BYTES + REQUEST_BYTES];
     let flags = u16::try_from(libc::NLM_F_REQUEST | libc::NLM_F_DUMP).unwrap_or(0);
     let length = u32::try_from(bytes.len()).unwrap_or(0);
@@ -58,8 +65,12 @@ fn request(family: u8, port: u16) -> [u8; HEADER_BYTES + REQUEST_BYTES] {
     bytes[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
     bytes[16] = family;
-    bytes[17] = u8::try_from(libc::IPPROTO_TCP).unwrap_or(0);
-    bytes[20..24].copy_from_slice(&(1_u32 << TCP_LISTEN).to_ne_bytes());
+    let (number, state) = match transport {
+        Transport::Tcp => (libc::IPPROTO_TCP, TCP_LISTEN),
+        Transport::Udp => (libc::IPPROTO_UDP, TCP_CLOSE),
+    };
+    bytes[17] = u8::try_from(number).unwrap_or(0);
+    bytes[20..24].copy_from_slice(&(1_u32 << state).to_ne_bytes());
     // Zero selects every port.
     bytes[24..26].copy_from_slice(&port.to_be_bytes());
     bytes

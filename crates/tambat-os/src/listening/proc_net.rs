@@ -5,16 +5,24 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Listening, canonical};
+use super::{Listening, Transport, canonical};
 
-/// TCP sockets that listen.
-pub(super) fn read() -> io::Result<Vec<Listening>> {
-    Ok(table("tcp")?.into_iter().filter(|socket| socket.state == State::Listen).map(Socket::listening).collect())
+/// The sockets that take what anybody sends: of TCP those that listen, of UDP those that have a port and no peer.
+pub(super) fn read(transport: Transport) -> io::Result<Vec<Listening>> {
+    let open = match transport {
+        Transport::Tcp => State::Listen,
+        Transport::Udp => State::Closed,
+    };
+    let sockets = table(name(transport))?.into_iter();
+    Ok(sockets.filter(|socket| socket.state == open).map(Socket::listening).collect())
 }
 
-/// UDP sockets that have a port and no peer: those that take datagrams from anybody.
-pub(super) fn read_udp() -> io::Result<Vec<Listening>> {
-    Ok(table("udp")?.into_iter().filter(|socket| socket.state == State::Closed).map(Socket::listening).collect())
+/// The name of its file; that of IPv6 has a 6 behind it.
+pub(super) fn name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Tcp => "tcp",
+        Transport::Udp => "udp",
+    }
 }
 
 /// TCP connections that stand or are being made, by the socket at this end: its inode, its own address, its peer's.
@@ -46,9 +54,9 @@ impl Socket {
 }
 
 /// Both families; a machine without IPv6 has no file for it.
-fn table(transport: &str) -> io::Result<Vec<Socket>> {
-    let mut found: Vec<_> = fs::read_to_string(format!("/proc/net/{transport}"))?.lines().filter_map(parse).collect();
-    match fs::read_to_string(format!("/proc/net/{transport}6")) {
+fn table(name: &str) -> io::Result<Vec<Socket>> {
+    let mut found: Vec<_> = fs::read_to_string(format!("/proc/net/{name}"))?.lines().filter_map(parse).collect();
+    match fs::read_to_string(format!("/proc/net/{name}6")) {
         Ok(text) => found.extend(text.lines().filter_map(parse)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(e),
@@ -119,7 +127,7 @@ mod tests {
         let open = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let paired = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         paired.connect(open.local_addr().unwrap()).unwrap();
-        let udp: Vec<SocketAddr> = read_udp().unwrap().iter().map(|socket| socket.addr).collect();
+        let udp: Vec<SocketAddr> = read(Transport::Udp).unwrap().iter().map(|socket| socket.addr).collect();
         assert!(udp.contains(&open.local_addr().unwrap()) && !udp.contains(&paired.local_addr().unwrap()), "{udp:?}");
     }
 

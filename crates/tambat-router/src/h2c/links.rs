@@ -14,9 +14,9 @@ use tokio::task::spawn_local;
 
 use super::link::{Link, Place};
 use super::stream::Stream;
-use crate::connection::dial;
 use crate::deadlines::{Deadline, Deadlines};
 use crate::pool::{AddrHasher, Key, SWEEP_EVERY_S, key};
+use crate::stream::dial;
 
 /// So many connections one worker has to one target at most. Beyond that, streams wait on them for their turn, as the
 /// target's own limit has it: it has thousands by then.

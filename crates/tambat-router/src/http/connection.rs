@@ -14,7 +14,6 @@ use super::end::Linger;
 use super::flow::Unsent;
 use super::inbox::Inbox;
 use super::pump::{Halt, Now, Pump};
-use super::queue::Counted;
 use crate::access::EndedBy;
 use crate::arrival::Arrival;
 use crate::choice::Told;
@@ -22,6 +21,7 @@ use crate::deadlines::Deadline;
 use crate::http2;
 use crate::listener::Open;
 use crate::pool::Own;
+use crate::queue::Counted;
 use crate::transport::Transport;
 use crate::worker::Worker;
 
@@ -98,16 +98,19 @@ enum Turn {
     Tunnel(Upstream),
 }
 
-/// Serves a client's connection to its end. `told`: what each request is told in place of being served.
+/// Serves a client's connection to its end. `before`: what the client has sent already. `told`: what each request is told
+/// in place of being served.
 pub(crate) fn serve(
     client: Transport,
+    before: &[u8],
     arrival: Arrival,
     open: Open,
     worker: Rc<Worker>,
     told: Option<Told>,
-) -> impl Future<Output = ()> {
+) -> impl Future<Output = ()> + use<> {
     // Made outside of the future, which would otherwise keep room for its parts.
     let mut connection = Connection::new(client, arrival, open, worker, told);
+    connection.inbox.push(before);
     async move {
         connection.listen_to_deadline().await;
         while let Some(step) = poll_fn(|cx| connection.poll_request(cx)).await {
@@ -312,8 +315,14 @@ mod tests {
         let shared = Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new()));
         let open = Arc::new(ListenerState::new(ListenerKind::Shared, Arc::default())).opened(80, None);
         let worker = Worker::new(0, shared);
-        let task =
-            serve(Transport::Tcp(client), Arrival::of(([127, 0, 0, 1], 80).into()), open, Rc::clone(&worker), None);
+        let task = serve(
+            Transport::Tcp(client),
+            &[],
+            Arrival::of(([127, 0, 0, 1], 80).into()),
+            open,
+            Rc::clone(&worker),
+            None,
+        );
         let bytes = size_of_val(&task);
         println!("task {bytes} B, active {} B, connection {}", size_of::<Active>(), size_of::<Connection>());
         assert!(bytes <= 600, "{bytes}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tambat_model::{ErrorCode, PathPrefix, Protocol, Route, RouteTable};
+use tambat_model::{Balance, ErrorCode, PathPrefix, Protocol, Route, RouteTable};
 use tambat_wire::http1::{
     BodyRules, ClientFraming, Disposition, Exchange, FieldSlots, Forward, Head, Hop, RequestHead, Scheme,
     head_may_be_whole, request_head,
@@ -15,17 +15,18 @@ use tambat_wire::http2::PREFACE;
 use tokio::task::yield_now;
 
 use super::active::{Active, Noted, UNREAD, Upstream};
-use super::choose::{Choice, Mark, choose};
 use super::connection::{Connection, Phase, Step};
 use super::flow::{Unsent, WINDOW_BYTES};
-use super::queue::Counted;
 use super::reply::{Reply, is_for_catalogue};
+use crate::balance::{Choice, Mark, choose};
 use crate::choice::Tried;
 use crate::listener::ListenerKind;
 use crate::pool::Own;
+use crate::queue::Counted;
 use crate::settings::RouterSettings;
 use crate::socket::is_transient;
 use crate::transport::Transport;
+use crate::wanted;
 use crate::worker::Worker;
 
 /// What a connection that has not sent a request yet is given when the router drains: its request may be on its way.
@@ -273,7 +274,7 @@ impl Connection {
         if worker.access.is_some() {
             active.notes.write(all_of(head));
             active.notes.client = head.client(&hop);
-        } else if self.open.listener().kind == ListenerKind::Shared {
+        } else if self.open.listener().kind.service_port().is_none() {
             active.notes.write(Noted { host: head.host(), path: head.path(), ..Noted::default() });
         }
         let table = worker.tables.newest();
@@ -301,6 +302,9 @@ impl Connection {
             passes_te: route.protocol == Protocol::H2c,
         };
         head.write(&forward, active.up.unsent.fresh());
+        if route.http.balance == Balance::SourceHash {
+            active.notes.client = head.client(&hop);
+        }
         active.belongs_to(route, head, worker);
         drop(table);
         self.active = Some(active);
@@ -324,16 +328,10 @@ impl Connection {
         if let Some(answer) = self.challenge(head, worker) {
             return Verdict::Challenge(answer);
         }
-        let (route, strip) = match self.open.listener().kind {
-            ListenerKind::Service(port) => (table.get(port), None),
-            ListenerKind::Shared => match table.hosts().find(head.host(), head.path()) {
-                Some(site) => (Some(&site.route), site.strip.then_some(&site.path)),
-                None if self.is_of_this_machine() && is_for_catalogue(head) => return Verdict::Catalogue,
-                None => (None, None),
-            },
-        };
-        let Some(route) = route else {
-            return Verdict::Refuse(None, Reply::no_route(head));
+        let (kind, is_secured) = (self.open.listener().kind, self.client.secured().is_some());
+        let Some((route, strip)) = wanted::of_request(table, kind, is_secured, head.host(), head.path()) else {
+            let has_catalogue = kind == ListenerKind::Shared && self.is_of_this_machine() && is_for_catalogue(head);
+            return if has_catalogue { Verdict::Catalogue } else { Verdict::Refuse(None, Reply::no_route(head)) };
         };
         if let Some(url) = self.https_url(head, hop, route, worker) {
             return Verdict::Redirect(route, url);
@@ -428,7 +426,7 @@ impl Active {
         if self.queue.as_ref().is_some_and(|queue| queue.is_waited_in()) {
             return Step::Seek(None);
         }
-        let Choice::Serve(target, admitted) = choose(route, &Tried::default(), self.mark) else {
+        let Choice::Serve(target, admitted) = choose(route, &Tried::default(), self.mark, self.notes.client) else {
             return Step::Seek(None);
         };
         let counted = Counted::new(admitted, self.queue.as_ref());

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! connection ── head      read a request's head, find its route, write what the target gets
-//!      │         ├── choose (pure) ── pool          a kept connection, in the same turn, or else
+//!      │         ├── balance (pure) ── pool         a kept connection, in the same turn, or else
 //!      │         └── seek     dial, wait, queue     (boxed: few requests come to this)
 //!      ├── pump ── flow       bytes both ways until the exchange is over; back-pressure, splice, limits, the retry
 //!      ├── reply              what the router itself answers
@@ -14,7 +14,6 @@
 //! box ([`Active`](active::Active)) that goes on to the next request, of whatever connection; the task of an idle connection has none.
 
 mod active;
-mod choose;
 mod clock;
 mod connection;
 mod end;
@@ -22,7 +21,6 @@ mod flow;
 mod head;
 mod inbox;
 mod pump;
-mod queue;
 mod reply;
 mod security;
 mod seek;
@@ -31,5 +29,4 @@ pub(crate) use active::Spare;
 pub(crate) use clock::{Clock, Pseudonyms, router_number};
 pub(crate) use connection::serve;
 pub(crate) use flow::WINDOW_BYTES;
-pub(crate) use queue::{KnownQueues, Queues};
 pub(crate) use reply::too_many_connections;

@@ -1,7 +1,7 @@
 //! What becomes of a request by the way its client came: at a listener with TLS, or without.
 
 use tambat_model::{HttpsRedirect, Route};
-use tambat_wire::http1::{Form, Hop, MethodKind, RequestHead, write_challenge, write_redirect};
+use tambat_wire::http1::{Form, Hop, Media, MethodKind, RequestHead, write_challenge, write_redirect};
 
 use super::connection::Connection;
 use super::reply::Reply;
@@ -22,9 +22,9 @@ impl Connection {
         (!secured.is_for(head.host())).then(|| Reply::misdirected(head, secured))
     }
 
-    /// The proof that an ACME CA asks for: at shared listeners without TLS, before any route.
+    /// The proof that an ACME CA asks for: at listeners without TLS that are no service ports, before any route.
     pub(super) fn challenge(&self, head: &RequestHead<'_, '_>, worker: &Worker) -> Option<String> {
-        let challenges = worker.shared.settings.challenges.as_ref().filter(|_| self.is_shared_and_plain())?;
+        let challenges = worker.shared.settings.challenges.as_ref().filter(|_| self.is_public_and_plain())?;
         let token = head.path().strip_prefix(CHALLENGE_PATH)?;
         let is_token = (1..=TOKEN_BYTES_MAX).contains(&token.len())
             && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
@@ -56,6 +56,10 @@ impl Connection {
         Some(if port == 443 { format!("https://{host}{path}") } else { format!("https://{host}:{port}{path}") })
     }
 
+    fn is_public_and_plain(&self) -> bool {
+        self.open.listener().kind.service_port().is_none() && self.client.secured().is_none()
+    }
+
     fn is_shared_and_plain(&self) -> bool {
         self.open.listener().kind == ListenerKind::Shared && self.client.secured().is_none()
     }
@@ -72,7 +76,7 @@ impl Connection {
         let keeps = self.may_keep();
         let date = self.worker.clock.date(std::time::Instant::now());
         let head_only = self.active.as_ref().is_some_and(|active| active.facts.method == MethodKind::Head);
-        write(Form { html: false, head_only, close: !keeps, date: Some(&date) }, self.outbox.fresh());
+        write(Form { media: Media::Json, head_only, close: !keeps, date: Some(&date) }, self.outbox.fresh());
         self.send_reply(status, None, EndedBy::Router, keeps);
     }
 }

@@ -12,22 +12,20 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::active::{Active, Upstream};
-use super::choose::{self, choose};
 use super::connection::{Chosen, Connection, Phase};
-use super::queue::{Counted, Ticket};
 use super::reply::Reply;
 use crate::access::EndedBy;
 use crate::arrival::Arrival;
-use crate::choice::{Patience, Tried, UNTAKEN_LIMIT_S};
-use crate::connection::{RETRY_EVERY_MS, change, dial, until};
+use crate::balance::{self, choose};
+use crate::choice::{FULL_LIMIT_S, Patience, Tried, UNTAKEN_LIMIT_S, What};
 use crate::listener::{ListenerKind, ListenerState, Waits};
 use crate::pool::Own;
+use crate::queue::{Counted, Ticket};
 use crate::report::RouterReport;
+use crate::stream::{RETRY_EVERY_MS, change, dial, until};
 use crate::transport::{Transport, broken};
+use crate::wanted;
 use crate::worker::{Worker, is_of_this_side};
-
-/// How long a request waits for one of its targets to have less in flight, where nothing else is said.
-const FULL_LIMIT_S: u64 = 30;
 
 /// What a search came to.
 enum Sought {
@@ -101,16 +99,6 @@ struct Hold {
     what: What,
     cause: String,
     mend: Option<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum What {
-    /// A newer table.
-    Table,
-    /// The same, or that a target is there again of which the table does not know that it was gone.
-    TableOrTarget,
-    /// One of the targets to have less in flight.
-    Room,
 }
 
 /// What a request holds while it waits.
@@ -228,29 +216,33 @@ impl Seeker<'_> {
         };
         let name = &route.name;
         let must_queue = !stands_in_queue && self.active.queue.as_ref().is_some_and(|queue| queue.is_waited_in());
-        let choice = if must_queue { choose::Choice::Full } else { choose(route, &self.tried, self.active.mark) };
+        let choice = if must_queue {
+            balance::Choice::Full
+        } else {
+            choose(route, &self.tried, self.active.mark, self.active.notes.client)
+        };
         let wait = |limit_s, what, cause: String| {
             let limit = Some(route.http.wait.unwrap_or(Duration::from_secs(limit_s)));
             Look::Wait(Hold { limit, what, cause, mend: None })
         };
         match choice {
-            choose::Choice::Serve(target, admitted) => {
+            balance::Choice::Serve(target, admitted) => {
                 Look::Serve((target, Counted::new(admitted, self.active.queue.as_ref())))
             }
-            choose::Choice::Full => {
+            balance::Choice::Full => {
                 wait(FULL_LIMIT_S, What::Room, format!("all instances of {name} have as many requests as they may"))
             }
-            choose::Choice::Replaced => {
+            balance::Choice::Replaced => {
                 wait(UNTAKEN_LIMIT_S, What::TableOrTarget, format!("the instances of {name} are being replaced"))
             }
-            choose::Choice::Exhausted if route.http.waits_when_refused => {
+            balance::Choice::Exhausted if route.http.waits_when_refused => {
                 wait(UNTAKEN_LIMIT_S, What::TableOrTarget, self.unreached(name))
             }
-            choose::Choice::Exhausted => {
+            balance::Choice::Exhausted => {
                 let code = if self.timed_out { ErrorCode::ConnectTimeout } else { ErrorCode::TargetUnreachable };
                 Look::Nobody(Reply::new(code, self.unreached(name)))
             }
-            choose::Choice::None(admission) => as_the_table_says(route, admission),
+            balance::Choice::None(admission) => as_the_table_says(route, admission),
         }
     }
 
@@ -291,9 +283,10 @@ impl Seeker<'_> {
         let table = self.worker.tables.newest();
         let found = match self.kind {
             ListenerKind::Service(port) => table.get(port),
-            ListenerKind::Shared => {
+            kind => {
                 let noted = self.active.notes.read();
-                table.hosts().find(noted.host, noted.path).map(|site| &site.route)
+                let is_secured = self.client.secured().is_some();
+                wanted::of_request(&table, kind, is_secured, noted.host, noted.path).map(|(route, _)| route)
             }
         };
         let route = match (found, &self.active.route) {

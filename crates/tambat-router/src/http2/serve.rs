@@ -179,7 +179,7 @@ impl Driver {
         let body = (!ends).then_some(body);
         let stream = Transport::Stream(Box::new(Stream::new(&self.session, head, translated, body, respond)));
         let (open, worker) = (self.open.of_a_stream(), Rc::clone(&self.session.worker));
-        spawn_local(http::serve(stream, self.arrival.clone(), open, worker, self.told.clone()));
+        spawn_local(http::serve(stream, &[], self.arrival.clone(), open, worker, self.told.clone()));
     }
 
     fn websocket_key(&self) -> WebSocketKey {

@@ -64,7 +64,7 @@ enum Ended {
 }
 
 impl TlsStream {
-    pub(crate) fn new(socket: TcpStream, handshaken: Handshaken) -> Self {
+    pub(super) fn new(socket: TcpStream, handshaken: Handshaken) -> Self {
         let Handshaken { mut tls, secured } = handshaken;
         let state = tls.process_new_packets();
         let (has_plaintext, ended) = match state {

@@ -1,26 +1,27 @@
 //! The threads that shake hands.
 
 use std::cell::RefCell;
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::{io, thread};
 
 use tambat_os::priority;
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{spawn_local, yield_now};
-use tokio::time::timeout;
+use tokio::time::Instant;
 
-use super::failure::HandshakeFailure;
-use super::handshake::shake;
+use super::handshake::{Told, answer};
+use super::line::Line;
 use super::settings::TlsSettings;
+use super::under_way::{Handshake, UnderWay};
+use crate::accept::{Accepting, Taker};
 use crate::arrival::Arrival;
-use crate::listener::Open;
+use crate::listener::{ListenerKind, ListenerState, Open};
 use crate::router::Shared;
-use crate::worker::{Accepted, Order, runtime};
+use crate::worker::{Accepted, Order, Scope, runtime};
 
 /// How many handshakes may be under way at a time, at all listeners together: each holds about 8 KiB, and 64 KiB at
 /// worst. Those beyond wait in the kernel's queues.
@@ -33,8 +34,14 @@ const LOWER_STEPS: u8 = 5;
 /// What a thread of handshakes is told.
 #[derive(Debug)]
 pub(crate) enum Task {
+    /// Accept from this socket: each connection begins with a handshake.
+    Listen(TcpListener, Arc<ListenerState>, Arc<TlsSettings>),
+    /// Accept nothing more there.
+    Unlisten(ListenerKind),
     /// Shake hands.
     Shake(Unshaken),
+    /// Accept nothing more at these. Dropped when that has begun.
+    Drain(Scope, Arc<()>),
     /// Close everything and end.
     Stop,
 }
@@ -48,6 +55,8 @@ pub(crate) struct Unshaken {
     pub(crate) settings: Arc<TlsSettings>,
     /// It is one of those that may be under way.
     pub(crate) room: OwnedSemaphorePermit,
+    /// What is known of its client; none: it was not heard yet.
+    pub(crate) told: Option<Box<Told>>,
 }
 
 /// Starts a thread of handshakes. When it ends, those that are under way are closed.
@@ -57,62 +66,85 @@ pub(crate) fn start(number: usize, inbox: UnboundedReceiver<Task>, shared: Arc<S
         let _ = priority::lower_this_thread(LOWER_STEPS);
         // Without a runtime, for want of file descriptors, what comes here is closed.
         if let Ok(runtime) = runtime() {
-            runtime.block_on(obey(inbox, shared));
+            runtime.block_on(obey(number, inbox, shared));
         }
     })
 }
 
-async fn obey(mut inbox: UnboundedReceiver<Task>, shared: Arc<Shared>) {
-    let done = Rc::new(Done { shared, waiting: RefCell::default() });
-    while let Some(Task::Shake(unshaken)) = inbox.recv().await {
-        spawn_local(serve(unshaken, Rc::clone(&done)));
+async fn obey(number: usize, mut inbox: UnboundedReceiver<Task>, shared: Arc<Shared>) {
+    let handshaker = Rc::new(Handshaker { number, shared, done: RefCell::default() });
+    let mut accepting = Accepting::default();
+    let mut is_draining = false;
+    while let Some(task) = inbox.recv().await {
+        match task {
+            // One that comes too late is closed.
+            Task::Listen(listener, state, settings) if !is_draining => {
+                accepting.begin(listener, state, Some(settings), Taker::Handshaker(Rc::clone(&handshaker)));
+            }
+            Task::Listen(..) => {}
+            Task::Unlisten(kind) => accepting.end(|of| of == kind),
+            Task::Shake(unshaken) => handshaker.shake(unshaken),
+            Task::Drain(scope, unheard) => {
+                accepting.end(|kind| scope.has(kind));
+                is_draining = true;
+                drop(unheard);
+            }
+            Task::Stop => break,
+        }
     }
 }
 
-/// Connections that have shaken hands, on their way to the workers: those of one turn go together, since to wake a worker
-/// for each of them would cost more than serving them.
-struct Done {
-    shared: Arc<Shared>,
-    waiting: RefCell<Vec<Accepted>>,
+/// A thread that shakes hands.
+#[derive(Debug)]
+pub(crate) struct Handshaker {
+    number: usize,
+    pub(crate) shared: Arc<Shared>,
+    /// On their way to the workers: those of one turn go together, since to wake a worker for each of them would cost
+    /// more than serving them.
+    done: RefCell<Vec<Accepted>>,
 }
 
-impl Done {
-    fn push(self: &Rc<Self>, accepted: Accepted) {
-        let mut waiting = self.waiting.borrow_mut();
-        if waiting.is_empty() {
-            let done = Rc::clone(self);
+impl Handshaker {
+    /// Has the thread whose turn it is shake hands, which may be this one.
+    pub(crate) fn deal(self: &Rc<Self>, unshaken: Unshaken) {
+        match self.shared.handshaker() {
+            Some((turn, other)) if turn != self.number => drop(other.send(Task::Shake(unshaken))),
+            _ => self.shake(unshaken),
+        }
+    }
+
+    fn shake(self: &Rc<Self>, unshaken: Unshaken) {
+        spawn_local(shake(unshaken, Rc::clone(self)));
+    }
+
+    fn is_done(self: &Rc<Self>, accepted: Accepted) {
+        let mut done = self.done.borrow_mut();
+        if done.is_empty() {
+            let this = Rc::clone(self);
             spawn_local(async move {
                 // All others that are ready have had their turn then.
                 yield_now().await;
-                done.deal();
+                this.shared.deal(this.done.take());
             });
         }
-        waiting.push(accepted);
-    }
-
-    fn deal(&self) {
-        for accepted in self.waiting.take() {
-            self.shared.order(self.shared.turn(), Order::Serve(accepted));
-        }
+        done.push(accepted);
     }
 }
 
-/// Shakes hands, and gives the connection to the worker whose turn it is.
-async fn serve(unshaken: Unshaken, done: Rc<Done>) {
-    let Unshaken { client, arrival, open, settings, room } = unshaken;
-    // A socket that cannot be watched, for want of memory, is closed.
-    let Ok(client) = TcpStream::from_std(client) else { return };
-    let counters = &open.listener().handshakes;
-    counters.under_way.fetch_add(1, Ordering::Relaxed);
-    let shaken = timeout(done.shared.settings.handshake_timeout, Box::pin(shake(&client, &settings))).await;
-    counters.under_way.fetch_sub(1, Ordering::Relaxed);
-    drop(room);
-    let outcome = shaken.unwrap_or(Err(HandshakeFailure::Timeout));
-    counters.count(&outcome);
-    if let Ok(Some(handshaken)) = outcome
-        && let Ok(client) = client.into_std()
-    {
-        let accepted = Accepted { client, arrival, open, handshaken: Some(Box::new(handshaken)) };
-        done.push(accepted);
+/// Shakes hands until little is left of it, and gives the connection to the worker whose turn it is.
+async fn shake(unshaken: Unshaken, handshaker: Rc<Handshaker>) {
+    let Unshaken { client, arrival, open, settings, room, told } = unshaken;
+    let mut told = told.unwrap_or_default();
+    let deadline = Instant::now() + handshaker.shared.settings.handshake_timeout;
+    let under_way = UnderWay::new(open.listener(), deadline, room);
+    let mut line = Line::Bare(client);
+    match under_way.within_time(Box::pin(answer(&mut line, &settings, &told))).await {
+        Ok(Some(answered)) => {
+            let handshake = Some(Box::new(Handshake { answered, under_way, last: told.last.take() }));
+            if let Some(client) = line.into_socket() {
+                handshaker.is_done(Accepted { client, arrival, open, handshake });
+            }
+        }
+        outcome => under_way.end(&outcome),
     }
 }

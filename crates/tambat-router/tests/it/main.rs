@@ -3,11 +3,17 @@
 #[cfg(test)]
 mod balance;
 #[cfg(test)]
+mod datagrams;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
+mod life;
+#[cfg(test)]
 mod limits;
+#[cfg(test)]
+mod named;
 #[cfg(test)]
 mod refusal;
 #[cfg(test)]

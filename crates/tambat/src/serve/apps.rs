@@ -1,6 +1,7 @@
 //! The apps of a server: what its directory has, which of them can be served beside each other, and what each of them needs
 //! for it. One that is broken keeps no other from being served.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use tambat_manifest::Loaded;
@@ -142,6 +143,8 @@ fn prepare_one(loaded: Loaded, workshop: &Workshop<'_>) -> Result<AppStart, Fail
         socket,
         sockets: (*sockets).clone(),
         state,
+        // Where names are served is not known to one app.
+        published: BTreeMap::new(),
         terminal: None,
         exit_on_end: false,
         plan,

@@ -16,6 +16,7 @@ mod certificates;
 mod control;
 mod joint;
 mod listen;
+mod published;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -45,7 +46,8 @@ use crate::run_lock::RunLock;
 use crate::sockets::Sockets;
 
 use apps::{Broken, Workshop};
-use certificates::Tls;
+pub(crate) use certificates::kept as kept_certificates;
+use certificates::{Keeping, Tls};
 use control::View;
 use joint::{Reports, Tables};
 use listen::Public;
@@ -234,8 +236,11 @@ impl Work {
         let (tables, table) = watch::channel(Arc::default());
         let settings = self.settings(serve, tls.as_ref())?;
         let access = settings.access.clone();
+        self.publish(keeping.as_ref());
         let listeners = self.starts.iter_mut().flat_map(|start| start.bound.take_listeners()).collect();
+        let datagrams = self.starts.iter_mut().flat_map(|start| start.bound.take_datagrams()).collect();
         let router = Router::start(listeners, table, report_out, settings)
+            .and_then(|router| daemon::receive(router, datagrams))
             .map_err(|error| Failure::new(format!("cannot start the router: {error}")))?;
         let router = Arc::new(router);
         let spawner = Arc::new(spawner);
@@ -264,6 +269,18 @@ impl Work {
         server.background.push(tokio::spawn(joint.run()));
         self.listen(&mut server, tls)?;
         Ok((server, lost))
+    }
+
+    /// Each app knows by which URLs everybody reaches it.
+    fn publish(&mut self, keeping: Option<&Keeping>) {
+        let port = |public: &Public| public.addrs().first().map(std::net::SocketAddr::port);
+        let Some(http) = port(&self.public) else { return };
+        let is_certified = |host: &tambat_model::HostPattern| keeping.is_some_and(|keeping| keeping.will_serve(host));
+        let https = self.public_tls.as_ref().and_then(port);
+        let doors = published::Doors { http, https, is_certified: &is_certified };
+        for start in &mut self.starts {
+            start.published = published::urls(&start.plan, &doors);
+        }
     }
 
     /// From now on everybody is let in. A CA is asked for nothing before, since it comes to see.

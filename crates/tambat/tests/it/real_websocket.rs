@@ -1,6 +1,8 @@
 //! WebSocket and server-sent events between real clients and real apps: Python's `websockets` and `urllib`, Node's `ws`
 //! and `http`, through a router alone and through `tambat start` by hostname.
 
+mod http2;
+
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;

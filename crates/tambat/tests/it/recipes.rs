@@ -173,6 +173,31 @@ fn axum() {
     answers(&app, |_| "hello from axum\n".to_owned());
 }
 
+/// Says hello to the server at this address, as a client of that authority if there is one.
+const GRPC_CLIENT: &str = r#"
+import sys, grpc
+options = [("grpc.default_authority", sys.argv[2])] if len(sys.argv) > 2 else []
+with grpc.insecure_channel(sys.argv[1], options=options) as channel:
+    print(channel.unary_unary("/demo.Greeter/Hello")(b"from grpc", timeout=20).decode())
+"#;
+
+#[test]
+fn grpc() {
+    let app = app("grpc", "grpc");
+    let mut running = app.start(&[]);
+    running.ready(&["api"]);
+    let hello = |args: &[&str]| {
+        let said = app.program("python", &[&["-c", GRPC_CLIENT], args].concat());
+        assert_eq!(said.must_be(0).stdout, "hello from grpc\n");
+    };
+    let line = running.err_line("http://api.shop.localhost:");
+    let port = line.split_once("http://api.shop.localhost:").unwrap().1.split_whitespace().next().unwrap().to_owned();
+    hello(&[&format!("localhost:{}", app.port("api"))]);
+    hello(&[&format!("127.0.0.1:{port}"), &format!("api.shop.localhost:{port}")]);
+    assert_eq!(running.stop(), 0);
+    app.tambat(&["check", "api", "--strict", "--boot", "20s", "--grace", "10s"]).must_be(0);
+}
+
 #[test]
 fn pages_show_the_files_that_are_tested() {
     let folder = repository().join("docs/recipes");

@@ -38,13 +38,13 @@ pub(super) enum Front<'a> {
 
 /// A certificate as each of them wants it, in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Files {
+pub(in super::super) struct Files {
     /// Whose signature clients trust.
-    pub(super) authority: PathBuf,
-    pub(super) chain: PathBuf,
-    pub(super) key: PathBuf,
+    pub(in super::super) authority: PathBuf,
+    pub(in super::super) chain: PathBuf,
+    pub(in super::super) key: PathBuf,
     /// Chain and key, as HAProxy has it.
-    pub(super) both: PathBuf,
+    pub(in super::super) both: PathBuf,
 }
 
 /// What a proxy is set up with.

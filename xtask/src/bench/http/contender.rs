@@ -50,7 +50,7 @@ pub(super) enum Contender {
 
 /// What it is a setting of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
+pub(in super::super) enum Family {
     Tambat,
     Nginx,
     Haproxy,

@@ -1,7 +1,7 @@
 //! In place of `secure.rs` where the feature `tls` is off: `cargo xtask` is built without TLS, its load with it.
 
 use std::{
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, Read, Write},
     path::Path,
 };
 
@@ -11,7 +11,7 @@ use crate::failure::Failure;
 const CAUSE: &str = "this program was built without the feature `tls`";
 
 /// Fails.
-pub(super) fn certificates(_dir: &Path) -> Result<Files, Failure> {
+pub(in super::super) fn certificates(_dir: &Path) -> Result<Files, Failure> {
     Err(Failure::new(format!("cannot make certificates: {CAUSE}"), "run `cargo xtask bench tls`"))
 }
 
@@ -22,5 +22,29 @@ pub(super) fn ask(_authority: &Path, _port: u16, _request: &str) -> io::Result<S
 
 /// Fails.
 pub(super) fn play(_load: Load, _port: u16, _pids: Vec<u32>, _authority: &Path) -> io::Result<String> {
+    Err(io::Error::new(ErrorKind::Unsupported, CAUSE))
+}
+
+/// What there is none of.
+pub(in super::super) struct Stream;
+
+impl Read for Stream {
+    fn read(&mut self, _into: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::new(ErrorKind::Unsupported, CAUSE))
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+        Err(io::Error::new(ErrorKind::Unsupported, CAUSE))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Err(io::Error::new(ErrorKind::Unsupported, CAUSE))
+    }
+}
+
+/// Fails.
+pub(in super::super) fn stream(_authority: &Path, _port: u16) -> io::Result<Stream> {
     Err(io::Error::new(ErrorKind::Unsupported, CAUSE))
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::{ClientConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::{
     config::Files,
@@ -36,7 +36,7 @@ mod talk;
 /// # Errors
 ///
 /// When the folder cannot be written to.
-pub(super) fn certificates(dir: &Path) -> Result<Files, Failure> {
+pub(in super::super) fn certificates(dir: &Path) -> Result<Files, Failure> {
     let unmade =
         |error: rcgen::Error| Failure::new(format!("cannot make certificates: {error}"), "is the clock right?");
     let (authority, chain, key) = pem().map_err(unmade)?;
@@ -66,17 +66,31 @@ fn pem() -> Result<(String, String, String), rcgen::Error> {
 ///
 /// When there is no handshake, or nothing comes any more.
 pub(super) fn ask(authority: &Path, port: u16, request: &str) -> io::Result<String> {
-    let config = config(&fs::read(authority)?, Offer::HTTP1)?;
-    let name = NAME.try_into().map_err(|error| invalid(&error))?;
-    let tls = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
-    let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    socket.set_read_timeout(Some(ANSWER_LIMIT))?;
-    let mut stream = StreamOwned::new(tls, socket);
+    let mut stream = open(config(&fs::read(authority)?, Offer::HTTP1)?, port)?;
     stream.write_all(request.as_bytes())?;
     stream.flush()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
+}
+
+/// A stream of bytes over TLS, of no protocol in particular.
+///
+/// # Errors
+///
+/// When nobody listens there. The handshake comes with the first byte.
+pub(in super::super) fn stream(authority: &Path, port: u16) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let mut config = config(&fs::read(authority)?, Offer::HTTP1)?;
+    config.alpn_protocols.clear();
+    open(config, port)
+}
+
+fn open(config: ClientConfig, port: u16) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let name = NAME.try_into().map_err(|error| invalid(&error))?;
+    let tls = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    socket.set_read_timeout(Some(ANSWER_LIMIT))?;
+    Ok(StreamOwned::new(tls, socket))
 }
 
 /// The load itself: what it prints.

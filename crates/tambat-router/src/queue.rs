@@ -1,4 +1,4 @@
-//! The requests that wait because all targets of their route have as much in flight as they may.
+//! The requests and streams that wait because all targets of their route have as much in flight as they may.
 //!
 //! Whoever ends a request of such a route wakes the one that has waited longest, on whatever worker it is. Routes
 //! without a limit have no queue, and nobody looks for one.
@@ -25,7 +25,7 @@ pub(crate) struct Queues(Mutex<HashMap<usize, Arc<Queue>>>);
 #[derive(Debug, Default)]
 pub(crate) struct KnownQueues(RefCell<HashMap<usize, Arc<Queue>>>);
 
-/// The requests that wait for one process port.
+/// What waits for one process port.
 #[derive(Debug)]
 pub(crate) struct Queue {
     /// Whose address is the key, so that nobody else gets it.
@@ -58,7 +58,7 @@ impl Queues {
 
 impl Queue {
     /// Does anybody wait? Who comes now comes after them.
-    pub(super) fn is_waited_in(&self) -> bool {
+    pub(crate) fn is_waited_in(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
@@ -68,7 +68,7 @@ impl Queue {
     }
 
     /// One more waits, behind all others; none: as many do as may.
-    pub(super) fn enter(self: &Arc<Self>, route: &Route) -> Option<Ticket> {
+    pub(crate) fn enter(self: &Arc<Self>, route: &Route) -> Option<Ticket> {
         let max = route.http.queue_max.map_or(QUEUE_MAX, |max| max.get() as usize);
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
         if before >= max {
@@ -97,21 +97,21 @@ impl Queue {
     }
 }
 
-/// A request, counted at its target until this is dropped. Then the next one that waits is woken.
+/// A request or stream, counted at its target until this is dropped. Then the next one that waits is woken.
 #[derive(Debug)]
-pub(super) struct Counted {
+pub(crate) struct Counted {
     admitted: Option<Admitted>,
     queue: Option<Arc<Queue>>,
 }
 
 impl Counted {
-    pub(super) fn new(admitted: Admitted, queue: Option<&Arc<Queue>>) -> Self {
+    pub(crate) fn new(admitted: Admitted, queue: Option<&Arc<Queue>>) -> Self {
         Self { admitted: Some(admitted), queue: queue.map(Arc::clone) }
     }
 
     /// The target was not to be had: nobody is woken, for those who wait would fare no better, and would wake each other
     /// for ever.
-    pub(super) fn for_nothing(mut self) {
+    pub(crate) fn for_nothing(mut self) {
         self.queue = None;
     }
 }
@@ -127,7 +127,7 @@ impl Drop for Counted {
 }
 
 /// A request that waits.
-pub(super) struct Ticket {
+pub(crate) struct Ticket {
     queue: Arc<Queue>,
     /// Kept however often it looks for a target meanwhile.
     place: Pin<Box<OwnedNotified>>,
@@ -143,7 +143,7 @@ impl fmt::Debug for Ticket {
 
 impl Ticket {
     /// Did nobody wait when it came? Then something may have been freed just before, of which nobody was told.
-    pub(super) fn is_first(&self) -> bool {
+    pub(crate) fn is_first(&self) -> bool {
         self.is_first
     }
 
@@ -154,14 +154,14 @@ impl Ticket {
 
     /// Ends when a target is free and it is this one's turn. It stands at the end again then, for somebody may come
     /// before it. Cancelling it keeps the place.
-    pub(super) async fn freed(&mut self) {
+    pub(crate) async fn freed(&mut self) {
         self.place.as_mut().await;
         self.place.set(self.queue.place());
         self.stand();
     }
 
     /// It has its target.
-    pub(super) fn served(mut self) {
+    pub(crate) fn served(mut self) {
         self.is_served = true;
     }
 }

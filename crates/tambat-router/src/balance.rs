@@ -1,15 +1,16 @@
-//! Which target gets a request: a pure function of its route, the targets tried before, and the client's cookie.
+//! Which target gets a request or a stream: a pure function of its route, the targets tried before, and its client.
 
-use std::net::SocketAddr;
+use std::cmp::Reverse;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tambat_model::{Admission, Admitted, Balance, Denied, Route, Target};
 
 use crate::choice::{TRIES_MAX, Tried};
 
-/// Which target gets a request.
+/// Which target gets it.
 #[derive(Debug)]
-pub(super) enum Choice<'r> {
+pub(crate) enum Choice<'r> {
     /// This one, at which it is counted already.
     Serve(Arc<Target>, Admitted),
     /// All that may be chosen have as much in flight as they may.
@@ -22,8 +23,9 @@ pub(super) enum Choice<'r> {
     None(&'r Admission),
 }
 
-/// Which target gets a request of this route. `stays_with`: the mark of the target that its client had before.
-pub(super) fn choose<'r>(route: &'r Route, tried: &Tried, stays_with: Option<Mark>) -> Choice<'r> {
+/// Which target gets a request or stream of this route, that is this client's. `stays_with`: the mark of the target that
+/// the client had before.
+pub(crate) fn choose<'r>(route: &'r Route, tried: &Tried, stays_with: Option<Mark>, client: IpAddr) -> Choice<'r> {
     let Admission::Serve(targets) = &route.admission else {
         return Choice::None(&route.admission);
     };
@@ -36,10 +38,10 @@ pub(super) fn choose<'r>(route: &'r Route, tried: &Tried, stays_with: Option<Mar
     {
         return Choice::Serve(Arc::clone(target), admitted);
     }
-    in_turn(route, targets, tried)
+    among(route, targets, tried, client)
 }
 
-fn in_turn<'r>(route: &Route, targets: &[Arc<Target>], tried: &Tried) -> Choice<'r> {
+fn among<'r>(route: &Route, targets: &[Arc<Target>], tried: &Tried, client: IpAddr) -> Choice<'r> {
     // Where there is no choice, no turn has to be shared with the other workers.
     let turn = if targets.len() > 1 { route.traffic.turn() % targets.len() } else { 0 };
     let from_turn = targets[turn..].iter().chain(&targets[..turn]).filter(|target| !tried.has(target.addr));
@@ -59,6 +61,11 @@ fn in_turn<'r>(route: &Route, targets: &[Arc<Target>], tried: &Tried) -> Choice<
             let least = from_turn.clone().min_by_key(|target| target.load.in_flight());
             least.and_then(&mut admit).or_else(|| from_turn.into_iter().find_map(&mut admit))
         }
+        Balance::SourceHash => {
+            let mut all: Vec<&Arc<Target>> = from_turn.collect();
+            all.sort_by_key(|target| Reverse(weight(client, target)));
+            all.into_iter().find_map(&mut admit)
+        }
     };
     served.unwrap_or(match denied {
         None => Choice::Exhausted,
@@ -67,28 +74,47 @@ fn in_turn<'r>(route: &Route, targets: &[Arc<Target>], tried: &Tried) -> Choice<
     })
 }
 
+/// How much this client is drawn to this target: it goes to the one that draws it most (rendezvous hashing). So when a
+/// target goes only its own clients go elsewhere, and a new one gets its share of all. It is the target's name that counts:
+/// what is started again keeps its clients.
+pub(crate) fn weight(client: IpAddr, target: &Target) -> u64 {
+    let address = match client.to_canonical() {
+        IpAddr::V4(four) => fnv(&four.octets()),
+        IpAddr::V6(six) => fnv(&six.octets()),
+    };
+    mixed(mixed(Mark::of(target).0) ^ address)
+}
+
+/// FNV-1a, which stays the same over versions of everything.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Every bit of it decides about every bit of the answer (the finalizer of `SplitMix64`).
+fn mixed(bits: u64) -> u64 {
+    let bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
 /// What a client's cookie says of its target: a short hash of its name, which outlives its restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mark(u64);
+pub(crate) struct Mark(u64);
 
 impl Mark {
-    pub(super) fn of(target: &Target) -> Self {
-        // FNV-1a, which stays the same over versions of everything.
-        let hash = target
-            .name
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        Self(hash)
+    pub(crate) fn of(target: &Target) -> Self {
+        Self(fnv(target.name.as_bytes()))
     }
 
     /// From the value of a cookie; none: it is none of ours.
-    pub(super) fn parse(value: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(value: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(value).ok().filter(|text| text.len() == 16)?;
         text.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u64::from_str_radix(text, 16).ok().map(Self))?
     }
 
     /// Writes a `Set-Cookie` (RFC 6265 §4.1) in place of what is in `out`. It lasts as long as the browser's session.
-    pub(super) fn write_cookie(self, name: &str, out: &mut Vec<u8>) {
+    pub(crate) fn write_cookie(self, name: &str, out: &mut Vec<u8>) {
         out.clear();
         out.extend_from_slice(format!("{name}={:016x}; Path=/; HttpOnly; SameSite=Lax", self.0).as_bytes());
     }
@@ -108,6 +134,8 @@ mod tests {
 
     use super::*;
 
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     fn target(number: u16) -> Arc<Target> {
         let addr = SocketAddr::from(([127, 0, 0, 1], 20_000 + number));
         Arc::new(Target { name: format!("web.{number}"), generation: 1, addr, load: Arc::default() })
@@ -125,7 +153,7 @@ mod tests {
 
     /// The name of the choice, and what proves it.
     fn chosen(route: &Route, tried: &Tried, stays_with: Option<Mark>) -> (String, Option<Admitted>) {
-        match choose(route, tried, stays_with) {
+        match choose(route, tried, stays_with, CLIENT) {
             Choice::Serve(target, admitted) => (target.name.clone(), Some(admitted)),
             other => (format!("{other:?}").split(['(', '{']).next().unwrap().trim().to_owned(), None),
         }
@@ -159,9 +187,41 @@ mod tests {
         drop((second, third));
     }
 
+    fn led_to(route: &Route, client: u32) -> String {
+        match choose(route, &Tried::default(), None, IpAddr::from(client.to_be_bytes())) {
+            Choice::Serve(target, _) => target.name.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_client_is_led_to_its_target_and_who_loses_it_goes_elsewhere_alone() {
+        const CLIENTS: u32 = 4_000;
+        let rules = HttpRules { balance: Balance::SourceHash, ..HttpRules::default() };
+        let [four, three] = [vec![1, 2, 3, 4], vec![4, 1, 3]].map(|numbers| route(numbers, rules.clone()));
+        let mut shares = std::collections::BTreeMap::<String, u32>::new();
+        for client in 0x0a00_0000..0x0a00_0000 + CLIENTS {
+            let before = led_to(&four, client);
+            assert_eq!(led_to(&four, client), before);
+            let after = led_to(&three, client);
+            assert!(after == before || before == "web.2", "{client}: {before}, {after}");
+            *shares.entry(before).or_default() += 1;
+        }
+        // A quarter each, give or take five standard deviations.
+        assert!(shares.len() == 4 && shares.values().all(|share| share.abs_diff(CLIENTS / 4) < 140), "{shares:?}");
+        // The same client, however its address is written.
+        let mapped: IpAddr = "::ffff:10.0.0.7".parse().unwrap();
+        let target = target(1);
+        assert_eq!(weight(mapped, &target), weight([10, 0, 0, 7].into(), &target));
+        assert_ne!(
+            weight("2001:db8::1".parse().unwrap(), &target),
+            weight("2001:db8:0:1::1".parse().unwrap(), &target)
+        );
+    }
+
     #[test]
     fn a_full_target_is_passed_over_until_all_are_full() {
-        for balance in [Balance::RoundRobin, Balance::LeastInFlight] {
+        for balance in [Balance::RoundRobin, Balance::LeastInFlight, Balance::SourceHash] {
             let rules = HttpRules { in_flight_max: NonZeroU32::new(1), balance, ..HttpRules::default() };
             let route = route([1, 2], rules);
             let first = chosen(&route, &Tried::default(), None);
@@ -233,7 +293,7 @@ mod tests {
         let admission = Admission::Hold { limit: None, cause: "web is paused".into(), mend: None };
         let route = Route::new("web", Protocol::Http, admission);
         assert!(matches!(
-            choose(&route, &Tried::default(), None),
+            choose(&route, &Tried::default(), None, CLIENT),
             Choice::None(Admission::Hold { cause, .. }) if &**cause == "web is paused"
         ));
     }
