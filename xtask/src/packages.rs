@@ -47,6 +47,8 @@ const NEEDS: &[Need] = &[
     Need { what: "Apache httpd", package: "apache2", present: || run::succeeds("/usr/sbin/apache2", &["-v"]) },
     Need { what: "PHP for Apache httpd", package: "libapache2-mod-php", present: php_module },
     Need { what: "ejabberd", package: "ejabberd", present: || exists("/usr/sbin/ejabberdctl") },
+    Need { what: "dnsmasq", package: "dnsmasq-base", present: || exists("/usr/sbin/dnsmasq") },
+    Need { what: "dig", package: "bind9-dnsutils", present: || run::succeeds("dig", &["-v"]) },
     Need { what: "openssl", package: "openssl", present: || run::succeeds("openssl", &["version"]) },
     Need { what: "certutil", package: "libnss3-tools", present: || exists("/usr/bin/certutil") },
     Need { what: "chromium", package: "chromium", present: || run::succeeds("chromium", &["--version"]) },

@@ -70,12 +70,12 @@ pub struct ProcessPlan {
     pub expose: bool,
     /// A stream on which nothing moves for so long is closed; none: never.
     pub idle: Option<Duration>,
+    /// A session of datagrams in which nothing moves for so long is over.
+    pub datagram_idle: Duration,
     /// How long connecting to an instance may take; none: as long as the router has it.
     pub connect: Option<Duration>,
     /// How many streams each of its ports has open at a time; none: any number.
     pub connections_max: Option<NonZeroU32>,
-    /// A session of datagrams in which nothing moves for so long is over.
-    pub datagram_idle: Duration,
     /// How long a connection waits for an instance that is coming.
     pub wait: Duration,
     /// How long what an instance has in flight may take when it is replaced.
@@ -391,9 +391,9 @@ fn plan_process(draft: &Draft, process: &ProcessDraft, position: u16, uses: Vec<
         any_owner: process.any_owner,
         expose: process.expose,
         idle: process.idle.or(manner.stream_idle()),
+        datagram_idle: process.idle.unwrap_or(DATAGRAM_IDLE_DEFAULT),
         connect: process.connect,
         connections_max: process.connections_max,
-        datagram_idle: process.idle.unwrap_or(DATAGRAM_IDLE_DEFAULT),
         wait: manner.wait().unwrap_or(within),
         drain: manner.drain(),
         http: Arc::new(http_rules(process, manner)),

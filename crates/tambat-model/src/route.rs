@@ -38,13 +38,13 @@ pub struct Route {
     pub protocol: Protocol,
     /// A stream on which nothing moves for so long is closed; none: never. A tunnel (an upgraded connection) is one, too.
     pub idle: Option<Duration>,
+    /// A session of datagrams in which nothing moves for so long is over.
+    pub datagram_idle: Duration,
     /// How long connecting to a target may take; none: as long as the router has it.
     pub connect: Option<Duration>,
     /// How many of its streams are open at a time, at all listeners; none: any number. Of HTTP it is the requests that
     /// are limited ([`HttpRules::in_flight_max`]).
     pub connections_max: Option<NonZeroU32>,
-    /// A session of datagrams in which nothing moves for so long is over.
-    pub datagram_idle: Duration,
     /// How its targets are told where each connection comes from; none: they are not.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// What holds for its requests, where it speaks HTTP.
@@ -148,10 +148,18 @@ pub struct Target {
 impl Route {
     /// A route with the default rules and counters of its own.
     pub fn new(name: &str, protocol: Protocol, admission: Admission) -> Self {
-        let (name, http, traffic) = (name.to_owned(), Arc::default(), Arc::default());
-        let (idle, connect, connections_max, proxy_protocol) = (None, None, None, None);
-        let datagram_idle = DATAGRAM_IDLE_DEFAULT;
-        Self { name, protocol, idle, datagram_idle, connect, connections_max, proxy_protocol, http, admission, traffic }
+        Self {
+            name: name.to_owned(),
+            protocol,
+            idle: None,
+            datagram_idle: DATAGRAM_IDLE_DEFAULT,
+            connect: None,
+            connections_max: None,
+            proxy_protocol: None,
+            http: Arc::default(),
+            admission,
+            traffic: Arc::default(),
+        }
     }
 }
 
@@ -242,22 +250,18 @@ pub fn route_table(plan: &Plan, wiring: &Wiring, world: &World, ledger: &Ledger)
         let name = key.to_string();
         let traffic = ledger.of(&name);
         let http = Arc::clone(&process.http);
-        let (connect, connections_max) = (process.connect, process.connections_max);
-        let (protocol, idle, proxy_protocol) = (port.protocol, process.idle, port.proxy_protocol);
-        let datagram_idle = process.datagram_idle;
-        let route = Route {
+        let route = Arc::new(Route {
             name,
-            protocol,
-            idle,
-            datagram_idle,
-            connect,
-            connections_max,
-            proxy_protocol,
+            protocol: port.protocol,
+            idle: process.idle,
+            datagram_idle: process.datagram_idle,
+            connect: process.connect,
+            connections_max: process.connections_max,
+            proxy_protocol: port.proxy_protocol,
             http,
             admission,
             traffic,
-        };
-        let route = Arc::new(route);
+        });
         routes.insert(route.name.clone(), Arc::clone(&route));
         for (site, pattern) in port.site.iter().flat_map(|site| site.patterns().map(move |pattern| (site, pattern))) {
             let at = Site { path: site.path.clone(), strip: site.strip, route: Arc::clone(&route) };

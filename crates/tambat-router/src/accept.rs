@@ -97,7 +97,7 @@ impl Taker {
         let shared = self.shared();
         match (self, shared.turn()) {
             (Self::Worker(worker), turn) if turn == worker.number => worker.serve(accepted),
-            (_, turn) => shared.order(turn, Order::Serve(accepted)),
+            (_, turn) => shared.order(turn, Order::Serve(vec![accepted])),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::report::{Reports, RouterReport};
 use crate::settings::RouterSettings;
 use crate::socket::prepare_listener;
 use crate::tls::{self, HANDSHAKES_MAX, Task, TlsSettings, Unshaken};
-use crate::worker::{self, Order, Scope};
+use crate::worker::{self, Accepted, Order, Scope};
 
 /// How often a draining router looks whether all is done: connections do not tell when they end.
 const DRAIN_LOOK_EVERY_MS: u64 = 10;
@@ -294,6 +294,17 @@ impl Shared {
     /// Gives an order to a worker. One that has ended closes what it is given.
     pub(crate) fn order(&self, worker: usize, order: Order) {
         let _ = self.orders[worker].send(order);
+    }
+
+    /// Deals these out among all workers. Each is woken once.
+    pub(crate) fn deal(&self, all: Vec<Accepted>) {
+        let mut hands: Vec<Vec<Accepted>> = self.orders.iter().map(|_| Vec::new()).collect();
+        for accepted in all {
+            hands[self.turn()].push(accepted);
+        }
+        for (worker, hand) in hands.into_iter().enumerate().filter(|(_, hand)| !hand.is_empty()) {
+            self.order(worker, Order::Serve(hand));
+        }
     }
 
     /// Where names are served over TLS.

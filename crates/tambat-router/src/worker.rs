@@ -45,8 +45,8 @@ pub(crate) enum Order {
     Receive(UdpSocket, Arc<ListenerState>),
     /// Accept and take nothing more there.
     Unlisten(ListenerKind),
-    /// Serve this connection.
-    Serve(Accepted),
+    /// Serve these connections.
+    Serve(Vec<Accepted>),
     /// Accept nothing more there, and end connections as soon as they are idle. Dropped when that has begun.
     Drain(Scope, Arc<()>),
     /// End the streams there: both sides are told. Dropped when that has begun.
@@ -292,9 +292,9 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
             Order::Listen(..) | Order::Receive(..) => {}
             Order::Unlisten(kind) => {
                 accepting.end(|of| of == kind);
-                Reception::drain_all(&receiving, |of| of == kind);
+                receiving.extract_if(.., |reception| reception.kind() == kind).for_each(|reception| reception.close());
             }
-            Order::Serve(accepted) => worker.serve(accepted),
+            Order::Serve(all) => all.into_iter().for_each(|accepted| worker.serve(accepted)),
             Order::Drain(scope, unheard) => {
                 accepting.end(|kind| scope.has(kind));
                 Reception::drain_all(&receiving, |kind| scope.has(kind));

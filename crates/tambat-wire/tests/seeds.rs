@@ -5,6 +5,10 @@
 mod answers;
 
 #[cfg(test)]
+#[path = "../../../fuzz/openings.rs"]
+mod openings;
+
+#[cfg(test)]
 #[path = "../../../fuzz/proxy_protocol.rs"]
 mod proxy_protocol;
 
@@ -12,7 +16,7 @@ mod proxy_protocol;
 mod seeds {
     use std::path::Path;
 
-    use crate::{answers, proxy_protocol};
+    use crate::{answers, openings, proxy_protocol};
 
     fn replay(target: &str, entry: fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
@@ -55,6 +59,25 @@ mod seeds {
     }
 
     #[test]
+<<<<<<< HEAD
+    fn first_bytes_of_tls() {
+        replay("client_hello", openings::hello);
+    }
+
+    #[test]
+    fn first_bytes_of_xmpp() {
+        replay("xmpp_stream", openings::xmpp_stream);
+    }
+
+    #[test]
+    fn first_bytes_of_postgres() {
+        replay("postgres_opening", openings::postgres_opening);
+    }
+
+    #[test]
+    fn first_bytes_of_http_and_all_others() {
+        replay("http_opening", openings::http_opening);
+=======
     fn answers_of_mysql() {
         replay("mysql_answer", answers::mysql_answer);
     }
@@ -82,6 +105,7 @@ mod seeds {
     #[test]
     fn answers_of_tls() {
         replay("tls_answer", answers::tls_answer);
+>>>>>>> main
     }
 
     #[test]

@@ -117,6 +117,8 @@ pub(crate) enum How {
     Refused,
     /// Its client went away before it came to somebody.
     Gone,
+    /// Others needed its place.
+    Displaced,
 }
 
 impl How {
@@ -128,6 +130,7 @@ impl How {
             Self::Drained => "drained",
             Self::Refused => "refused",
             Self::Gone => "gone",
+            Self::Displaced => "displaced",
         }
     }
 }

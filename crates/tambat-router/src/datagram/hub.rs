@@ -20,8 +20,9 @@ use tokio::task::{AbortHandle, spawn_local, yield_now};
 
 use super::link::{Link, Sent};
 use super::place::{Place, place, settles, takes_datagrams};
-use super::table::{Ended, Flow, Heard, Rules, SessionId, Table, Why};
+use super::table::{Ended, Flow, Full, Heard, Rules, SessionId, Table, Why};
 use crate::accept::count;
+use crate::access::{EndedBy, How, StreamRecord};
 use crate::listener::{ListenerKind, ListenerState, Open, Waits};
 use crate::report::RouterReport;
 use crate::stream::change;
@@ -44,6 +45,9 @@ const REFUSED_FOR: Duration = Duration::from_secs(1);
 /// answered, and may come from somebody who says he is somebody else.
 const SERVFAILS_PER_SECOND_MAX: u32 = 100;
 
+/// How long sessions at a listener that was removed may go on: somebody may want its address again.
+const CLOSED_WITHIN: Duration = Duration::from_secs(5);
+
 /// How long reading rests after an error of which nothing is known.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -55,8 +59,10 @@ const REPORT_EVERY: Duration = Duration::from_secs(60);
 struct Own {
     link: Option<Link>,
     waits: Option<Waits>,
-    /// The last target's name, for the log.
+    /// The last one that it had.
     target: Option<Arc<Target>>,
+    /// Where it is counted; none: there was no route when it began.
+    route: Option<Arc<Route>>,
     _open: Open,
 }
 
@@ -75,6 +81,7 @@ pub(crate) struct Hub {
     /// In this second so many questions have been answered by us.
     servfails: Cell<(Option<Instant>, u32)>,
     is_draining: Cell<bool>,
+    closes_at: Cell<Option<Instant>>,
     news: Notify,
     exhausted: Seldom,
 }
@@ -96,6 +103,12 @@ impl Reception {
         self.hub.is_draining.set(true);
         self.hub.retarget();
         self.hub.news.notify_one();
+    }
+
+    /// The same where the listener is to be no more: its address is free before long, whoever still talks.
+    pub(crate) fn close(&self) {
+        self.hub.closes_at.set(Some(Instant::now() + CLOSED_WITHIN));
+        self.drain();
     }
 
     /// Drains those of such listeners.
@@ -121,8 +134,8 @@ impl Hub {
                 return None;
             }
         };
-        // As many descriptors as others leave.
-        let max = SESSIONS_MAX.min(worker.shared.settings.connections_max);
+        // Those that are not known to be anybody leave room for others.
+        let max = SESSIONS_MAX.min(worker.shared.settings.connections_max / 2).max(1);
         let rules = Rules { idle: DATAGRAM_IDLE_DEFAULT, settles: false };
         let hub = Rc::new(Self {
             worker: Rc::clone(worker),
@@ -134,6 +147,7 @@ impl Hub {
             hasher: RandomState::new(),
             servfails: Cell::default(),
             is_draining: Cell::new(false),
+            closes_at: Cell::default(),
             news: Notify::new(),
             exhausted: Seldom::default(),
         });
@@ -194,7 +208,11 @@ impl Hub {
             return self.refuse(flow, datagram, now);
         };
         let open = self.state.opened(self.addr.port(), count);
-        let own = Own { link: None, waits: None, target: None, _open: open };
+        let route = self.route(&self.worker.tables.newest()).cloned();
+        if let Some(route) = &route {
+            route.traffic.shard(self.worker.number).stream();
+        }
+        let own = Own { link: None, waits: None, target: None, route, _open: open };
         let begun = self.table.borrow_mut().begin(flow, datagram, own, now);
         match begun {
             Ok((id, displaced)) => {
@@ -204,7 +222,16 @@ impl Hub {
                 self.seek(id, now);
                 self.news.notify_one();
             }
-            Err(_) => self.refuse(flow, datagram, now),
+            Err((Full, own)) => {
+                self.uncount(&own);
+                self.refuse(flow, datagram, now);
+            }
+        }
+    }
+
+    fn uncount(&self, own: &Own) {
+        if let Some(route) = &own.route {
+            route.traffic.shard(self.worker.number).stream_ended();
         }
     }
 
@@ -381,6 +408,9 @@ impl Hub {
             if is_empty && self.is_draining.get() {
                 return;
             }
+            if self.closes_at.get().is_some_and(|at| at <= Instant::now()) {
+                return self.end_all(Instant::now());
+            }
             tokio::select! {
                 () = change(&mut tables) => {
                     self.refused.borrow_mut().clear();
@@ -393,7 +423,26 @@ impl Hub {
         }
     }
 
+    /// Ends sessions whose target has had its time: what their clients send from now on goes to another one.
+    fn leave_cut(&self, now: Instant) {
+        let is_cut = |own: &Own| own.link.as_ref().is_some_and(|link| link.target.load.is_cut());
+        let cut: Vec<SessionId> = self.table.borrow().all().filter(|(_, own)| is_cut(own)).map(|(id, _)| id).collect();
+        for id in cut {
+            let ended = self.table.borrow_mut().end(id, Why::Drained, now);
+            ended.into_iter().for_each(|ended| self.ended(ended));
+        }
+    }
+
+    fn end_all(&self, now: Instant) {
+        let all: Vec<SessionId> = self.table.borrow().all().map(|(id, _)| id).collect();
+        for id in all {
+            let ended = self.table.borrow_mut().end(id, Why::Drained, now);
+            ended.into_iter().for_each(|ended| self.ended(ended));
+        }
+    }
+
     fn look(self: &Rc<Self>, now: Instant) {
+        self.leave_cut(now);
         let over = self.table.borrow_mut().expire(now);
         over.into_iter().for_each(|ended| self.ended(ended));
         let given_up = self.table.borrow_mut().give_up(now);
@@ -454,6 +503,31 @@ impl Hub {
         answered < SERVFAILS_PER_SECOND_MAX
     }
 
-    /// A session is over.
-    fn ended(&self, _ended: Ended<Own>) {}
+    /// A session is over: it is counted and noted.
+    fn ended(&self, ended: Ended<Own>) {
+        let own = &ended.own;
+        self.uncount(own);
+        let Some(access) = &self.worker.access else { return };
+        let (how, ended_by) = match ended.why {
+            Why::Idle => (How::Idle, EndedBy::Router),
+            Why::Answered => (How::Fin, EndedBy::Target),
+            Why::Drained => (How::Drained, EndedBy::Router),
+            Why::Displaced => (How::Displaced, EndedBy::Router),
+            Why::Refused => (How::Refused, EndedBy::Router),
+        };
+        access.record_stream(&StreamRecord {
+            client: ended.flow.client.ip().to_canonical(),
+            listener: self.state.kind,
+            name: None,
+            route: own.route.as_ref().map(|route| route.name.as_str()),
+            target: own.target.as_ref().map(|target| target.name.as_str()),
+            bytes_in: ended.carried.bytes_in,
+            bytes_out: ended.carried.bytes_out,
+            took: ended.took,
+            ended_by,
+            how,
+            code: None,
+            tls: None,
+        });
+    }
 }

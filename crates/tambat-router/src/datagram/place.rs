@@ -1,10 +1,13 @@
 //! Which target a session goes to: a pure function of the route, the client and who has refused.
 
+use std::cmp::Reverse;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tambat_model::{Admission, Admitted, Balance, Protocol, Route, Target, Transport};
+
+use crate::balance;
 
 /// Which target a session goes to.
 #[derive(Debug)]
@@ -47,9 +50,14 @@ pub(super) fn place(
     let mut left: Vec<&Arc<Target>> = targets.iter().filter(|target| !has_refused(target)).collect();
     left.sort_by_cached_key(|target| {
         let load = if route.http.balance == Balance::LeastInFlight { target.load.in_flight() } else { 0 };
-        (load, std::cmp::Reverse(weight(client, target, hasher)))
+        let weight = match route.http.balance {
+            // By the address alone, as streams are, so that both of one client go to one target.
+            Balance::SourceHash => balance::weight(client.ip().to_canonical(), target),
+            Balance::RoundRobin | Balance::LeastInFlight => weight(client, target, hasher),
+        };
+        (load, Reverse(weight))
     });
-    let admit = |target: &Arc<Target>| Some((Arc::clone(target), target.load.admit(None).ok()?));
+    let admit = |target: &Arc<Target>| Some((Arc::clone(target), target.load.admit(route.http.in_flight_max).ok()?));
     match left.into_iter().find_map(admit) {
         Some((target, admitted)) => Place::At(target, admitted),
         // They have been closed since, or refuse for now: the next table says what follows.
@@ -121,6 +129,14 @@ mod tests {
         assert_eq!(targets.iter().map(|target| target.load.in_flight()).collect::<Vec<_>>(), [5, 5]);
         drop(held);
         assert_eq!(targets[0].load.in_flight(), 0);
+    }
+
+    #[test]
+    fn by_the_source_all_ports_of_a_client_have_one_target() {
+        let http = Arc::new(HttpRules { balance: Balance::SourceHash, ..HttpRules::default() });
+        let route = Route { http, ..route(&[1, 2, 3]) };
+        let first = placed(&route, 1, &[]);
+        assert!(first.is_some() && (2..100).all(|number| placed(&route, number, &[]) == first));
     }
 
     #[test]

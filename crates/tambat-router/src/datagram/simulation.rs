@@ -35,7 +35,7 @@ impl Scene {
         self.try_begin(number).unwrap().0
     }
 
-    fn try_begin(&mut self, number: u16) -> Result<(SessionId, Option<Ended<u16>>), Full> {
+    fn try_begin(&mut self, number: u16) -> Result<(SessionId, Option<Ended<u16>>), (Full, u16)> {
         assert_eq!(self.table.hear(flow(number), b"1", self.now), Heard::New);
         let begun = self.table.begin(flow(number), b"1", number, self.now)?;
         assert_eq!(self.table.place(begun.0, self.now), [Box::from(&b"1"[..])]);
@@ -130,7 +130,7 @@ fn where_all_are_certain_nobody_new_comes_in() {
         scene.table.answer(id, 10, scene.now);
         scene.hear(number);
     }
-    assert_eq!(scene.try_begin(4).unwrap_err(), Full);
+    assert_eq!(scene.try_begin(4).unwrap_err(), (Full, 4));
     scene.after(60.0);
     scene.begin(4);
 }

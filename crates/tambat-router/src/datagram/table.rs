@@ -216,15 +216,22 @@ impl<T> Table<T> {
     }
 
     /// Begins a session with its first datagram, for which it has no target yet. One that had to make room for it comes
-    /// back.
+    /// back; or, where there is no room, what it would have had.
     pub(super) fn begin(
         &mut self,
         flow: Flow,
         datagram: &[u8],
         own: T,
         now: Instant,
-    ) -> Result<(SessionId, Option<Ended<T>>), Full> {
-        let displaced = if self.len() >= self.max { Some(self.displace(now).ok_or(Full)?) } else { None };
+    ) -> Result<(SessionId, Option<Ended<T>>), (Full, T)> {
+        let displaced = if self.len() >= self.max {
+            match self.displace(now) {
+                None => return Err((Full, own)),
+                displaced => displaced,
+            }
+        } else {
+            None
+        };
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1

@@ -21,7 +21,7 @@ use crate::accept::{Accepting, Taker};
 use crate::arrival::Arrival;
 use crate::listener::{ListenerKind, ListenerState, Open};
 use crate::router::Shared;
-use crate::worker::{Accepted, Order, Scope, runtime};
+use crate::worker::{Accepted, Scope, runtime};
 
 /// How many handshakes may be under way at a time, at all listeners together: each holds about 8 KiB, and 64 KiB at
 /// worst. Those beyond wait in the kernel's queues.
@@ -124,9 +124,7 @@ impl Handshaker {
             spawn_local(async move {
                 // All others that are ready have had their turn then.
                 yield_now().await;
-                for accepted in this.done.take() {
-                    this.shared.order(this.shared.turn(), Order::Serve(accepted));
-                }
+                this.shared.deal(this.done.take());
             });
         }
         done.push(accepted);

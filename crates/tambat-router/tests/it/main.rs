@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod balance;
 #[cfg(test)]
+mod datagrams;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod http2;

@@ -15,6 +15,7 @@ mod builds;
 mod check;
 mod check_breaks;
 mod control;
+mod datagrams;
 mod doctor;
 mod ends;
 mod files;
