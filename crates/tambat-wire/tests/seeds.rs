@@ -5,6 +5,10 @@
 mod answers;
 
 #[cfg(test)]
+#[path = "../../../fuzz/dns_query.rs"]
+mod dns_query;
+
+#[cfg(test)]
 #[path = "../../../fuzz/proxy_protocol.rs"]
 mod proxy_protocol;
 
@@ -12,7 +16,7 @@ mod proxy_protocol;
 mod seeds {
     use std::path::Path;
 
-    use crate::{answers, proxy_protocol};
+    use crate::{answers, dns_query, proxy_protocol};
 
     fn replay(target: &str, entry: fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
@@ -77,6 +81,11 @@ mod seeds {
     #[test]
     fn answers_of_dns() {
         replay("dns_answer", answers::dns_answer);
+    }
+
+    #[test]
+    fn queries_of_dns() {
+        replay("dns_query", dns_query::dns_query);
     }
 
     #[test]

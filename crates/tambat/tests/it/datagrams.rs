@@ -188,7 +188,7 @@ fn a_stranger_on_the_port_is_no_instance() {
     let said = running.err_line("which echo.1 did not start (PB-01)");
     assert!(said.contains(&format!("on echo.1's PORT {port} listens")), "{said}");
     assert!(said.contains(&format!("(pid {})", std::process::id())), "{said}");
-    drop(running.stop());
+    running.stop();
 }
 
 #[test]
