@@ -234,7 +234,7 @@ pub const KEYS: &[Key] = &[
         KeyTable::Process,
         "balance",
         "a string",
-        "which instance is next: \"round-robin\" (unless said) or \"least-in-flight\"",
+        "which instance is next: \"round-robin\" (unless said), \"least-in-flight\", or \"source-hash\", by the client's address",
     ),
     key(
         KeyTable::Process,

@@ -38,8 +38,12 @@ pub(crate) async fn serve(
     let listener = open.listener();
     let seeker = Seeker { client: &client, arrival: &arrival, wanted: &wanted, listener, worker: &worker };
     let story = Story::begin(seeker.route(), &worker);
-    // Boxed: it is over soon, and what is carried takes less.
-    match Box::pin(seeker.seek()).await {
+    let found = match &story.too_many {
+        // Boxed: it is over soon, and what carries takes less.
+        None => Box::pin(seeker.seek()).await,
+        Some(told) => Found::Nobody(Told::clone(told)),
+    };
+    match found {
         Found::Target(upstream) => {
             // Boxed: few streams have one.
             let session = is_session(&wanted, &upstream.route)
@@ -73,7 +77,9 @@ pub(crate) async fn serve(
                 Box::pin(turn_away(client, before, told)).await;
             }
         }
-        Found::ClientGone => {}
+        Found::ClientGone => {
+            Teller { arrival: &arrival, open: &open, client: &client, wanted: &wanted, story: &story }.gone();
+        }
     }
 }
 
@@ -111,15 +117,23 @@ struct Story {
     worker: Rc<Worker>,
     /// Those of its route; none: it had none when it began, and is counted with none.
     traffic: Option<Arc<Traffic>>,
+    /// There are as many as may be.
+    too_many: Option<Box<Told>>,
 }
 
 impl Story {
     fn begin(route: Option<Arc<Route>>, worker: &Rc<Worker>) -> Self {
-        let traffic = route.filter(|route| !route.protocol.is_http()).map(|route| Arc::clone(&route.traffic));
-        if let Some(traffic) = &traffic {
-            traffic.shard(worker.number).stream();
+        let mut story = Self { began: Instant::now(), worker: Rc::clone(worker), traffic: None, too_many: None };
+        if let Some(route) = route.filter(|route| !route.protocol.is_http()) {
+            route.traffic.shard(worker.number).stream();
+            let before = route.traffic.open_stream();
+            story.too_many = route.connections_max.filter(|max| before >= max.get() as usize).map(|max| {
+                let cause = format!("{} has {max} connections, which is as many as it may", route.name);
+                Box::new(Told { protocol: route.protocol, code: ErrorCode::TooManyConnections, cause })
+            });
+            story.traffic = Some(Arc::clone(&route.traffic));
         }
-        Self { began: Instant::now(), worker: Rc::clone(worker), traffic }
+        story
     }
 }
 
@@ -127,6 +141,7 @@ impl Drop for Story {
     fn drop(&mut self) {
         if let Some(traffic) = &self.traffic {
             traffic.shard(self.worker.number).stream_ended();
+            traffic.close_stream();
         }
     }
 }
@@ -160,6 +175,12 @@ impl Teller<'_> {
         let table = worker.tables.newest();
         let route = self.wanted.route(&table, self.open.listener().kind).map(|route| route.name.as_str());
         self.note(&StreamRecord { route, code: Some(told.code), ..self.record() });
+    }
+
+    fn gone(&self) {
+        let table = self.story.worker.tables.newest();
+        let route = self.wanted.route(&table, self.open.listener().kind).map(|route| route.name.as_str());
+        self.note(&StreamRecord { route, ended_by: EndedBy::Client, how: How::Gone, ..self.record() });
     }
 
     fn record(&self) -> StreamRecord<'_> {

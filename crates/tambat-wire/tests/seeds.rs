@@ -9,6 +9,10 @@ mod answers;
 mod dns_query;
 
 #[cfg(test)]
+#[path = "../../../fuzz/openings.rs"]
+mod openings;
+
+#[cfg(test)]
 #[path = "../../../fuzz/proxy_protocol.rs"]
 mod proxy_protocol;
 
@@ -16,7 +20,7 @@ mod proxy_protocol;
 mod seeds {
     use std::path::Path;
 
-    use crate::{answers, dns_query, proxy_protocol};
+    use crate::{answers, dns_query, openings, proxy_protocol};
 
     fn replay(target: &str, entry: fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
@@ -59,6 +63,25 @@ mod seeds {
     }
 
     #[test]
+<<<<<<< HEAD
+    fn first_bytes_of_tls() {
+        replay("client_hello", openings::hello);
+    }
+
+    #[test]
+    fn first_bytes_of_xmpp() {
+        replay("xmpp_stream", openings::xmpp_stream);
+    }
+
+    #[test]
+    fn first_bytes_of_postgres() {
+        replay("postgres_opening", openings::postgres_opening);
+    }
+
+    #[test]
+    fn first_bytes_of_http_and_all_others() {
+        replay("http_opening", openings::http_opening);
+=======
     fn answers_of_mysql() {
         replay("mysql_answer", answers::mysql_answer);
     }
@@ -91,6 +114,7 @@ mod seeds {
     #[test]
     fn answers_of_tls() {
         replay("tls_answer", answers::tls_answer);
+>>>>>>> main
     }
 
     #[test]

@@ -32,8 +32,7 @@ const CERTIFICATE: &str = "[router.tls]\ncertificates = [{ chain = \"fullchain.p
 const LISTEN_MAX: usize = 64;
 
 /// What is said of requests.
-const OF_REQUESTS: [&str; 9] =
-    ["path", "strip_path", "max_body", "headers", "https_redirect", "hsts", "sticky", "max_in_flight", "queue"];
+const OF_REQUESTS: [&str; 7] = ["path", "strip_path", "max_body", "headers", "https_redirect", "hsts", "sticky"];
 
 /// The name of a route stands in every line of the log and in every metric.
 const NAME_BYTES_MAX: usize = 253;

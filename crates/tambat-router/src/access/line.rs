@@ -115,6 +115,8 @@ pub(crate) enum How {
     Drained,
     /// It came to nobody.
     Refused,
+    /// Its client went away before it came to somebody.
+    Gone,
     /// Others needed its place.
     Displaced,
 }
@@ -127,6 +129,7 @@ impl How {
             Self::Idle => "idle",
             Self::Drained => "drained",
             Self::Refused => "refused",
+            Self::Gone => "gone",
             Self::Displaced => "displaced",
         }
     }
