@@ -63,7 +63,6 @@ mod seeds {
     }
 
     #[test]
-<<<<<<< HEAD
     fn first_bytes_of_tls() {
         replay("client_hello", openings::hello);
     }
@@ -81,7 +80,9 @@ mod seeds {
     #[test]
     fn first_bytes_of_http_and_all_others() {
         replay("http_opening", openings::http_opening);
-=======
+    }
+
+    #[test]
     fn answers_of_mysql() {
         replay("mysql_answer", answers::mysql_answer);
     }
@@ -114,7 +115,6 @@ mod seeds {
     #[test]
     fn answers_of_tls() {
         replay("tls_answer", answers::tls_answer);
->>>>>>> main
     }
 
     #[test]
