@@ -42,7 +42,7 @@ impl Rig {
         let router = Router::start(Vec::new(), seen, sender, settings).unwrap();
         let listener = DatagramListener { kind: ListenerKind::Service(port), sockets: vec![socket] };
         router.add_datagrams(listener).unwrap();
-        let idle = Duration::from_secs(60);
+        let idle = Duration::from_mins(1);
         Self { router, addr, port, protocol, idle, proxy_protocol: None, tables, reports }
     }
 
@@ -65,14 +65,7 @@ impl Rig {
     }
 
     fn client(&self) -> UdpSocket {
-        self.client_of(self.addr)
-    }
-
-    fn client_of(&self, dialled: SocketAddr) -> UdpSocket {
-        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        client.connect(dialled).unwrap();
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
-        client
+        client_of(self.addr)
     }
 
     fn counters(&self) -> CountersSnapshot {
@@ -82,6 +75,13 @@ impl Rig {
     fn reports(&mut self) -> Vec<RouterReport> {
         std::iter::from_fn(|| self.reports.try_recv().ok()).collect()
     }
+}
+
+fn client_of(dialled: SocketAddr) -> UdpSocket {
+    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    client.connect(dialled).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client
 }
 
 /// An instance that takes datagrams.
@@ -182,7 +182,7 @@ fn answers_come_from_the_address_that_was_dialled() {
     rig.serve(&[&server]);
     // A connected socket takes nothing from anybody else.
     for dialled in ["127.0.0.1", "127.0.0.5"] {
-        let client = rig.client_of(SocketAddr::new(dialled.parse().unwrap(), rig.addr.port()));
+        let client = client_of(SocketAddr::new(dialled.parse().unwrap(), rig.addr.port()));
         exchange(&client, &server, b"hello");
     }
     let one = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

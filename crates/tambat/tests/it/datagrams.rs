@@ -82,6 +82,22 @@ fn dns_is_served_over_both_transports_at_one_number() {
 }
 
 #[test]
+fn dns_is_served_at_a_listener_of_the_manifest_over_both_transports() {
+    let app = AppDir::manifest(&format!("{DNS}listen = \"127.0.0.1:0\"\n"));
+    let mut running = app.start(&[]);
+    running.ready(&["dns"]);
+    let status = app.process("dns");
+    let at = status["ports"][0]["listens"][0]["address"].as_str().unwrap();
+    let (host, port) = at.rsplit_once(':').unwrap();
+    assert_ne!(port, app.port("dns").to_string());
+    for transport in ["+notcp", "+tcp"] {
+        let answer = dig(&app, &[&format!("@{host}"), "-p", port, transport, "+short", "shop.test"]);
+        assert_eq!(answer, "192.0.2.7\n", "{transport} at {at}");
+    }
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
 fn who_asks_a_dns_that_has_failed_is_told_so() {
     let app = AppDir::manifest(
         "[processes.dns]\ncommand = \"exit 1\"\nprotocol = \"dns\"\nrestart = \"never\"\n\
@@ -188,7 +204,7 @@ fn a_stranger_on_the_port_is_no_instance() {
     let said = running.err_line("which echo.1 did not start (PB-01)");
     assert!(said.contains(&format!("on echo.1's PORT {port} listens")), "{said}");
     assert!(said.contains(&format!("(pid {})", std::process::id())), "{said}");
-    drop(running.stop());
+    running.stop();
 }
 
 #[test]
