@@ -27,7 +27,7 @@ pub(crate) fn xmpp_answer(data: &[u8]) {
     judge(Probe::for_protocol(Protocol::Xmpp, None, ""), data);
 }
 
-/// A first packet of MySQL's protocol.
+/// A first packet of `MySQL`'s protocol.
 pub(crate) fn mysql_answer(data: &[u8]) {
     judge(Probe::for_protocol(Protocol::Mysql, None, ""), data);
 }

@@ -26,6 +26,7 @@ enum Registry {
 const LIBRARIES: &[Libraries] = &[
     Libraries { packages: &[("websockets", "17.4")], folder: "target/tools/python", from: Registry::Python },
     Libraries { packages: &[("sslyze", "6.3.1")], folder: "target/tools/sslyze", from: Registry::Python },
+    Libraries { packages: &[("aiosmtpd", "1.4.6")], folder: "target/tools/smtp", from: Registry::Python },
     Libraries { packages: &[("h2", "4.4.1"), ("wsproto", "1.3.2")], folder: "target/tools/h2", from: Registry::Python },
     Libraries { packages: &[("ws", "8.23.0")], folder: "target/tools/node", from: Registry::Node },
     Libraries {

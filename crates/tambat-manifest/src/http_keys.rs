@@ -126,6 +126,8 @@ pub(crate) fn router(
         access_log_format: get("access_log_format").and_then(|at| reader.word(at, &formats)).unwrap_or_default(),
         timeouts: get("timeouts").map(|at| router_timeouts(reader, at, limits)).unwrap_or_default(),
         tls: get("tls").map(|at| tls_keys::tls(reader, at, tls, certificate)).unwrap_or_default(),
+        // Whoever reads it notes where its parts stand.
+        listen: Vec::new(),
     }
 }
 

@@ -12,6 +12,7 @@ mod error;
 mod findings;
 mod http_keys;
 mod keys;
+mod listen_keys;
 mod manifest;
 mod procfile;
 mod reader;

@@ -9,7 +9,7 @@ use crate::formation::INSTANCES_MAX;
 use crate::plan::{Use, first_protocol, is_stateful};
 use crate::problem::{Place, Problem};
 use crate::site::local_label;
-use crate::{ProcessName, Protocol, ServicePort, VarName};
+use crate::{ProcessName, Protocol, ProxyProtocol, ServicePort, Transport, VarName};
 
 /// More processes would not find their service ports below 65536, each [`BASE_STEP`] after the other.
 const PROCESSES_MAX: usize = 600;
@@ -161,6 +161,12 @@ fn check_proxy_protocol(process: &ProcessDraft) -> Option<Problem> {
         let place = shared_port.map_or(place, |port| Place::Port(name.clone(), port.name.to_string()));
         return Some(Problem::error(place, what).help("leave it out: X-Forwarded-For says who the client is"));
     }
+    if let Some(place) = line_before_datagrams(process) {
+        let what = format!(
+            "version 1 of the PROXY protocol is a line before a stream, and `{name}` takes datagrams, which have none"
+        );
+        return Some(Problem::error(place, what).help("write \"v2\", whose header stands before each datagram"));
+    }
     process.proxy_protocol?;
     if first_protocol(process) == Protocol::None {
         let what = format!("`{name}` speaks nothing (protocol = \"none\"), so nobody connects to it");
@@ -171,6 +177,16 @@ fn check_proxy_protocol(process: &ProcessDraft) -> Option<Problem> {
         let what = format!("`proxy_protocol` of the first port of `{name}` is given twice, here and in `ports`");
         Problem::error(place, what)
     })
+}
+
+/// Where version 1 of the PROXY protocol is asked for although there are datagrams.
+fn line_before_datagrams(process: &ProcessDraft) -> Option<Place> {
+    let is_line = |protocol: Protocol, version| version == Some(ProxyProtocol::V1) && protocol.is_over(Transport::Udp);
+    if is_line(first_protocol(process), process.proxy_protocol) {
+        return Some(Place::Key(process.name.clone(), "proxy_protocol"));
+    }
+    let port = process.ports.iter().find(|port| is_line(port.protocol, port.proxy_protocol))?;
+    Some(Place::Port(process.name.clone(), port.name.to_string()))
 }
 
 /// What is wrong with a process by itself.

@@ -44,8 +44,18 @@ pub(crate) fn check_http(process: &ProcessDraft) -> Vec<Problem> {
         let what = format!("`{name}` does not speak http, so `{entry}` says nothing");
         problems.push(error(key, what));
     }
-    let Some(health) = &process.health else { return problems };
     let first = first_protocol(process);
+    let has_streams = |protocol: Protocol| !protocol.is_http() && protocol != Protocol::None;
+    let of_ports = process.ports.iter().any(|port| has_streams(port.protocol));
+    if process.connections_max.is_some() && !of_ports && !(process.ports.is_empty() && has_streams(first)) {
+        let what = format!("`{name}` has no port for streams, so `max_connections` says nothing");
+        let help = "max_in_flight = …: how many requests an instance has at a time";
+        problems.push(Problem::error(Place::Key(name.clone(), "max_connections"), what).help(help));
+    }
+    if process.http.balance.is_some() && first == Protocol::None {
+        problems.push(error("balance", format!("`{name}` speaks nothing, so `balance` says nothing")));
+    }
+    let Some(health) = &process.health else { return problems };
     if first == Protocol::None {
         problems.push(error("health", format!("`{name}` has no port, so nobody can ask it how it is")));
     } else if health.path.is_some() && !first.is_http() {
@@ -67,7 +77,6 @@ fn said_of_requests(process: &ProcessDraft) -> Vec<(&'static str, &'static str)>
         ("https_redirect", "https_redirect", http.https_redirect.is_some()),
         ("hsts", "hsts", http.hsts.is_some()),
         ("sticky", "sticky", http.sticky.is_some()),
-        ("balance", "balance", http.balance.is_some()),
         ("max_in_flight", "max_in_flight", http.in_flight_max.is_some()),
         ("queue", "queue", http.queue_max.is_some()),
     ];
@@ -134,7 +143,6 @@ mod tests {
             "https_redirect",
             "hsts",
             "sticky",
-            "balance",
             "max_in_flight",
             "queue",
         ];

@@ -45,6 +45,8 @@ error_codes! {
     MethodRefused = "method-refused", 405;
     /// The request's head did not arrive whole in time.
     HeadTimeout = "head-timeout", 408;
+    /// The connection did not say in time, or in no way that is known here, whom it wants.
+    NotTold = "not-told", 408;
     /// The request's body came to a standstill.
     BodyTimeout = "body-timeout", 408;
     /// The request's body is larger than `max_body`.

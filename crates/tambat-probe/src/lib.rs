@@ -10,7 +10,7 @@ use std::time::Duration;
 use tambat_wire::proxy_protocol::{ProxyProtocol, own_header};
 use tambat_wire::{Judgement, Probe};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 /// An answer is read up to this size; what it says stands at its beginning.
@@ -19,6 +19,12 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Once an answer has been judged, its rest is taken for so long: several servers log a broken pipe, or a whole stack
 /// trace, when nobody takes what they write. A server that was told farewell closes within it.
 const REST_LIMIT: Duration = Duration::from_millis(200);
+
+/// What a message over a stream has before it, where the same may be sent by a datagram (RFC 1035 §4.2.2).
+const LENGTH_BYTES: usize = 2;
+
+/// No datagram is longer.
+const DATAGRAM_BYTES_MAX: usize = 65_535;
 
 /// Why there is no answer to judge.
 #[derive(Debug)]
@@ -49,6 +55,53 @@ pub async fn ask(
         Ok(judged) => judged.map_err(NoAnswer::Failed),
         Err(_) => Err(NoAnswer::Late),
     }
+}
+
+/// Asks once by a datagram, within this time. What a probe sends and judges over a stream has its length before it (RFC 1035
+/// §4.2.2), which a datagram has not. A probe that sends nothing is answered by the port's being there, which whoever asks
+/// has seen.
+///
+/// # Errors
+///
+/// When there is no answer.
+///
+/// # Cancellation
+///
+/// Dropping the future closes the socket.
+pub async fn ask_by_datagram(
+    addr: SocketAddr,
+    proxy_protocol: Option<ProxyProtocol>,
+    probe: &Probe,
+    within: Duration,
+) -> Result<Judgement, NoAnswer> {
+    let asked = probe.request();
+    let Some(question) = asked.get(LENGTH_BYTES..).filter(|_| !probe.is_http()) else { return Ok(Judgement::Ready) };
+    match timeout(within, converse_by_datagram(addr, proxy_protocol, probe, question)).await {
+        Ok(judged) => judged.map_err(NoAnswer::Failed),
+        Err(_) => Err(NoAnswer::Late),
+    }
+}
+
+async fn converse_by_datagram(
+    addr: SocketAddr,
+    proxy_protocol: Option<ProxyProtocol>,
+    probe: &Probe,
+    question: &[u8],
+) -> io::Result<Judgement> {
+    let any: SocketAddr = if addr.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
+    let socket = UdpSocket::bind(any).await?;
+    socket.connect(addr).await?;
+    let mut datagram = match proxy_protocol {
+        Some(version) => own_header(version, socket.local_addr()?, addr),
+        None => Vec::new(),
+    };
+    datagram.extend_from_slice(question);
+    socket.send(&datagram).await?;
+    let mut answer = vec![0; LENGTH_BYTES + DATAGRAM_BYTES_MAX];
+    let bytes = socket.recv(&mut answer[LENGTH_BYTES..]).await?;
+    let length = u16::try_from(bytes).unwrap_or(u16::MAX);
+    answer[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+    Ok(probe.judge(&answer[..LENGTH_BYTES + bytes], true))
 }
 
 async fn converse(addr: SocketAddr, proxy_protocol: Option<ProxyProtocol>, probe: &Probe) -> io::Result<Judgement> {

@@ -99,7 +99,7 @@ impl Taker {
         let shared = self.shared();
         match (self, shared.turn()) {
             (Self::Worker(worker), turn) if turn == worker.number => worker.serve(accepted),
-            (_, turn) => shared.order(turn, Order::Serve(accepted)),
+            (_, turn) => shared.order(turn, Order::Serve(vec![accepted])),
         }
     }
 
@@ -180,7 +180,7 @@ impl Acceptor<'_> {
         };
         match tls {
             None => self.taker.deal(Accepted { client, arrival, open, handshake: None }),
-            Some((settings, room)) => self.taker.shake(Unshaken { client, arrival, open, settings, room }),
+            Some((settings, room)) => self.taker.shake(Unshaken { client, arrival, open, settings, room, told: None }),
         }
     }
 

@@ -4,15 +4,15 @@
 //! [`refusal()`] is what a client is told, in its own protocol, when its connection cannot be served. Nothing here
 //! opens a socket or looks at a clock: whoever holds the socket also holds the deadline.
 
-pub mod door;
 mod dns;
+pub mod door;
 pub mod h2c;
 mod http;
 pub mod http1;
 pub mod http2;
-pub mod peek;
 mod mqtt;
 mod mysql;
+pub mod peek;
 mod postgres;
 mod printable;
 mod probe;
@@ -20,6 +20,7 @@ pub mod proxy_protocol;
 mod recognise;
 mod redis;
 mod refusal;
+mod servfail;
 mod smtp;
 mod ssh;
 mod tls;
@@ -29,3 +30,4 @@ pub use postgres::{PostgresOpening, postgres_opening};
 pub use probe::{Expect, Judgement, Probe};
 pub use recognise::{Question, Recognised, Spoken, recognise};
 pub use refusal::{Hearing, hearing, refusal};
+pub use servfail::servfail;

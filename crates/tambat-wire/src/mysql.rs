@@ -1,10 +1,10 @@
-//! The protocol of MySQL and MariaDB, as far as a server's first packet goes ("Connection Phase" in the manual of
-//! MySQL's source): a greeting, or an error in its place.
+//! The protocol of `MySQL` and `MariaDB`, as far as a server's first packet goes ("Connection Phase" in the manual of
+//! `MySQL`'s source): a greeting, or an error in its place.
 
 use crate::Judgement;
 use crate::printable::{one_line, quoted};
 
-/// The version of the protocol that every server since MySQL 3.21 greets with.
+/// The version of the protocol that every server since `MySQL` 3.21 greets with.
 const PROTOCOL_VERSION: u8 = 10;
 
 /// What an error begins with.
@@ -45,7 +45,7 @@ pub(crate) fn judge(answer: &[u8]) -> Judgement {
 }
 
 /// An error in the place of the greeting. Before a client has said what it understands, an error has no SQLSTATE: clients of
-/// MySQL's own library would take one for text.
+/// `MySQL`'s own library would take one for text.
 pub(crate) fn refusal(cause: &str) -> Vec<u8> {
     /// Clients read so much of an error's text (`MYSQL_ERRMSG_SIZE`).
     const TEXT_BYTES_MAX: usize = 500;

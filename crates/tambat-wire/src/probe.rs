@@ -38,7 +38,7 @@ pub enum Probe {
     Postgres,
     /// A client's header of an XMPP stream, answered by the server's and its features (RFC 6120 §4.3).
     Xmpp,
-    /// The greeting of a server of MySQL or MariaDB. Nothing is sent.
+    /// The greeting of a server of `MySQL` or `MariaDB`. Nothing is sent.
     Mysql,
     /// A `CONNECT` of MQTT 3.1.1, answered by a `CONNACK`.
     Mqtt,

@@ -21,9 +21,14 @@ pub enum Hearing {
 /// nonsense, and a `PostgreSQL` client that wishes for encryption reads an error only after that was declined.
 pub fn hearing(protocol: Protocol, heard: &[u8]) -> Hearing {
     let is_told = match protocol {
-        Protocol::Mysql | Protocol::Smtp | Protocol::Ssh => true,
-        // There is nothing to tell.
-        Protocol::Dns | Protocol::Tcp | Protocol::Udp | Protocol::None => true,
+        // Servers speak first, or there is nothing to tell.
+        Protocol::Mysql
+        | Protocol::Smtp
+        | Protocol::Ssh
+        | Protocol::Dns
+        | Protocol::Tcp
+        | Protocol::Udp
+        | Protocol::None => true,
         Protocol::Mqtt => mqtt::is_told(heard),
         Protocol::Postgres => match postgres_opening(heard) {
             PostgresOpening::Encryption => return Hearing::Answer(b"N"),

@@ -27,9 +27,8 @@ pub(crate) fn judge(answer: &[u8]) -> Judgement {
         }
         match line.strip_prefix(b"SSH-") {
             Some([b'1' | b'2', b'.', b'0'..=b'9', ..]) => return Judgement::Ready,
-            Some(_) => return Judgement::answered(rest),
             None if is_text(line) && !is_other(line) => rest = &rest[end + 1..],
-            None => return Judgement::answered(rest),
+            Some(_) | None => return Judgement::answered(rest),
         }
     }
 }

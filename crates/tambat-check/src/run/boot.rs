@@ -3,12 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
+use tambat_model::Protocol;
 use tambat_os::{Order, Owner as Found, signals};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::address::Address;
-use super::staged::{Staged, end_of, program};
+use super::staged::{Staged, ToldPort, end_of, program};
 use super::talk::{Request, find_out};
 use crate::observed::{Boot, Bound, Families, Listener, Owner, Program, Start, Talk};
 
@@ -129,12 +130,15 @@ enum Who {
 
 fn who(staged: &Staged, port: u16, any_owner: bool) -> Who {
     let Some(keeper) = staged.keeper() else { return Who::Nobody };
+    let is_for_datagrams = |told: &ToldPort| told.number == port && told.protocol == Some(Protocol::Udp);
+    let transport =
+        if staged.told.iter().any(is_for_datagrams) { tambat_os::Transport::Udp } else { tambat_os::Transport::Tcp };
     if any_owner {
-        let there = tambat_os::listening().unwrap_or_default();
+        let there = tambat_os::listening_over(transport).unwrap_or_default();
         let addrs: Vec<SocketAddr> = there.iter().map(|l| l.addr).filter(|addr| addr.port() == port).collect();
         return if addrs.is_empty() { Who::Nobody } else { Who::Listens(Owner::Any, addrs) };
     }
-    match tambat_os::owner(port, keeper) {
+    match tambat_os::owner_over(transport, port, keeper) {
         Ok(Some(Found::Ours { pid, addrs })) => {
             let whose = program(pid).unwrap_or_else(|| Program { name: "a process".to_owned(), pid: pid.get() });
             Who::Listens(Owner::Ours(whose), addrs)

@@ -109,6 +109,9 @@ pub(super) async fn find_out(
     deadline: Instant,
     has_ended: &dyn Fn() -> bool,
 ) -> (Talk, Request) {
+    if told.protocol == Some(Protocol::Udp) {
+        return (Talk::Datagrams, Request::Connection);
+    }
     let host = format!("localhost:{}", told.number);
     let probe = told
         .protocol

@@ -54,7 +54,7 @@ impl FromStr for Url {
 impl Url {
     /// What its scheme says; none: anything.
     fn protocol(&self) -> Option<Protocol> {
-        self.url.scheme().parse().ok().filter(|protocol| !matches!(protocol, Protocol::Tcp | Protocol::None))
+        self.url.protocol().filter(|protocol| *protocol != Protocol::Tcp)
     }
 }
 

@@ -3,7 +3,7 @@
 use rustls::server::ClientHello;
 
 /// The one protocol of a hello that asks for the proof of a challenge (RFC 8737 §3).
-pub(super) const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
+pub(crate) const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
 
 /// The name that is asked for, and whether it is asked for the proof of a challenge.
 pub(super) fn asked(hello: &ClientHello<'_>) -> (Option<Box<str>>, bool) {

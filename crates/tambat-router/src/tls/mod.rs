@@ -24,8 +24,11 @@ mod testing;
 mod threads;
 mod under_way;
 
+pub(crate) use asked::ACME_PROTOCOL;
+pub(crate) use config::Alpn;
 pub(crate) use failure::HandshakeCounters;
 pub use failure::HandshakeFailure;
+pub(crate) use handshake::{Told, alerts};
 pub(crate) use secured::Secured;
 pub use settings::{Certificate, Certificates, ClientAuth, Hello, Lookup, TlsError, TlsSettings};
 pub(crate) use stream::TlsStream;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::Instant;
 
-use super::handshake::answer;
+use super::handshake::{Told, answer};
 use super::line::Line;
 use super::settings::TlsSettings;
 use super::under_way::{Handshake, UnderWay};
@@ -55,6 +55,8 @@ pub(crate) struct Unshaken {
     pub(crate) settings: Arc<TlsSettings>,
     /// It is one of those that may be under way.
     pub(crate) room: OwnedSemaphorePermit,
+    /// What is known of its client; none: it was not heard yet.
+    pub(crate) told: Option<Box<Told>>,
 }
 
 /// Starts a thread of handshakes. When it ends, those that are under way are closed.
@@ -122,9 +124,7 @@ impl Handshaker {
             spawn_local(async move {
                 // All others that are ready have had their turn then.
                 yield_now().await;
-                for accepted in this.done.take() {
-                    this.shared.order(this.shared.turn(), Order::Serve(accepted));
-                }
+                this.shared.deal(this.done.take());
             });
         }
         done.push(accepted);
@@ -133,13 +133,14 @@ impl Handshaker {
 
 /// Shakes hands until little is left of it, and gives the connection to the worker whose turn it is.
 async fn shake(unshaken: Unshaken, handshaker: Rc<Handshaker>) {
-    let Unshaken { client, arrival, open, settings, room } = unshaken;
+    let Unshaken { client, arrival, open, settings, room, told } = unshaken;
+    let mut told = told.unwrap_or_default();
     let deadline = Instant::now() + handshaker.shared.settings.handshake_timeout;
     let under_way = UnderWay::new(open.listener(), deadline, room);
     let mut line = Line::Bare(client);
-    match under_way.within_time(Box::pin(answer(&mut line, &settings))).await {
+    match under_way.within_time(Box::pin(answer(&mut line, &settings, &told))).await {
         Ok(Some(answered)) => {
-            let handshake = Some(Box::new(Handshake { answered, under_way }));
+            let handshake = Some(Box::new(Handshake { answered, under_way, last: told.last.take() }));
             if let Some(client) = line.into_socket() {
                 handshaker.is_done(Accepted { client, arrival, open, handshake });
             }

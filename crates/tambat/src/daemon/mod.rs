@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use tambat_model::Plan;
 use tambat_os::Spawner;
-use tambat_router::{Listener, Router, RouterSettings};
+use tambat_router::{DatagramListener, Router, RouterSettings};
 use tokio::sync::{mpsc, watch};
 
 use crate::control_socket::ControlSocket;
@@ -46,7 +46,7 @@ pub(crate) use journal::{Journal, Sayer};
 pub(crate) use limits::router_settings;
 pub(crate) use logstore::Past;
 pub(crate) use screen::{Screen, ScreenEnd};
-pub(crate) use seen::{figures, listener};
+pub(crate) use seen::figures;
 pub(crate) use service::{Bound, bind, holder, port_of, unseen_template, wanted_base};
 pub(crate) use signals::{Incoming, listen, next};
 pub(crate) use state::StateDir;
@@ -97,11 +97,12 @@ async fn serve(mut start: Start, spawner: Spawner) -> Result<ExitCode, Failure> 
     let (voice, (screen, shown)) = (Voice::new(), Screen::start());
     let (tables, table) = watch::channel(Arc::default());
     let (report_out, reports) = mpsc::unbounded_channel();
-    let listeners = start.app.bound.take_listeners();
-    let settings = router_settings_of(&start, &listeners, &names, &voice.sayer)?;
+    let (listeners, datagrams) = (start.app.bound.take_listeners(), start.app.bound.take_datagrams());
+    let settings = router_settings_of(&start, &names, &voice.sayer)?;
     let access = settings.access.clone();
     let metrics = start.router.metrics.map(MetricsListener::bind).transpose()?;
     let router = Router::start(listeners, table, report_out, settings)
+        .and_then(|router| receive(router, datagrams))
         .map_err(|error| Failure::new(format!("cannot start the router: {error}")))?;
     let commons = Arc::default();
     let ground = Ground { spawner: Arc::new(spawner), commons, router: Arc::new(router), access, screen };
@@ -136,14 +137,15 @@ async fn serve(mut start: Start, spawner: Spawner) -> Result<ExitCode, Failure> 
     outcome
 }
 
-fn router_settings_of(
-    start: &Start,
-    listeners: &[Listener],
-    names: &hostnames::Claimed,
-    sayer: &Sayer,
-) -> Result<RouterSettings, Failure> {
+/// The router, taking datagrams from these as well.
+pub(crate) fn receive(router: Router, datagrams: Vec<DatagramListener>) -> std::io::Result<Router> {
+    datagrams.into_iter().try_for_each(|listener| router.add_datagrams(listener))?;
+    Ok(router)
+}
+
+fn router_settings_of(start: &Start, names: &hostnames::Claimed, sayer: &Sayer) -> Result<RouterSettings, Failure> {
     let plan: &Plan = &start.app.plan;
-    let sockets = listeners.iter().map(|l| l.sockets.len()).sum::<usize>() + names.files();
+    let sockets = start.app.bound.sockets() + names.files();
     let instances = start.app.formation.values().map(|count| usize::from(*count)).sum();
     let hop_token = Some(Arc::clone(names.token.reveal()));
     let base = RouterSettings { hop_token, ..limits::router_settings(instances, sockets) };

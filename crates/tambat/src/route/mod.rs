@@ -180,7 +180,7 @@ impl Routing {
         sockets: usize,
     ) -> Self {
         let mut memory = Memory::default();
-        let (routes, _) = watch::channel(Arc::new(memory.routes(file.take_routes())));
+        let (routes, _) = watch::channel(Arc::new(memory.routes(file.take_routes(), file.take_entrances())));
         let mut routing = Self {
             path: path.to_owned(),
             file,
@@ -288,16 +288,16 @@ impl Routing {
         let shown = self.path.display().to_string();
         match RouteFile::load(&self.path) {
             Ok(mut file) => {
-                let routes = file.take_routes();
+                let (routes, entrances) = (file.take_routes(), file.take_entrances());
                 let note = if file.differs_in_routes_alone(&self.file) {
                     ""
                 } else {
                     "; `listen`, `listen_tls` and `[router]` are read at the start only: start tambat route again for those"
                 };
-                if self.routes.borrow().are_of(&routes) {
+                if self.routes.borrow().are_of(&routes, &entrances) {
                     return say(&format!("SIGHUP: {shown} has the same routes as before{note}"));
                 }
-                let routes = Arc::new(self.memory.routes(routes));
+                let routes = Arc::new(self.memory.routes(routes, entrances));
                 self.checker.watch(routes.checks());
                 self.routes.send_replace(Arc::clone(&routes));
                 self.publish();

@@ -238,7 +238,9 @@ impl Work {
         let access = settings.access.clone();
         self.publish(keeping.as_ref());
         let listeners = self.starts.iter_mut().flat_map(|start| start.bound.take_listeners()).collect();
+        let datagrams = self.starts.iter_mut().flat_map(|start| start.bound.take_datagrams()).collect();
         let router = Router::start(listeners, table, report_out, settings)
+            .and_then(|router| daemon::receive(router, datagrams))
             .map_err(|error| Failure::new(format!("cannot start the router: {error}")))?;
         let router = Arc::new(router);
         let spawner = Arc::new(spawner);
