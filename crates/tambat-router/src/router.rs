@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -18,8 +17,8 @@ use crate::listener::{CountersSnapshot, Listener, ListenerKind, ListenerState};
 use crate::queue::Queues;
 use crate::report::{Reports, RouterReport};
 use crate::settings::RouterSettings;
-use crate::tls::{self, HANDSHAKES_MAX, Task, TlsSettings, Unshaken};
-use crate::worker::{self, Accepted, Order, Scope};
+use crate::tls::{self, HANDSHAKES_MAX, Task, Unshaken};
+use crate::worker::{self, Order, Scope};
 
 /// How often a draining router looks whether all is done: connections do not tell when they end.
 const DRAIN_LOOK_EVERY_MS: u64 = 10;
@@ -91,7 +90,7 @@ impl Router {
             Arc::clone(listeners.entry(listener.kind).or_insert_with(fresh))
         };
         for socket in listener.sockets {
-            self.shared.listen(socket, Arc::clone(&state), listener.tls.clone());
+            self.shared.order(self.shared.turn(), Order::Listen(socket, Arc::clone(&state), listener.tls.clone()));
         }
         Ok(())
     }
@@ -100,7 +99,6 @@ impl Router {
     /// same kind counts anew. There may be none.
     pub fn remove(&self, kind: ListenerKind) {
         if self.listeners().remove(&kind).is_some() {
-            self.shared.task_all(|| Task::Unlisten(kind));
             self.shared.order_all(|| Order::Unlisten(kind));
         }
     }
@@ -140,10 +138,9 @@ impl Router {
 
     async fn drain_those(&self, scope: Scope, limit: Duration) {
         let unheard = Arc::new(());
-        self.shared.task_all(|| Task::Drain(scope, Arc::clone(&unheard)));
         self.shared.order_all(|| Order::Drain(scope, Arc::clone(&unheard)));
         let start = Instant::now();
-        // Until the last thread has heard of it, connections are accepted.
+        // Until the last worker has heard of it, connections are accepted.
         while (Arc::strong_count(&unheard) > 1 || self.open_at(scope) > 0) && start.elapsed() < limit {
             tokio::time::sleep(Duration::from_millis(DRAIN_LOOK_EVERY_MS)).await;
         }
@@ -183,7 +180,7 @@ impl Router {
 impl Drop for Router {
     fn drop(&mut self) {
         self.shared.order_all(|| Order::Stop);
-        self.shared.task_all(|| Task::Stop);
+        self.shared.stop_handshakers();
         let handshakers = self.handshakers.get_mut().unwrap_or_else(PoisonError::into_inner);
         for thread in self.threads.drain(..).chain(handshakers.drain(..)) {
             // One that panicked has ended, too.
@@ -256,53 +253,22 @@ impl Shared {
         let _ = self.orders[worker].send(order);
     }
 
-    /// Deals these out among all workers. Each is woken once.
-    pub(crate) fn deal(&self, all: Vec<Accepted>) {
-        let mut hands: Vec<Vec<Accepted>> = self.orders.iter().map(|_| Vec::new()).collect();
-        for accepted in all {
-            hands[self.turn()].push(accepted);
-        }
-        for (worker, hand) in hands.into_iter().enumerate().filter(|(_, hand)| !hand.is_empty()) {
-            self.order(worker, Order::Serve(hand));
-        }
-    }
-
     /// Where names are served over TLS.
     pub(crate) fn https_port(&self) -> Option<u16> {
         Some(self.https_port.load(Ordering::Relaxed)).filter(|port| *port != 0)
     }
 
-    /// Accepts from this socket, on a thread of handshakes where all of its connections begin with one.
-    fn listen(&self, socket: TcpListener, state: Arc<ListenerState>, tls: Option<Arc<TlsSettings>>) {
-        let handshaker = match state.kind {
-            ListenerKind::Service(_) | ListenerKind::Shared => self.handshaker(),
-            ListenerKind::Named(_) => None,
-        };
-        match (tls, handshaker) {
-            (Some(settings), Some((_, handshaker))) => {
-                let _ = handshaker.send(Task::Listen(socket, state, settings));
-            }
-            (tls, _) => self.order(self.turn(), Order::Listen(socket, state, tls)),
-        }
-    }
-
     /// Has a thread shake hands. What comes when there is none any more is closed.
     pub(crate) fn shake(&self, unshaken: Unshaken) {
-        if let Some((_, handshaker)) = self.handshaker() {
-            let _ = handshaker.send(Task::Shake(unshaken));
+        if let Some(handshakers) = self.handshakers.get() {
+            let turn = self.handshaker_turn.fetch_add(1, Ordering::Relaxed) % handshakers.len();
+            let _ = handshakers[turn].send(Task::Shake(unshaken));
         }
     }
 
-    /// The thread of handshakes whose turn it is; none: there is none.
-    pub(crate) fn handshaker(&self) -> Option<(usize, &UnboundedSender<Task>)> {
-        let handshakers = self.handshakers.get()?;
-        let turn = self.handshaker_turn.fetch_add(1, Ordering::Relaxed) % handshakers.len();
-        Some((turn, &handshakers[turn]))
-    }
-
-    fn task_all(&self, task: impl Fn() -> Task) {
+    fn stop_handshakers(&self) {
         for handshaker in self.handshakers.get().into_iter().flatten() {
-            let _ = handshaker.send(task());
+            let _ = handshaker.send(Task::Stop);
         }
     }
 
