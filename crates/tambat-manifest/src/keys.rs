@@ -270,7 +270,7 @@ pub const KEYS: &[Key] = &[
         KeyTable::Timeouts,
         "idle",
         "a duration such as \"15m\"",
-        "a stream on which nothing moves for so long is closed; none is, unless said",
+        "a stream on which nothing moves for so long is closed; none is, unless said; a session of datagrams after 60s",
     ),
     key(
         KeyTable::Timeouts,

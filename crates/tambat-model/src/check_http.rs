@@ -3,7 +3,7 @@
 use crate::draft::ProcessDraft;
 use crate::plan::first_protocol;
 use crate::problem::{Place, Problem};
-use crate::{Draft, Protocol};
+use crate::{Draft, Protocol, Transport};
 
 /// More hostnames of one port are a list pasted by mistake: a wildcard, or a server of its own, is meant.
 const HOSTS_MAX: usize = 1_000;
@@ -64,6 +64,10 @@ pub(crate) fn check_http(process: &ProcessDraft) -> Vec<Problem> {
     let Some(health) = &process.health else { return problems };
     if first == Protocol::None {
         problems.push(error("health", format!("`{name}` has no port, so nobody can ask it how it is")));
+    } else if !first.is_over(Transport::Tcp) {
+        let what = format!("`{name}` takes datagrams, and `health` asks by connections");
+        let help = "leave it out: an instance of which the port is gone is left out by itself";
+        problems.push(Problem::error(Place::Key(name.clone(), "health"), what).help(help));
     } else if health.path.is_some() && !first.is_http() {
         let what = format!("`{name}` does not speak http on its PORT, so `health` has no path to ask");
         problems.push(error("health", what));
