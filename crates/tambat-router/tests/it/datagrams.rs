@@ -407,9 +407,9 @@ fn who_talks_to_a_target_that_has_had_its_time_goes_to_another() {
 fn a_question_of_dns_holds_nothing_once_it_is_answered() {
     let server = Server::new("dns.1");
     let rig = Rig::serving(Protocol::Dns, &[&server]);
-    for _ in 0..20 {
-        exchange(&rig.client(), &server, b"question");
-    }
+    // As long as all of them are there, no two have the same port.
+    let clients: Vec<UdpSocket> = (0..20).map(|_| rig.client()).collect();
+    clients.iter().for_each(|client| exchange(client, &server, b"question"));
     assert_eq!(rig.counters().connections, 20);
     eventually("all are over", || rig.counters().open == 0);
 }
