@@ -425,12 +425,14 @@ async fn a_drained_router_lets_sessions_come_to_their_end_and_begins_none() {
     let start = Instant::now();
     let drain = rig.router.drain(PATIENCE);
     let talk = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        exchange(&talks, &server, b"two");
+        // Has it begun? One that is silent for a second from then on has come to its end.
+        tokio::time::sleep(Duration::from_millis(100)).await;
         late.send(b"x").unwrap();
+        eventually("nobody new is taken in", || rig.counters().refused == 1);
+        exchange(&talks, &server, b"two");
     };
     tokio::join!(drain, talk);
-    assert!((Duration::from_millis(1_400)..PATIENCE).contains(&start.elapsed()), "{:?}", start.elapsed());
+    assert!((Duration::from_millis(1_100)..PATIENCE).contains(&start.elapsed()), "{:?}", start.elapsed());
     assert_eq!((rig.counters().open, rig.counters().connections), (0, 1));
     assert!(server.hears_nothing());
 }
