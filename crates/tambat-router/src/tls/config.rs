@@ -16,6 +16,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedCipherSuite};
 use tambat_model::Protocol;
 
+use super::asked::ACME_PROTOCOL;
 use super::settings::{Certificate, ClientAuth, TlsError};
 
 /// What is spoken inside, as far as it is agreed on (RFC 7301).
@@ -70,11 +71,8 @@ const SUITES: [SupportedCipherSuite; 9] = [
     TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 ];
 
-/// What a validation server of an ACME CA speaks (RFC 8737 §6.2).
-pub(crate) const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
-
-/// The configurations of a listener: they differ in the certificate and in what is spoken inside, and resume each other's sessions where the
-/// name is the same, which rustls sees to.
+/// The configurations of a listener: they differ in the certificate and in what is spoken inside, and resume each other's
+/// sessions where the name is the same, which rustls sees to.
 #[derive(Debug)]
 pub(super) struct Configs {
     base: ServerConfig,

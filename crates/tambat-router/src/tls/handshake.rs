@@ -7,7 +7,8 @@ use rustls::server::{Accepted, AcceptedAlert, Acceptor};
 use rustls::{Error, PeerIncompatible, ServerConnection};
 use tokio::net::TcpStream;
 
-use super::config::{ACME_PROTOCOL, Alpn};
+use super::asked::asked;
+use super::config::Alpn;
 use super::failure::HandshakeFailure;
 use super::line::Line;
 use super::secured::{Secured, TlsVersion};
@@ -71,7 +72,7 @@ pub(super) async fn answer(
 ) -> Result<Option<Answered>, HandshakeFailure> {
     let mut before = &told.before[..];
     let accepted = hello(line, &mut before).await?;
-    let (server_name, acme) = asked(&accepted);
+    let (server_name, acme) = asked(&accepted.client_hello());
     let server_name = told.name.clone().or(server_name);
     let found = settings.certificates.find(&Hello { server_name: server_name.as_deref(), acme });
     let certificate = match found {
@@ -124,15 +125,6 @@ async fn hello(line: &mut Line, before: &mut &[u8]) -> Result<Accepted, Handshak
             Err((error, alert)) => return Err(refuse(line, &error, alert, true)),
         }
     }
-}
-
-/// The name that is asked for, and whether it is asked for the proof of a challenge.
-fn asked(accepted: &Accepted) -> (Option<Box<str>>, bool) {
-    let hello = accepted.client_hello();
-    // In lower case already.
-    let name = hello.server_name().map(|name| name.strip_suffix('.').unwrap_or(name).into());
-    let acme = hello.alpn().is_some_and(|mut all| all.next() == Some(ACME_PROTOCOL) && all.next().is_none());
-    (name, acme)
 }
 
 /// Goes on until so much of it is done.

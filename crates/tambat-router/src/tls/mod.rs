@@ -11,6 +11,7 @@
 //!
 //! What is absent: where certificates come from ([`Certificates`] says which one a name gets), and their renewal.
 
+mod asked;
 mod config;
 mod failure;
 mod handshake;
@@ -23,7 +24,8 @@ mod testing;
 mod threads;
 mod under_way;
 
-pub(crate) use config::{ACME_PROTOCOL, Alpn};
+pub(crate) use asked::ACME_PROTOCOL;
+pub(crate) use config::Alpn;
 pub(crate) use failure::HandshakeCounters;
 pub use failure::HandshakeFailure;
 pub(crate) use handshake::{Told, alerts};

@@ -21,7 +21,7 @@ use crate::accept::{Accepting, Taker};
 use crate::arrival::Arrival;
 use crate::listener::{ListenerKind, ListenerState, Open};
 use crate::router::Shared;
-use crate::worker::{Accepted, Order, Scope, runtime};
+use crate::worker::{Accepted, Scope, runtime};
 
 /// How many handshakes may be under way at a time, at all listeners together: each holds about 8 KiB, and 64 KiB at
 /// worst. Those beyond wait in the kernel's queues.

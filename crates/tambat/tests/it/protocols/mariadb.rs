@@ -12,15 +12,15 @@ fn database() -> AppDir {
     let manifest = format!(
         "[processes.web]\ncommand = \"tambat-fixture serve\"\nuses = [\"db\"]\n\
          [processes.db]\n\
-         command = \"exec /usr/sbin/mariadbd --no-defaults --datadir=data --bind-address=127.0.0.1 --port=$PORT \
+         command = \"exec /usr/sbin/mariadbd --no-defaults --datadir=$PWD/data --bind-address=127.0.0.1 --port=$PORT \
          --socket=$PWD/socket --pid-file=$PWD/pid --init-file=$PWD/slow.sql --log-warnings=2\"\n\
          protocol = \"mysql\"\n\
          url = \"mysql://app@{{host}}:{{port}}/shop\"\n"
     );
     let slow = format!("do sleep({SLOW_STARTUP_S});\n");
     let app = AppDir::manifest(&manifest).file("slow.sql", slow).unprivileged();
-    app.program("mariadb-install-db", &["--no-defaults", "--datadir=data", "--auth-root-authentication-method=normal"])
-        .must_be(0);
+    let data = format!("--datadir={}/data", app.path().display());
+    app.program("mariadb-install-db", &["--no-defaults", &data, "--auth-root-authentication-method=normal"]).must_be(0);
     app
 }
 
@@ -61,7 +61,8 @@ fn it_is_ready_when_it_greets_and_the_data_stay() {
     stop_by_term(&app, "db", &mut running);
     client.leaves();
 
-    assert!(spoken(&app, "db").contains("the MySQL protocol (server 5.5.5-10."), "{}", spoken(&app, "db"));
+    let spoken = spoken(&app, "db");
+    assert!(spoken.contains("the MySQL protocol (server 5.5.5-10."), "{spoken}");
 }
 
 #[test]

@@ -43,7 +43,8 @@ fn what_is_published_while_it_starts_is_read_by_a_subscriber() {
     let mut subscriber = Client::start(command, "", "Ayu");
     stop_by_term(&app, "broker", &mut running);
     drop(subscriber.child.stdin.take());
-    assert!(spoken(&app, "broker").contains("it speaks mqtt on PORT"), "{}", spoken(&app, "broker"));
+    let spoken = spoken(&app, "broker");
+    assert!(spoken.contains("it speaks mqtt on PORT"), "{spoken}");
 }
 
 #[test]

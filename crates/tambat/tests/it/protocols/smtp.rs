@@ -39,7 +39,8 @@ fn mail_that_is_sent_while_it_starts_is_taken() {
     let mut client = Client::start(command, "", "250");
     stop_by_term(&app, "mail", &mut running);
     client.leaves();
-    assert!(spoken(&app, "mail").contains("SMTP (220 "), "{}", spoken(&app, "mail"));
+    let spoken = spoken(&app, "mail");
+    assert!(spoken.contains("SMTP (220 "), "{spoken}");
 }
 
 #[test]

@@ -27,7 +27,8 @@ fn it_is_ready_when_it_takes_part_in_a_handshake() {
     let mut client = Client::start(command, "uyA\n", "Ayu");
     stop_by_term(&app, "echo", &mut running);
     client.leaves();
-    assert!(spoken(&app, "echo").contains("it speaks TLS on PORT"), "{}", spoken(&app, "echo"));
+    let spoken = spoken(&app, "echo");
+    assert!(spoken.contains("it speaks TLS on PORT"), "{spoken}");
 }
 
 #[test]
