@@ -34,6 +34,11 @@ const LIBRARIES: &[Libraries] = &[
         folder: "target/tools/grpc",
         from: Registry::Python,
     },
+    Libraries {
+        packages: &[("psycopg", "3.3.9"), ("psycopg-binary", "3.3.9"), ("asyncpg", "0.32.0")],
+        folder: "target/tools/postgres",
+        from: Registry::Python,
+    },
     // Of docs/recipes.
     Libraries {
         packages: &[("flask", "3.1.3"), ("gunicorn", "27.0.1")],

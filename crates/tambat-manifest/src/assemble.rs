@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tambat_model::{Draft, Manner, Place, Plan, Problem, ProcessDraft, ProcessName};
+use tambat_model::{AppName, Draft, ListenPlan, Manner, Place, Plan, Problem, ProcessDraft, ProcessName};
 
 use crate::diagnostic::{Diagnostic, Source, Spot};
 use crate::findings::Findings;
@@ -12,7 +12,13 @@ use crate::procfile::{self, Procfile};
 use crate::{Files, Loaded, name_of};
 
 /// What the files mean for an app in this directory that is run so.
-pub(crate) fn assemble(files: &Files, dir: &Path, manner: Manner) -> Result<Loaded, Vec<Diagnostic>> {
+/// `listen`: what the server that runs it says of its listeners, in place of its own `[router]`.
+pub(crate) fn assemble(
+    files: &Files,
+    dir: &Path,
+    manner: Manner,
+    listen: Option<&[ListenPlan]>,
+) -> Result<Loaded, Vec<Diagnostic>> {
     let procfile = files.procfile.as_ref().map(procfile::read);
     let manifest = match files.manifest.as_ref().map(manifest::read).transpose() {
         Ok(manifest) => manifest,
@@ -22,16 +28,17 @@ pub(crate) fn assemble(files: &Files, dir: &Path, manner: Manner) -> Result<Load
             return Err(found.in_order());
         }
     };
-    Assembly { procfile, manifest, manner }.plan(dir)
+    Assembly { procfile, manifest, manner, listen }.plan(dir)
 }
 
-struct Assembly {
+struct Assembly<'a> {
     procfile: Option<Procfile>,
     manifest: Option<Manifest>,
     manner: Manner,
+    listen: Option<&'a [ListenPlan]>,
 }
 
-impl Assembly {
+impl Assembly<'_> {
     fn plan(self, dir: &Path) -> Result<Loaded, Vec<Diagnostic>> {
         let draft = self.draft(dir);
         let mut found = self.one_off();
@@ -75,13 +82,18 @@ impl Assembly {
             processes.push(ProcessDraft { position: Some(position), ..draft });
             position = position.saturating_add(1);
         }
+        let name = self.manifest.as_ref().and_then(|m| m.name.clone()).unwrap_or_else(|| name_of(dir));
+        let mut router = self.manifest.as_ref().map(|m| m.router.clone()).unwrap_or_default();
+        if let Some(listen) = self.listen {
+            router.listen = listen.iter().map(|listen| of_app(listen, &name)).collect();
+        }
         Draft {
-            name: self.manifest.as_ref().and_then(|m| m.name.clone()).unwrap_or_else(|| name_of(dir)),
+            name,
             dir: dir.to_path_buf(),
             build: self.manifest.as_ref().and_then(|m| m.build.clone()),
             processes,
             resources: self.manifest.as_ref().map(|m| m.resources.clone()).unwrap_or_default(),
-            router: self.manifest.as_ref().map(|m| m.router.clone()).unwrap_or_default(),
+            router,
             manner: self.manner,
         }
     }
@@ -164,15 +176,21 @@ impl Assembly {
     }
 }
 
+/// As a server says it, seen from one of its apps: what another one gets is none of its business.
+fn of_app(listen: &ListenPlan, app: &AppName) -> ListenPlan {
+    let fallback = listen.fallback.as_ref().and_then(|name| name.split_once('/'));
+    let fallback = fallback.filter(|(of, _)| *of == app.as_str()).map(|(_, name)| name.to_owned());
+    ListenPlan { fallback, ..listen.clone() }
+}
+
 #[cfg(test)]
 mod tests {
     use std::num::{NonZeroU16, NonZeroU32};
     use std::time::{Duration, Instant};
 
     use tambat_model::{
-        AccessLogFormat, Balance, CertificateFiles, ClientAuthPlan, HealthRules, HttpRules, HttpsRedirect, ListenPlan,
-        Network, Opening, Protocol, ProxyProtocol, Readiness, Restart, Role, RouterPlan, RouterTimeouts, Sticky,
-        TlsPlan,
+        AccessLogFormat, Balance, CertificateFiles, ClientAuthPlan, HealthRules, HttpRules, HttpsRedirect, Network,
+        Opening, Protocol, ProxyProtocol, Readiness, Restart, Role, RouterPlan, RouterTimeouts, Sticky, TlsPlan,
     };
 
     use super::*;

@@ -179,7 +179,12 @@ pub(crate) fn sticky(reader: &mut Reader, at: &At<'_>) -> Option<CookieName> {
 
 /// `balance`.
 pub(crate) fn balance(reader: &mut Reader, at: &At<'_>) -> Option<Balance> {
-    reader.word(at, &[("round-robin", Balance::RoundRobin), ("least-in-flight", Balance::LeastInFlight)])
+    let words = [
+        ("round-robin", Balance::RoundRobin),
+        ("least-in-flight", Balance::LeastInFlight),
+        ("source-hash", Balance::SourceHash),
+    ];
+    reader.word(at, &words)
 }
 
 /// `headers`: the fields that answers get; an empty value removes one.

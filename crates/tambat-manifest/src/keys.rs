@@ -234,7 +234,7 @@ pub const KEYS: &[Key] = &[
         KeyTable::Process,
         "balance",
         "a string",
-        "which instance is next: \"round-robin\" (unless said) or \"least-in-flight\"",
+        "which instance is next: \"round-robin\" (unless said), \"least-in-flight\", or \"source-hash\", by the client's address",
     ),
     key(
         KeyTable::Process,
@@ -270,7 +270,7 @@ pub const KEYS: &[Key] = &[
         KeyTable::Timeouts,
         "idle",
         "a duration such as \"15m\"",
-        "a stream on which nothing moves for so long is closed; none is, unless said",
+        "a stream on which nothing moves for so long is closed; none is, unless said; a session of datagrams after 60s",
     ),
     key(
         KeyTable::Timeouts,

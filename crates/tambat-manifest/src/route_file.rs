@@ -75,6 +75,8 @@ pub struct FileRoute {
     pub targets: Vec<SocketAddr>,
     /// A stream (a tunnel is one, too) on which nothing moves for so long is closed.
     pub idle: Duration,
+    /// A session of datagrams in which nothing moves for so long is over.
+    pub datagram_idle: Duration,
     /// How long connecting to a target may take; none: as long as the router has it.
     pub connect: Option<Duration>,
     /// How many streams it has open at a time; none: any number.

@@ -233,11 +233,11 @@ pub(crate) fn check_process(process: &ProcessDraft) -> Vec<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Protocol::{H2c, Http, None as Nothing, Postgres, Redis, Tcp};
+    use crate::Protocol::{H2c, Http, None as Nothing, Postgres, Redis, Tcp, Udp};
     use crate::draft::{ReadyDraft, UseDraft};
     use crate::problem::Severity;
     use crate::sample::{draft, port, problems, process, with_ports};
-    use crate::{Plan, ProcessDraft, ProxyProtocol, ResourcePlan};
+    use crate::{HealthRules, Plan, ProcessDraft, ProxyProtocol, ResourcePlan};
 
     #[test]
     fn an_app_without_fault_is_told_nothing() {
@@ -320,6 +320,23 @@ mod tests {
     }
 
     #[test]
+    fn what_asks_for_connections_where_there_are_datagrams_is_found() {
+        let udp = || process("web", Some(Udp), &[]);
+        for (process, what) in [
+            (
+                ProcessDraft { proxy_protocol: Some(ProxyProtocol::V1), ..udp() },
+                "version 1 of the PROXY protocol is a line before a stream, and `web` takes datagrams, which have none",
+            ),
+            (
+                ProcessDraft { health: Some(HealthRules::default()), ..udp() },
+                "`web` takes datagrams, and `health` asks by connections",
+            ),
+        ] {
+            assert_eq!(problems(vec![process]), [what]);
+        }
+    }
+
+    #[test]
     fn what_may_be_is_let_through() {
         let web = || process("web", None, &[]);
         for process in [
@@ -328,6 +345,7 @@ mod tests {
             ProcessDraft { protocol: Some(Redis), instances: Some(2), stateful: Some(false), ..web() },
             ProcessDraft { port: Some(port(1)), ..with_ports("web", &[("a", Tcp, None), ("b", Tcp, Some(2))]) },
             ProcessDraft { ready: ReadyDraft { path: Some("/".into()), within: None }, ..web() },
+            ProcessDraft { protocol: Some(Udp), proxy_protocol: Some(ProxyProtocol::V2), ..web() },
         ] {
             assert_eq!(problems(vec![process]), Vec::<String>::new());
         }

@@ -3,7 +3,7 @@
 use crate::draft::ProcessDraft;
 use crate::plan::first_protocol;
 use crate::problem::{Place, Problem};
-use crate::{Draft, Protocol};
+use crate::{Draft, Protocol, Transport};
 
 /// More hostnames of one port are a list pasted by mistake: a wildcard, or a server of its own, is meant.
 const HOSTS_MAX: usize = 1_000;
@@ -52,12 +52,22 @@ pub(crate) fn check_http(process: &ProcessDraft) -> Vec<Problem> {
         let help = "max_in_flight = …: how many requests an instance has at a time";
         problems.push(Problem::error(Place::Key(name.clone(), "max_connections"), what).help(help));
     }
-    if process.http.balance.is_some() && first == Protocol::None {
-        problems.push(error("balance", format!("`{name}` speaks nothing, so `balance` says nothing")));
+    let of_all = [
+        ("timeouts", process.http.wait.is_some()),
+        ("balance", process.http.balance.is_some()),
+        ("max_in_flight", process.http.in_flight_max.is_some()),
+        ("queue", process.http.queue_max.is_some()),
+    ];
+    for (key, _) in of_all.into_iter().filter(|(_, said)| *said && first == Protocol::None) {
+        problems.push(error(key, format!("`{name}` speaks nothing, so `{key}` says nothing")));
     }
     let Some(health) = &process.health else { return problems };
     if first == Protocol::None {
         problems.push(error("health", format!("`{name}` has no port, so nobody can ask it how it is")));
+    } else if !first.is_over(Transport::Tcp) {
+        let what = format!("`{name}` takes datagrams, and `health` asks by connections");
+        let help = "leave it out: an instance of which the port is gone is left out by itself";
+        problems.push(Problem::error(Place::Key(name.clone(), "health"), what).help(help));
     } else if health.path.is_some() && !first.is_http() {
         let what = format!("`{name}` does not speak http on its PORT, so `health` has no path to ask");
         problems.push(error("health", what));
@@ -71,14 +81,11 @@ fn said_of_requests(process: &ProcessDraft) -> Vec<(&'static str, &'static str)>
     let said = [
         ("timeouts", "first_byte", http.first_byte.is_some()),
         ("timeouts", "response_idle", http.response_idle.is_some()),
-        ("timeouts", "wait", http.wait.is_some()),
         ("max_body", "max_body", http.body_bytes_max.is_some()),
         ("headers", "headers", !http.headers.is_empty()),
         ("https_redirect", "https_redirect", http.https_redirect.is_some()),
         ("hsts", "hsts", http.hsts.is_some()),
         ("sticky", "sticky", http.sticky.is_some()),
-        ("max_in_flight", "max_in_flight", http.in_flight_max.is_some()),
-        ("queue", "queue", http.queue_max.is_some()),
     ];
     said.into_iter().filter(|(.., said)| *said).map(|(key, entry, _)| (key, entry)).collect()
 }
@@ -134,18 +141,7 @@ mod tests {
     #[test]
     fn who_gets_no_requests_has_no_rules_for_them() {
         let said = problems(vec![ProcessDraft { http: everything(), ..process("cache", Some(Redis), &[]) }]);
-        let entries = [
-            "first_byte",
-            "response_idle",
-            "wait",
-            "max_body",
-            "headers",
-            "https_redirect",
-            "hsts",
-            "sticky",
-            "max_in_flight",
-            "queue",
-        ];
+        let entries = ["first_byte", "response_idle", "max_body", "headers", "https_redirect", "hsts", "sticky"];
         assert_eq!(said, entries.map(|entry| format!("`cache` does not speak http, so `{entry}` says nothing")));
         let admin = with_ports("chat", &[("c2s", Tcp, None), ("admin", Http, None)]);
         assert_eq!(problems(vec![ProcessDraft { http: everything(), ..admin }]), Vec::<String>::new());

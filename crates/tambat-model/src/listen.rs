@@ -27,6 +27,10 @@ pub(crate) fn resolve_listeners(draft: &Draft) -> (Vec<EntrancePlan>, Vec<Proble
             by_address.entry(at).or_default().push((port.key.clone(), port.claim(at)));
         }
     }
+    // Of a server's listeners one may fall back to an app that asks for nothing there.
+    for listen in draft.router.listen.iter().filter(|l| draft.manner == Manner::Serve && l.fallback.is_some()) {
+        by_address.entry(listen.address).or_default();
+    }
     let mut plans = Vec::new();
     for (at, asked) in by_address {
         let (mut keys, mut claims): (Vec<_>, Vec<_>) = asked.into_iter().unzip();

@@ -29,6 +29,8 @@ pub struct Traffic {
     cursor: AtomicUsize,
     /// How many requests wait for a target.
     waiting: AtomicUsize,
+    /// How many streams are open.
+    streams: AtomicUsize,
 }
 
 impl Traffic {
@@ -51,6 +53,16 @@ impl Traffic {
     /// One of those that [`Self::wait`] counted waits no more.
     pub fn wait_no_more(&self) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// One more stream is open: how many were before it?
+    pub fn open_stream(&self) -> usize {
+        self.streams.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// One of those that [`Self::open_stream`] counted is over.
+    pub fn close_stream(&self) {
+        self.streams.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// All shards together.

@@ -1,7 +1,7 @@
 //! DNS (RFC 1035) over TCP, as far as one question and its answer go. Over UDP the two are the same without their
 //! lengths.
 
-use crate::Judgement;
+use crate::{Judgement, servfail};
 
 /// The question for the server's own version (`version.bind`, class CHAOS, type TXT; RFC 4892 §3), with its length before
 /// it (RFC 1035 §4.2.2): a server answers or refuses it by itself, and never asks others. It is not asked to recurse.
@@ -23,6 +23,20 @@ pub(crate) fn judge(answer: &[u8]) -> Judgement {
         None => Judgement::Incomplete,
         Some(message) => judge_message(message).unwrap_or_else(|| Judgement::answered(answer)),
     }
+}
+
+/// Is a query whole? Whoever begins with a length that has no room for a head is no client.
+pub(crate) fn is_told(heard: &[u8]) -> bool {
+    let Some((length, message)) = heard.split_first_chunk() else { return false };
+    let length = usize::from(u16::from_be_bytes(*length));
+    length < HEAD_BYTES || message.len() >= length
+}
+
+/// `SERVFAIL` for the first query, with its length before it. None: it was none.
+pub(crate) fn refusal(heard: &[u8]) -> Option<Vec<u8>> {
+    let (length, message) = heard.split_first_chunk()?;
+    let answer = servfail(message.get(..usize::from(u16::from_be_bytes(*length)))?)?;
+    Some([&u16::try_from(answer.len()).ok()?.to_be_bytes()[..], &answer].concat())
 }
 
 /// None: it is no answer to our question.
@@ -61,6 +75,16 @@ mod tests {
     fn the_question_is_framed() {
         assert_eq!(usize::from(QUERY[1]), QUERY.len() - 2);
         assert!(matches!(judge(QUERY), Judgement::Wrong(_)), "an echo is no answer");
+    }
+
+    #[test]
+    fn a_query_is_heard_whole_and_answered_servfail() {
+        for end in 0..QUERY.len() {
+            assert!(!is_told(&QUERY[..end]), "{end}");
+            assert_eq!(refusal(&QUERY[..end]), None, "{end}");
+        }
+        assert!(is_told(QUERY) && is_told(b"\0\x02zz"));
+        assert!(matches!(judge(&refusal(QUERY).unwrap()), Judgement::NotYet(_)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use tambat_model::Protocol;
 
 use crate::postgres::{PostgresOpening, postgres_opening};
-use crate::{http, mqtt, mysql, postgres, redis, smtp, ssh, tls, xmpp};
+use crate::{dns, http, mqtt, mysql, postgres, redis, smtp, ssh, tls, xmpp};
 
 /// What to do before a client can be told anything: what it has sent so far decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,13 +22,8 @@ pub enum Hearing {
 pub fn hearing(protocol: Protocol, heard: &[u8]) -> Hearing {
     let is_told = match protocol {
         // Servers speak first, or there is nothing to tell.
-        Protocol::Mysql
-        | Protocol::Smtp
-        | Protocol::Ssh
-        | Protocol::Dns
-        | Protocol::Tcp
-        | Protocol::Udp
-        | Protocol::None => true,
+        Protocol::Mysql | Protocol::Smtp | Protocol::Ssh | Protocol::Tcp | Protocol::Udp | Protocol::None => true,
+        Protocol::Dns => dns::is_told(heard),
         Protocol::Mqtt => mqtt::is_told(heard),
         Protocol::Postgres => match postgres_opening(heard) {
             PostgresOpening::Encryption => return Hearing::Answer(b"N"),
@@ -43,7 +38,7 @@ pub fn hearing(protocol: Protocol, heard: &[u8]) -> Hearing {
 /// What a client is told, in its own protocol, when its connection cannot be served because of `cause`: one complete
 /// message, after which the connection is closed. `heard`: what it has sent, as far as [`hearing`] asks for it. None where
 /// the protocol has no words for it: the connection is reset. The cause is put on one line and cut after 2 KiB, or where
-/// the protocol ends a line; clients of TLS and of MQTT 3.1.1 get a code alone.
+/// the protocol ends a line; clients of TLS, DNS and MQTT 3.1.1 get a code alone.
 pub fn refusal(protocol: Protocol, cause: &str, heard: &[u8]) -> Option<Vec<u8>> {
     match protocol {
         Protocol::Http | Protocol::H2c => Some(http::refusal(cause)),
@@ -55,7 +50,8 @@ pub fn refusal(protocol: Protocol, cause: &str, heard: &[u8]) -> Option<Vec<u8>>
         Protocol::Smtp => Some(smtp::refusal(cause)),
         Protocol::Ssh => Some(ssh::refusal(cause)),
         Protocol::Tls => Some(tls::REFUSAL.to_vec()),
-        Protocol::Dns | Protocol::Tcp | Protocol::Udp | Protocol::None => None,
+        Protocol::Dns => dns::refusal(heard),
+        Protocol::Tcp | Protocol::Udp | Protocol::None => None,
     }
 }
 
@@ -70,11 +66,14 @@ mod tests {
     fn each_protocol_with_words_says_the_cause() {
         for protocol in Protocol::ALL {
             let five = b"\x10\x0d\0\x04MQTT\x05\x02\0\x0a\0\0\0";
-            let told = refusal(protocol, CAUSE, five);
-            let has_none = [Protocol::Dns, Protocol::Tcp, Protocol::Udp, Protocol::None].contains(&protocol);
+            let told = refusal(protocol, CAUSE, if protocol == Protocol::Dns { dns::QUERY } else { five });
+            let has_none = [Protocol::Tcp, Protocol::Udp, Protocol::None].contains(&protocol);
             assert_eq!(told.is_none(), has_none, "{protocol}");
             let says = |told: Vec<u8>| told.windows(CAUSE.len()).any(|part| part == CAUSE.as_bytes());
-            assert!(told.is_none_or(|told| says(told) != (protocol == Protocol::Tls)), "{protocol}");
+            assert!(
+                told.is_none_or(|told| says(told) != [Protocol::Tls, Protocol::Dns].contains(&protocol)),
+                "{protocol}"
+            );
         }
     }
 
@@ -83,7 +82,7 @@ mod tests {
         let server_first = [Protocol::Mysql, Protocol::Smtp, Protocol::Ssh];
         for protocol in Protocol::ALL.into_iter().filter(|protocol| *protocol != Protocol::H2c) {
             let silent = hearing(protocol, b"");
-            let at_once = server_first.contains(&protocol) || refusal(protocol, CAUSE, b"").is_none();
+            let at_once = server_first.contains(&protocol) || refusal(protocol, CAUSE, dns::QUERY).is_none();
             assert_eq!(silent == Hearing::Enough, at_once, "{protocol}");
             let question = Probe::for_protocol(protocol, None, "h").map(|probe| probe.request()).unwrap_or_default();
             if !question.is_empty() {

@@ -5,6 +5,14 @@
 mod answers;
 
 #[cfg(test)]
+#[path = "../../../fuzz/dns_query.rs"]
+mod dns_query;
+
+#[cfg(test)]
+#[path = "../../../fuzz/openings.rs"]
+mod openings;
+
+#[cfg(test)]
 #[path = "../../../fuzz/proxy_protocol.rs"]
 mod proxy_protocol;
 
@@ -12,7 +20,7 @@ mod proxy_protocol;
 mod seeds {
     use std::path::Path;
 
-    use crate::{answers, proxy_protocol};
+    use crate::{answers, dns_query, openings, proxy_protocol};
 
     fn replay(target: &str, entry: fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
@@ -55,6 +63,26 @@ mod seeds {
     }
 
     #[test]
+    fn first_bytes_of_tls() {
+        replay("client_hello", openings::hello);
+    }
+
+    #[test]
+    fn first_bytes_of_xmpp() {
+        replay("xmpp_stream", openings::xmpp_stream);
+    }
+
+    #[test]
+    fn first_bytes_of_postgres() {
+        replay("postgres_opening", openings::postgres_opening);
+    }
+
+    #[test]
+    fn first_bytes_of_http_and_all_others() {
+        replay("http_opening", openings::http_opening);
+    }
+
+    #[test]
     fn answers_of_mysql() {
         replay("mysql_answer", answers::mysql_answer);
     }
@@ -77,6 +105,11 @@ mod seeds {
     #[test]
     fn answers_of_dns() {
         replay("dns_answer", answers::dns_answer);
+    }
+
+    #[test]
+    fn queries_of_dns() {
+        replay("dns_query", dns_query::dns_query);
     }
 
     #[test]

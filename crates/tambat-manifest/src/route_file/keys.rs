@@ -163,7 +163,7 @@ pub const ROUTE_FILE_KEYS: &[Key] = &[
         KeyTable::RouteFileRoute,
         "balance",
         "a string",
-        "how a target is chosen: \"round-robin\" (unless said), \"least-in-flight\"",
+        "how a target is chosen: \"round-robin\" (unless said), \"least-in-flight\", or \"source-hash\", by the client's address",
     ),
     key(
         KeyTable::RouteFileRoute,

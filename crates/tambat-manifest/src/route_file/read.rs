@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use tambat_model::{
-    FIRST_BYTE_SERVED, HealthRules, HostPattern, HttpDraft, HttpRules, PathPrefix, Protocol, ProxyProtocol,
-    RESPONSE_IDLE_SERVED, STREAM_IDLE_SERVED, Sticky, WAIT_SERVED,
+    DATAGRAM_IDLE_DEFAULT, FIRST_BYTE_SERVED, HealthRules, HostPattern, HttpDraft, HttpRules, PathPrefix, Protocol,
+    ProxyProtocol, RESPONSE_IDLE_SERVED, STREAM_IDLE_SERVED, Sticky, WAIT_SERVED,
 };
 use toml_edit::{Document, TableLike};
 
@@ -32,8 +32,7 @@ const CERTIFICATE: &str = "[router.tls]\ncertificates = [{ chain = \"fullchain.p
 const LISTEN_MAX: usize = 64;
 
 /// What is said of requests.
-const OF_REQUESTS: [&str; 9] =
-    ["path", "strip_path", "max_body", "headers", "https_redirect", "hsts", "sticky", "max_in_flight", "queue"];
+const OF_REQUESTS: [&str; 7] = ["path", "strip_path", "max_body", "headers", "https_redirect", "hsts", "sticky"];
 
 /// The name of a route stands in every line of the log and in every metric.
 const NAME_BYTES_MAX: usize = 253;
@@ -190,6 +189,7 @@ fn read_route(reader: &mut Reader, at: &At<'_>, claims: &mut Claims<'_>) -> Opti
         connect,
         connections_max: fields.get("max_connections").and_then(|at| http_keys::some(reader, at)),
         idle: idle.unwrap_or(STREAM_IDLE_SERVED),
+        datagram_idle: idle.unwrap_or(DATAGRAM_IDLE_DEFAULT),
         wait: draft.wait.unwrap_or(WAIT_SERVED),
         http: Arc::new(rules(draft, health.as_ref())),
         proxy_protocol: http_keys::proxy_protocol(reader, &fields),

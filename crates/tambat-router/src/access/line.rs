@@ -115,6 +115,10 @@ pub(crate) enum How {
     Drained,
     /// It came to nobody.
     Refused,
+    /// Its client went away before it came to somebody.
+    Gone,
+    /// Others needed its place.
+    Displaced,
 }
 
 impl How {
@@ -125,6 +129,8 @@ impl How {
             Self::Idle => "idle",
             Self::Drained => "drained",
             Self::Refused => "refused",
+            Self::Gone => "gone",
+            Self::Displaced => "displaced",
         }
     }
 }

@@ -104,8 +104,14 @@ impl Seeker<'_> {
     async fn dial(&self, chosen: Chosen, counted: Counted, tried: &mut Tried) -> Option<Upstream> {
         let Chosen { route, target } = chosen;
         let id = || self.worker.clock.request_id(Instant::now());
-        let header = route.proxy_protocol.map(|version| self.arrival.header(version, self.client, &id()));
-        let limit = self.worker.shared.settings.connect_timeout;
+        let header = route.proxy_protocol.map(|version| match self.wanted {
+            // Of a handshake that is not ours this is all that is known.
+            Wanted::Passed(name) | Wanted::PassedOnRequest(name) if !name.is_empty() => {
+                self.arrival.calling(name).header(version, self.client, &id())
+            }
+            _ => self.arrival.header(version, self.client, &id()),
+        });
+        let limit = route.connect.unwrap_or(self.worker.shared.settings.connect_timeout);
         let dialled = match self.wanted {
             Wanted::PassedOnRequest(_) => dial_for_tls(target.addr, header.as_deref(), limit).await,
             _ => dial(target.addr, header.as_deref(), limit).await,
@@ -285,6 +291,6 @@ pub(crate) async fn dial(addr: SocketAddr, header: Option<&[u8]>, limit: Duratio
     let stream = timeout(limit, connect).await.map_err(|_| {
         io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs_f32()))
     })??;
-    prepare(&stream);
+    prepare(&stream, addr);
     Ok(stream)
 }

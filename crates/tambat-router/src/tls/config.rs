@@ -71,8 +71,8 @@ const SUITES: [SupportedCipherSuite; 9] = [
     TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 ];
 
-/// The configurations of a listener: they differ in the certificate and in what is spoken inside, and resume each other's sessions where the
-/// name is the same, which rustls sees to.
+/// The configurations of a listener: they differ in the certificate and in what is spoken inside, and resume each other's
+/// sessions where the name is the same, which rustls sees to.
 #[derive(Debug)]
 pub(super) struct Configs {
     base: ServerConfig,

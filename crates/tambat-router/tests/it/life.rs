@@ -3,10 +3,11 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
-use tambat_model::{Admission, Balance, ErrorCode, HttpRules, Protocol};
+use tambat_model::{Admission, Balance, ErrorCode, HttpRules, Protocol, Route, RouteTable};
 use tambat_router::{AccessFormat, AccessLog, RouterSettings};
 
 use crate::http::access::Sink;
@@ -102,6 +103,39 @@ fn a_full_target_lets_streams_wait_in_turn_and_too_many_are_refused() {
     let traffic = rig.traffic.snapshot();
     assert_eq!(traffic.errors[ErrorCode::QueueFull.index()], 1);
     assert_eq!((traffic.streams, traffic.streams_open()), (4, 0));
+}
+
+#[test]
+fn no_more_streams_of_a_process_are_open_than_may() {
+    let (backend, rig) = (Backend::new("cache.1"), Rig::new(Protocol::Redis));
+    let publish = |max: u32| {
+        let traffic = Arc::clone(&rig.traffic);
+        let route = Route::new("cache", Protocol::Redis, serve(&[&backend]));
+        let mut table = RouteTable::default();
+        table.insert(rig.port, Route { connections_max: NonZeroU32::new(max), traffic, ..route });
+        rig.publish_table(table);
+    };
+    publish(2);
+    let kept = [stream(&rig, &backend), stream(&rig, &backend)];
+    let said = String::from_utf8(rest(&asking(&rig))).unwrap();
+    assert!(
+        said.starts_with("-ERR ") && said.contains("cache has 2 connections, which is as many as it may"),
+        "{said}"
+    );
+    // A newer table may allow more; those that are open count there, too.
+    publish(3);
+    let _third = stream(&rig, &backend);
+    assert!(rest(&asking(&rig)).starts_with(b"-ERR "));
+    drop(kept);
+    eventually("two are over", || rig.traffic.snapshot().streams_open() == 1);
+    drop(stream(&rig, &backend));
+    assert_eq!(rig.traffic.snapshot().errors[ErrorCode::TooManyConnections.index()], 2);
+}
+
+fn asking(rig: &Rig) -> TcpStream {
+    let mut client = rig.client();
+    client.write_all(b"PING\r\n").unwrap();
+    client
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn domain(text: &str) -> Result<Box<str>, StreamError> {
     let domain = text.strip_suffix('.').unwrap_or(text);
     let is_domain = !domain.is_empty()
         && domain.len() <= DOMAIN_BYTES_MAX
-        && !domain.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '@' | '/'));
+        && !domain.contains(|c: char| c.is_whitespace() || c.is_control() || "@/<>&'\"".contains(c));
     if is_domain { Ok(domain.to_ascii_lowercase().into()) } else { Err(StreamError::ImproperAddressing) }
 }
 

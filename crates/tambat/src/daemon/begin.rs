@@ -175,6 +175,7 @@ impl AppStart {
             look: self.look.clone(),
             state: self.state,
             addresses: self.bound.addresses,
+            listens: self.bound.listens,
             sockets: self.sockets,
             ca_is_believed: routing.ca_is_believed,
             name_ports: Mutex::new(routing.name_ports),

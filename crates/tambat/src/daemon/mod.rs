@@ -47,7 +47,7 @@ pub(crate) use limits::router_settings;
 pub(crate) use logstore::Past;
 pub(crate) use screen::{Screen, ScreenEnd};
 pub(crate) use seen::figures;
-pub(crate) use service::{Bound, bind, holder, port_of, unseen_template, wanted_base};
+pub(crate) use service::{Bound, bind, holder, holder_over, of_this_machine, port_of, unseen_template, wanted_base};
 pub(crate) use signals::{Incoming, listen, next};
 pub(crate) use state::StateDir;
 pub(crate) use terminal::Look;
@@ -108,14 +108,18 @@ async fn serve(mut start: Start, spawner: Spawner) -> Result<ExitCode, Failure> 
     let ground = Ground { spawner: Arc::new(spawner), commons, router: Arc::new(router), access, screen };
     let local_ca = start.local_ca.take();
     let roots = local_ca.as_ref().map(|local| local.roots.clone());
-    let tls = local_ca.map(|local| https::settings(local.ca, tables.subscribe(), &voice.sayer)).transpose()?;
+    let tls_plan = (&plan.router().tls, plan.dir());
+    let tls = https::settings(local_ca.map(|local| local.ca), tls_plan, tables.subscribe(), &voice.sayer)?;
+    let mut first_table = tables.subscribe();
+    let entrances = start.app.bound.take_entrances();
     let ca_is_believed = roots.as_ref().is_some_and(Roots::is_in_system);
     let routing = Routing { tables, reports, name_ports: names.ports, ca_is_believed };
     let begun = start.app.begin(&ground, voice, routing)?;
     drop(ground);
     let app = Arc::clone(&begun.app);
     names.notes.iter().for_each(|note| app.sayer.say(note));
-    let (names, serving) = names.serve(&app, tls);
+    tls.nameless(&app.plan).into_iter().for_each(|line| app.sayer.say(line));
+    let (names, serving) = names.serve(&app, tls.names);
     let keeping = roots.map(|roots| {
         let sayer = app.sayer.clone();
         tokio::spawn(roots.keep(move |line| sayer.say(line)))
@@ -124,12 +128,20 @@ async fn serve(mut start: Start, spawner: Spawner) -> Result<ExitCode, Failure> 
         let app = Arc::clone(&app);
         tokio::spawn(listener.serve(move || seen::metrics(&app)))
     });
+    let driven = tokio::spawn(tls.driver.run());
     let mut running = begun.attend(control, Some(names));
+    // Whoever comes is told by the table whom they reach. One that ends at once has none.
+    let _ = first_table.changed().await;
+    let opened = entrances.into_iter().try_for_each(|entrance| entrance.open(&app.router, tls.entrances.as_ref()));
+    if let Err(error) = opened {
+        app.sayer.say(format!("cannot listen: {error}"));
+    }
     let outcome = running.run(&mut incoming).await;
     if serving.end().await {
         // Whoever has the port now accepts at once; what others were asked by way of us is answered.
         app.router.drain(HANDOVER_LIMIT).await;
     }
+    driven.abort();
     metrics.iter().chain(&keeping).for_each(tokio::task::JoinHandle::abort);
     if running.end().await {
         shown.finish();

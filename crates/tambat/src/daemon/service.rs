@@ -5,8 +5,8 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use tambat_model::{
-    BASE_DEFAULT, Base, Layer, Manner, Plan, PortKey, Protocol, Provider, ServicePort, ServicePorts, Transport,
-    UrlTemplate, Wanted, next_base,
+    BASE_DEFAULT, Base, Layer, ListenAddr, Manner, Plan, PortKey, Protocol, Provider, ServicePort, ServicePorts,
+    Transport, UrlTemplate, Wanted, next_base,
 };
 use tambat_os::Holder;
 use tambat_os::ports::Sockets;
@@ -14,6 +14,7 @@ use tambat_router::{DatagramListener, Listener, ListenerKind};
 
 use super::state::{RememberedBase, StateDir};
 use crate::cli::PortArgs;
+use crate::entrances::BoundEntrance;
 use crate::failure::Failure;
 
 /// Everything that was bound.
@@ -27,6 +28,10 @@ pub(crate) struct Bound {
     sockets: usize,
     /// Which process port has which number.
     pub(crate) ports: ServicePorts,
+    /// The listeners that the app's files ask for, unless the router has them.
+    entrances: Vec<BoundEntrance>,
+    /// Where each of those is.
+    pub(crate) listens: BTreeMap<ListenAddr, SocketAddr>,
     /// The ports held for providers in other apps.
     pub(crate) foreign: Vec<(Provider, ServicePort)>,
     /// The addresses of each service port.
@@ -65,8 +70,25 @@ pub(crate) fn wanted_base(args: &PortArgs, port: Option<&Layer>) -> Result<Base,
     }
 }
 
-/// Binds a listener for each process port. A busy default port moves the base up by 100, until all fit.
+/// Binds the listeners that the app's files ask for (on a server they are the server's), and one for each process port.
 pub(crate) fn bind(
+    plan: &Plan,
+    args: &PortArgs,
+    port: Option<&Layer>,
+    hosts: &[IpAddr],
+    state: Option<&StateDir>,
+) -> Result<Bound, Failure> {
+    let own = plan.entrances().iter().filter(|_| plan.manner() == Manner::Start);
+    // Before the service ports: these move away from what is taken.
+    let entrances = own.map(BoundEntrance::bind).collect::<Result<Vec<_>, _>>()?;
+    let mut bound = bind_services(plan, args, port, hosts, state)?;
+    bound.listens = entrances.iter().map(|entrance| (entrance.at, entrance.addr)).collect();
+    bound.entrances = entrances;
+    Ok(bound)
+}
+
+/// Binds a listener for each process port. A busy default port moves the base up by 100, until all fit.
+fn bind_services(
     plan: &Plan,
     args: &PortArgs,
     port: Option<&Layer>,
@@ -220,7 +242,12 @@ impl Bound {
 
     /// How many sockets listen.
     pub(crate) fn sockets(&self) -> usize {
-        self.sockets
+        self.sockets + self.entrances.iter().map(BoundEntrance::sockets).sum::<usize>()
+    }
+
+    /// The listeners of the app's files, for the router.
+    pub(crate) fn take_entrances(&mut self) -> Vec<BoundEntrance> {
+        std::mem::take(&mut self.entrances)
     }
 
     /// The listeners for datagrams, for the router.
@@ -277,7 +304,7 @@ fn busy_explicit(key: &PortKey, port: ServicePort, holder: &str) -> Failure {
     ))
 }
 
-fn of_this_machine(transport: Transport) -> tambat_os::Transport {
+pub(crate) fn of_this_machine(transport: Transport) -> tambat_os::Transport {
     match transport {
         Transport::Tcp => tambat_os::Transport::Tcp,
         Transport::Udp => tambat_os::Transport::Udp,
@@ -290,7 +317,7 @@ pub(crate) fn holder(port: ServicePort) -> String {
 }
 
 /// The same over any of these transports.
-fn holder_over(transports: &[Transport], port: ServicePort) -> String {
+pub(crate) fn holder_over(transports: &[Transport], port: ServicePort) -> String {
     let find = |transport: &Transport| tambat_os::holder_over(of_this_machine(*transport), port.get());
     match transports.iter().find_map(find) {
         Some(Holder::Known(info)) => format!("{} (pid {})", info.name, info.pid),

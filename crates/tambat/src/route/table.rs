@@ -185,6 +185,7 @@ impl Seen {
         for known in &self.routes.all {
             let route = Arc::new(Route {
                 idle: Some(known.route.idle),
+                datagram_idle: known.route.datagram_idle,
                 connect: known.route.connect,
                 connections_max: known.route.connections_max,
                 proxy_protocol: known.route.proxy_protocol,

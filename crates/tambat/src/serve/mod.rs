@@ -50,7 +50,7 @@ pub(crate) use certificates::kept as kept_certificates;
 use certificates::{Keeping, Tls};
 use control::View;
 use joint::{Reports, Tables};
-use listen::Public;
+use listen::{Asked, Public};
 
 /// Where names are served by HTTP unless something says otherwise.
 pub(crate) const HTTP_PORT_PUBLIC: u16 = 80;
@@ -90,6 +90,8 @@ struct Prepared {
     public: Public,
     /// With TLS; none: there are no certificates.
     public_tls: Option<Public>,
+    /// Where else apps ask to be reached.
+    asked: Asked,
     /// What is remembered.
     state: StateDir,
     metrics: Option<MetricsListener>,
@@ -121,12 +123,17 @@ fn prepare(serve: &Serve, spawner: &Spawner) -> Result<Prepared, Failure> {
     let bind_tls = || listen::bind(&serve.addresses, serve.https_port, "--https-port");
     let public_tls = certificates::wanted(&serve.file).then(bind_tls).transpose()?;
     let metrics = serve.router.metrics.or(serve.file.router.metrics).map(MetricsListener::bind).transpose()?;
-    let (good, mut broken) = apps::judge(entries);
+    let (good, mut broken) = apps::judge(entries, &serve.file.router.plan.listen);
+    let taken: Vec<_> = public.addrs().into_iter().chain(public_tls.iter().flat_map(Public::addrs)).collect();
+    // Before the service ports of apps, which move away from what is taken.
+    let (asked, good, others) = Asked::bind(good, &taken, public_tls.is_some());
+    broken.extend(others);
     let look = Look { width: apps::width(&good), ..serve.look.clone() };
     let workshop = Workshop { spawner, sockets: &sockets, port: serve.port, look: &look };
-    let (starts, others) = apps::prepare(good, &workshop);
+    let (mut starts, others) = apps::prepare(good, &workshop);
+    starts.iter_mut().for_each(|start| start.bound.listens = asked.addrs());
     broken.extend(others);
-    Ok(Prepared { starts, broken, public, public_tls, state, metrics, sockets, lock, look })
+    Ok(Prepared { starts, broken, public, public_tls, asked, state, metrics, sockets, lock, look })
 }
 
 /// Where account and certificates are kept.
@@ -175,6 +182,7 @@ async fn attend(serve: &Serve, prepared: Prepared, spawner: Spawner) -> Result<E
         broken: prepared.broken,
         public: prepared.public,
         public_tls: prepared.public_tls,
+        asked: prepared.asked,
         state: prepared.state,
         sockets: prepared.sockets,
         sayer,
@@ -209,6 +217,7 @@ struct Work {
     broken: Vec<Broken>,
     public: Public,
     public_tls: Option<Public>,
+    asked: Asked,
     state: StateDir,
     sockets: Sockets,
     sayer: Sayer,
@@ -289,6 +298,7 @@ impl Work {
         let lines = self.listens();
         let shared = |public: Public, tls| Listener { kind: ListenerKind::Shared, sockets: public.sockets, tls };
         server.router.add(shared(self.public, None)).map_err(cannot)?;
+        self.asked.open(&server.router, tls.as_ref().map(|tls| &tls.settings)).map_err(cannot)?;
         if let (Some(public), Some(tls)) = (self.public_tls, tls) {
             server.router.add(shared(public, Some(tls.settings))).map_err(cannot)?;
             server.background.push(tokio::spawn(tls.driver.run()));
@@ -301,14 +311,14 @@ impl Work {
     fn listens(&self) -> Vec<String> {
         let plain = self.public.addrs().into_iter().map(|addr| addr.to_string());
         let tls = self.public_tls.iter().flat_map(Public::addrs).map(|addr| format!("{addr} tls"));
-        plain.chain(tls).collect()
+        plain.chain(tls).chain(self.asked.lines()).collect()
     }
 
     fn settings(&self, serve: &Serve, tls: Option<&Tls>) -> Result<RouterSettings, Failure> {
         let instances = self.starts.iter().flat_map(|start| start.formation.values()).map(|n| usize::from(*n)).sum();
         let of_apps: usize = self.starts.iter().map(|start| start.bound.sockets()).sum();
         let public = self.public.sockets.len() + self.public_tls.as_ref().map_or(0, |tls| tls.sockets.len());
-        let base = daemon::router_settings(instances, of_apps + public);
+        let base = daemon::router_settings(instances, of_apps + public + self.asked.sockets());
         let base = RouterSettings { challenges: tls.map(|tls| Arc::clone(&tls.certificates) as _), ..base };
         let said = self.sayer.clone();
         let plan = &serve.file.router.plan;

@@ -45,7 +45,7 @@ mod tests {
             [processes.any]\ncommand = \"x\"\nprotocol = \"http\"\nhosts = \"*.b.example\"\n\
             [processes.quiet]\ncommand = \"x\"\nprotocol = \"http\"\n";
         std::fs::write(dir.path().join("tambat.toml"), manifest).unwrap();
-        let plan = tambat_manifest::load_served(dir.path()).unwrap().plan;
+        let plan = tambat_manifest::load_served(dir.path(), &[]).unwrap().plan;
         urls(&plan, doors).into_iter().map(|(key, url)| format!("{key} {url}")).collect()
     }
 
