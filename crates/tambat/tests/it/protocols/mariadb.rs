@@ -9,16 +9,14 @@ const SLOW_STARTUP_S: u64 = 2;
 /// An app with a database in `data`, run without privileges: MariaDB asks root for a `--user`.
 fn database() -> AppDir {
     programs::mariadb();
-    let manifest = format!(
-        "[processes.web]\ncommand = \"tambat-fixture serve\"\nuses = [\"db\"]\n\
+    let manifest = "[processes.web]\ncommand = \"tambat-fixture serve\"\nuses = [\"db\"]\n\
          [processes.db]\n\
          command = \"exec /usr/sbin/mariadbd --no-defaults --datadir=$PWD/data --bind-address=127.0.0.1 --port=$PORT \
          --socket=$PWD/socket --pid-file=$PWD/pid --init-file=$PWD/slow.sql --log-warnings=2\"\n\
          protocol = \"mysql\"\n\
-         url = \"mysql://app@{{host}}:{{port}}/shop\"\n"
-    );
+         url = \"mysql://app@{host}:{port}/shop\"\n";
     let slow = format!("do sleep({SLOW_STARTUP_S});\n");
-    let app = AppDir::manifest(&manifest).file("slow.sql", slow).unprivileged();
+    let app = AppDir::manifest(manifest).file("slow.sql", slow).unprivileged();
     let data = format!("--datadir={}/data", app.path().display());
     app.program("mariadb-install-db", &["--no-defaults", &data, "--auth-root-authentication-method=normal"]).must_be(0);
     app
