@@ -3,7 +3,7 @@
 //! ordinary tests of `tambat-wire` with every seed.
 
 use tambat_model::Protocol;
-use tambat_wire::{Judgement, Probe, Recognised, postgres_opening, recognise};
+use tambat_wire::{Judgement, Probe, Recognised, hearing, postgres_opening, recognise, refusal};
 
 /// An answer to the probes over HTTP.
 pub(crate) fn http_answer(data: &[u8]) {
@@ -25,6 +25,39 @@ pub(crate) fn postgres_answer(data: &[u8]) {
 /// An answer to an XMPP stream header.
 pub(crate) fn xmpp_answer(data: &[u8]) {
     judge(Probe::for_protocol(Protocol::Xmpp, None, ""), data);
+}
+
+/// A first packet of `MySQL`'s protocol.
+pub(crate) fn mysql_answer(data: &[u8]) {
+    judge(Probe::for_protocol(Protocol::Mysql, None, ""), data);
+}
+
+/// An answer to a `CONNECT`, and a `CONNECT` that cannot be served.
+pub(crate) fn mqtt_answer(data: &[u8]) {
+    let _ = hearing(Protocol::Mqtt, data);
+    let told = refusal(Protocol::Mqtt, "web.1 ended", data).expect("it has words");
+    assert!(matches!(Probe::Mqtt.judge(&told, false), Judgement::NotYet(_)));
+    judge(Probe::for_protocol(Protocol::Mqtt, None, ""), data);
+}
+
+/// An SMTP server's greeting.
+pub(crate) fn smtp_answer(data: &[u8]) {
+    judge(Probe::for_protocol(Protocol::Smtp, None, ""), data);
+}
+
+/// An SSH server's lines.
+pub(crate) fn ssh_answer(data: &[u8]) {
+    judge(Probe::for_protocol(Protocol::Ssh, None, ""), data);
+}
+
+/// An answer to a query over TCP.
+pub(crate) fn dns_answer(data: &[u8]) {
+    judge(Probe::for_protocol(Protocol::Dns, None, ""), data);
+}
+
+/// An answer to a `ClientHello`.
+pub(crate) fn tls_answer(data: &[u8]) {
+    judge(Probe::for_protocol(Protocol::Tls, None, ""), data);
 }
 
 /// An answer to the probes over HTTP/2, of a path and of the health of a server of gRPC.

@@ -8,8 +8,8 @@ pub(crate) mod reader;
 
 use tambat_model::PathPrefix;
 use tambat_wire::http1::{
-    Answer, ChunkDecoder, ChunkError, Decoded, FieldSlots, Form, Forward, Head, Limits, Piece, Refusal, RequestFacts,
-    RequestHead, RequestId, head_may_be_whole, request_head, write_chunk, write_last_chunk,
+    Answer, ChunkDecoder, ChunkError, Decoded, FieldSlots, Form, Forward, Head, Limits, Media, Piece, Refusal,
+    RequestFacts, RequestHead, RequestId, head_may_be_whole, request_head, write_chunk, write_last_chunk,
 };
 
 use judge::judge;
@@ -259,17 +259,19 @@ fn read_again(head: &RequestHead<'_, '_>, written: &[u8], path: &str) {
 fn check_answer(refusal: &Refusal, data: &[u8]) {
     assert!(!refusal.cause.is_empty() && !refusal.cause.contains(char::is_control));
     let said = String::from_utf8_lossy(&data[..data.len().min(200)]);
-    for (html, head_only) in [(false, false), (true, false), (true, true)] {
-        let form = Form { html, head_only, close: true, date: None };
+    for (media, head_only) in [(Media::Json, false), (Media::Html, false), (Media::Html, true), (Media::Grpc, false)] {
+        let form = Form { media, head_only, close: true, date: None };
         let (mend, route, request_id) = (Some(&*said), Some(&*said), Some(&*said));
         let answer = Answer { code: refusal.code, cause: &said, mend, route, request_id, form, retry_after_s: Some(1) };
         let mut out = Vec::new();
         answer.write(&mut out);
         let (found, _) = responses(&out, &[head_only], true);
         let [message] = &found[..] else { panic!("{found:#?}") };
-        assert!(message.is_whole && message.status() == refusal.code.status());
+        let is_grpc = media == Media::Grpc;
+        assert!(message.is_whole && message.status() == if is_grpc { 200 } else { refusal.code.status() });
         assert!(matches!(length(&message.fields), Length::Bytes(_)));
-        assert_eq!(message.body.is_empty(), head_only);
+        assert_eq!(message.body.is_empty(), head_only || is_grpc);
+        assert_eq!(message.values("grpc-status").count(), usize::from(is_grpc));
     }
 }
 

@@ -26,11 +26,17 @@ enum Registry {
 const LIBRARIES: &[Libraries] = &[
     Libraries { packages: &[("websockets", "17.4")], folder: "target/tools/python", from: Registry::Python },
     Libraries { packages: &[("sslyze", "6.3.1")], folder: "target/tools/sslyze", from: Registry::Python },
+    Libraries { packages: &[("aiosmtpd", "1.4.6")], folder: "target/tools/smtp", from: Registry::Python },
     Libraries { packages: &[("h2", "4.4.1"), ("wsproto", "1.3.2")], folder: "target/tools/h2", from: Registry::Python },
     Libraries { packages: &[("ws", "8.23.0")], folder: "target/tools/node", from: Registry::Node },
     Libraries {
         packages: &[("grpcio", "1.85.3"), ("grpcio-health-checking", "1.85.1")],
         folder: "target/tools/grpc",
+        from: Registry::Python,
+    },
+    Libraries {
+        packages: &[("psycopg", "3.3.9"), ("psycopg-binary", "3.3.9"), ("asyncpg", "0.32.0")],
+        folder: "target/tools/postgres",
         from: Registry::Python,
     },
     // Of docs/recipes.

@@ -35,6 +35,6 @@ pub use client::{Client, ClientError, Lines};
 pub use routes::{RouteStatus, RoutesReport, TargetStatus};
 pub use serve::{CertificateStatus, ServeStatus, ServedApp};
 pub use types::{
-    AppStatus, Attach, Done, EnvironmentReport, ErrorBody, HandleStatus, InstanceStatus, LogRecord, PortStatus,
-    ProcessStatus, ResourceStatus, Scale, VariableReport,
+    AppStatus, Attach, Done, EnvironmentReport, ErrorBody, HandleStatus, InstanceStatus, ListenStatus, LogRecord,
+    PortStatus, ProcessStatus, ResourceStatus, Scale, VariableReport,
 };

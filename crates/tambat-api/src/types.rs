@@ -70,6 +70,9 @@ pub struct PortStatus {
     /// Its hostnames elsewhere, as the manifest has them.
     #[serde(default)]
     pub hosts: Vec<String>,
+    /// Where it is reached beside that, as its `listen` says.
+    #[serde(default)]
+    pub listens: Vec<ListenStatus>,
     /// How its handle is written: `{host}` and `{port}` are filled in by whoever uses it.
     pub template: String,
     /// Connections accepted since the start.
@@ -84,6 +87,17 @@ pub struct PortStatus {
     pub bytes_in: u64,
     /// Bytes carried from instances to clients.
     pub bytes_out: u64,
+}
+
+/// A listener that a port is reached at, beside its service port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenStatus {
+    /// Where: the port is a number that clients can dial, also where the manifest leaves it to the kernel.
+    pub address: String,
+    /// `off`, `terminate` (the handshake ends at the router) or `passthrough` (it is the app's).
+    pub tls: String,
+    /// The names by which it is reached there; empty: it is whatever a client says.
+    pub hosts: Vec<String>,
 }
 
 /// One instance.

@@ -2,6 +2,8 @@
 //!
 //! Decided in [`renewal`] and [`demand`], which know neither the CA nor a clock; done in [`driver`].
 
+use std::path::Path;
+
 mod account;
 mod ask;
 mod challenge;
@@ -28,3 +30,9 @@ pub use failure::{Failure, FailureKind};
 pub(crate) use routes::Routes;
 pub use settings::{AcmeSettings, AskUrl, Eab, Offered, SettingsError};
 pub use status::{AcmeStatus, CaStatus};
+
+/// What a CA has given and refused before, as it was kept in the folder of [`AcmeSettings::new`]: for whoever asks how things
+/// are while nobody looks after them. By name; what can't be read is left out.
+pub fn kept(dir: &Path) -> Vec<AcmeStatus> {
+    disk::Disk::kept(dir)
+}

@@ -45,6 +45,11 @@ impl CertName {
         }
     }
 
+    /// Of a folder's name.
+    pub(crate) fn of_folder(folder: &str) -> Self {
+        folder.strip_prefix("+.").map_or_else(|| Self::Exact(folder.into()), |name| Self::Wildcard(name.into()))
+    }
+
     /// As the name of a folder. A `+` stands in no hostname.
     pub(crate) fn folder(&self) -> String {
         match self {

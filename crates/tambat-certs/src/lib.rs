@@ -21,7 +21,7 @@ mod store;
 mod table;
 mod write;
 
-pub use acme::{AcmeSettings, AcmeStatus, AskUrl, CaStatus, Eab, Failure, FailureKind, Offered, SettingsError};
+pub use acme::{AcmeSettings, AcmeStatus, AskUrl, CaStatus, Eab, Failure, FailureKind, Offered, SettingsError, kept};
 pub use cert_name::CertName;
 pub use certificate::{CHAIN_CERTIFICATES_MAX, Certificate, CertificateError, Lifetime, Origin};
 pub use driver::{Driver, FILES_LOOK_EVERY};

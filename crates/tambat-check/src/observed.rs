@@ -251,6 +251,8 @@ pub enum Talk {
     },
     /// It accepts, and nothing that is known here was recognised.
     PlainTcp,
+    /// Datagrams, of which nobody knows what would be answered.
+    Datagrams,
     /// It speaks something else than was declared: what was seen.
     Wrong(String),
     /// It gave no answer: what was tried.

@@ -1,5 +1,6 @@
 //! Looking at an app: it is started, watched, asked, harassed, stopped. What is seen becomes an [`Observed`].
 
+mod address;
 mod away;
 mod boot;
 mod build;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tambat_model::{Draft, Manner, Place, Plan, Problem, ProcessDraft, ProcessName};
+use tambat_model::{AppName, Draft, ListenPlan, Manner, Place, Plan, Problem, ProcessDraft, ProcessName};
 
 use crate::diagnostic::{Diagnostic, Source, Spot};
 use crate::findings::Findings;
@@ -12,7 +12,13 @@ use crate::procfile::{self, Procfile};
 use crate::{Files, Loaded, name_of};
 
 /// What the files mean for an app in this directory that is run so.
-pub(crate) fn assemble(files: &Files, dir: &Path, manner: Manner) -> Result<Loaded, Vec<Diagnostic>> {
+/// `listen`: what the server that runs it says of its listeners, in place of its own `[router]`.
+pub(crate) fn assemble(
+    files: &Files,
+    dir: &Path,
+    manner: Manner,
+    listen: Option<&[ListenPlan]>,
+) -> Result<Loaded, Vec<Diagnostic>> {
     let procfile = files.procfile.as_ref().map(procfile::read);
     let manifest = match files.manifest.as_ref().map(manifest::read).transpose() {
         Ok(manifest) => manifest,
@@ -22,16 +28,17 @@ pub(crate) fn assemble(files: &Files, dir: &Path, manner: Manner) -> Result<Load
             return Err(found.in_order());
         }
     };
-    Assembly { procfile, manifest, manner }.plan(dir)
+    Assembly { procfile, manifest, manner, listen }.plan(dir)
 }
 
-struct Assembly {
+struct Assembly<'a> {
     procfile: Option<Procfile>,
     manifest: Option<Manifest>,
     manner: Manner,
+    listen: Option<&'a [ListenPlan]>,
 }
 
-impl Assembly {
+impl Assembly<'_> {
     fn plan(self, dir: &Path) -> Result<Loaded, Vec<Diagnostic>> {
         let draft = self.draft(dir);
         let mut found = self.one_off();
@@ -75,13 +82,18 @@ impl Assembly {
             processes.push(ProcessDraft { position: Some(position), ..draft });
             position = position.saturating_add(1);
         }
+        let name = self.manifest.as_ref().and_then(|m| m.name.clone()).unwrap_or_else(|| name_of(dir));
+        let mut router = self.manifest.as_ref().map(|m| m.router.clone()).unwrap_or_default();
+        if let Some(listen) = self.listen {
+            router.listen = listen.iter().map(|listen| of_app(listen, &name)).collect();
+        }
         Draft {
-            name: self.manifest.as_ref().and_then(|m| m.name.clone()).unwrap_or_else(|| name_of(dir)),
+            name,
             dir: dir.to_path_buf(),
             build: self.manifest.as_ref().and_then(|m| m.build.clone()),
             processes,
             resources: self.manifest.as_ref().map(|m| m.resources.clone()).unwrap_or_default(),
-            router: self.manifest.as_ref().map(|m| m.router.clone()).unwrap_or_default(),
+            router,
             manner: self.manner,
         }
     }
@@ -112,7 +124,13 @@ impl Assembly {
             Place::Process(name) | Place::Key(name, _) => {
                 self.manifest.as_ref().is_some_and(|m| m.spoilt.contains(name))
             }
-            Place::Use(..) | Place::Port(..) | Place::Host(..) | Place::Resource(_) => false,
+            Place::Use(..)
+            | Place::Port(..)
+            | Place::Host(..)
+            | Place::Listen(..)
+            | Place::RouterListen(_)
+            | Place::Fallback(_)
+            | Place::Resource(_) => false,
         };
         spoilt(&problem.at) || problem.other.as_ref().is_some_and(spoilt)
     }
@@ -145,15 +163,24 @@ impl Assembly {
                 let entry = procfile.entries.iter().find(|entry| entry.name == *name)?;
                 Some(procfile.source.spot(entry.span.clone()))
             }),
-            Place::Key(name, _) | Place::Use(name, _) | Place::Port(name, _) | Place::Host(name, ..) => {
-                self.spot(&Place::Process(name.clone()))
-            }
-            Place::App | Place::Resource(_) => {
+            Place::Key(name, _)
+            | Place::Use(name, _)
+            | Place::Port(name, _)
+            | Place::Host(name, ..)
+            | Place::Listen(name, ..) => self.spot(&Place::Process(name.clone())),
+            Place::App | Place::Resource(_) | Place::RouterListen(_) | Place::Fallback(_) => {
                 let source = self.manifest.as_ref().map(|m| &m.source);
                 source.or(self.procfile.as_ref().map(|p| &p.source)).map(Source::everywhere)
             }
         }
     }
+}
+
+/// As a server says it, seen from one of its apps: what another one gets is none of its business.
+fn of_app(listen: &ListenPlan, app: &AppName) -> ListenPlan {
+    let fallback = listen.fallback.as_ref().and_then(|name| name.split_once('/'));
+    let fallback = fallback.filter(|(of, _)| *of == app.as_str()).map(|(_, name)| name.to_owned());
+    ListenPlan { fallback, ..listen.clone() }
 }
 
 #[cfg(test)]
@@ -163,7 +190,7 @@ mod tests {
 
     use tambat_model::{
         AccessLogFormat, Balance, CertificateFiles, ClientAuthPlan, HealthRules, HttpRules, HttpsRedirect, Network,
-        Protocol, ProxyProtocol, Readiness, Restart, Role, RouterPlan, RouterTimeouts, Sticky, TlsPlan,
+        Opening, Protocol, ProxyProtocol, Readiness, Restart, Role, RouterPlan, RouterTimeouts, Sticky, TlsPlan,
     };
 
     use super::*;
@@ -226,7 +253,7 @@ mod tests {
             hosts = ["shop.example.com", "*.shop.example.com"]
             path = "/shop"
             strip_path = true
-            timeouts = { idle = "15m", first_byte = "30s", response_idle = "55s", wait = "10s" }
+            timeouts = { idle = "15m", connect = "1s", first_byte = "30s", response_idle = "55s", wait = "10s" }
             max_body = "10MiB"
             headers = { X-Frame-Options = "DENY", Server = "" }
             https_redirect = false
@@ -239,9 +266,14 @@ mod tests {
             [processes.cache]
             command = "redis-server"
             protocol = "redis"
+            hosts = "cache.example.com"
+            listen = ["127.0.0.1:4222", "0.0.0.0:6380"]
+            tls = "terminate"
+            max_connections = 9
+            expose = true
             [processes.chat]
             command = "chat"
-            ports = { c2s = { protocol = "tcp", port = 5222 }, admin = { protocol = "http", hosts = "admin.example.com", path = "/a", strip_path = true, proxy_protocol = "v2" } }
+            ports = { c2s = { protocol = "tcp", port = 5222, listen = "192.0.2.1:5222", tls = "off", proxy_protocol = "v1" }, admin = { protocol = "http", hosts = "admin.example.com", path = "/a", strip_path = true, proxy_protocol = "v2" } }
             [processes.clock]
             command = "clock"
             uses = { MAILER = "mail" }
@@ -254,6 +286,7 @@ mod tests {
             max_connections = 256
             access_log = "access.log"
             access_log_format = "text"
+            listen = [{ address = "127.0.0.1:4222", peek = ["tls", "ssh"], within = "2s", fallback = "chat" }]
             timeouts = { head = "1s", body_idle = "2s", keep_alive = "3s", connect = "4s" }
             [router.tls]
             certificates = [{ chain = "a.pem", key = "a.key" }]
@@ -315,7 +348,21 @@ mod tests {
             process.ports.iter().map(|port| port.proxy_protocol).collect::<Vec<_>>()
         };
         assert_eq!((told(web), told(cache)), (vec![Some(ProxyProtocol::V1)], vec![None]));
-        assert_eq!(told(chat), [None, Some(ProxyProtocol::V2)]);
+        assert_eq!(told(chat), [Some(ProxyProtocol::V1), Some(ProxyProtocol::V2)]);
+        assert_eq!((web.connect, cache.connections_max), (Some(Duration::from_secs(1)), NonZeroU32::new(9)));
+        let entrances = plan.entrances().iter().map(|entrance| {
+            let of = |claim: &tambat_model::Claim| format!("{} {}", claim.who, claim.tls.as_str());
+            (entrance.at.to_string(), entrance.claims.iter().map(of).collect::<Vec<_>>().join(", "))
+        });
+        assert_eq!(
+            entrances.collect::<Vec<_>>(),
+            [
+                ("0.0.0.0:6380", "cache terminate"),
+                ("127.0.0.1:4222", "cache terminate, chat:c2s off"),
+                ("192.0.2.1:5222", "chat:c2s off"),
+            ]
+            .map(|(at, who)| (at.to_owned(), who.to_owned()))
+        );
         assert!(cache.stateful);
         assert_eq!(chat.ports[0].service.unwrap().get(), 5222);
         assert_eq!((chat.ports[1].name.as_ref().unwrap().as_str(), chat.ports[1].protocol), ("admin", Protocol::Http));
@@ -334,6 +381,12 @@ mod tests {
                 certificates: vec![CertificateFiles { chain: "a.pem".to_owned(), key: "a.key".to_owned() }],
                 client_auth: Some(ClientAuthPlan { ca: "ca.pem".to_owned(), required: false }),
             },
+            listen: vec![ListenPlan {
+                address: "127.0.0.1:4222".parse().unwrap(),
+                peek: vec![Opening::Tls, Opening::Ssh],
+                within: seconds(2),
+                fallback: Some("chat".to_owned()),
+            }],
         };
         assert_eq!(*plan.router(), router);
         assert_eq!((clock.role, clock.uses[0].var.as_str()), (Role::Worker, "MAILER"));

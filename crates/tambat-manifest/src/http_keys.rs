@@ -126,6 +126,8 @@ pub(crate) fn router(
         access_log_format: get("access_log_format").and_then(|at| reader.word(at, &formats)).unwrap_or_default(),
         timeouts: get("timeouts").map(|at| router_timeouts(reader, at, limits)).unwrap_or_default(),
         tls: get("tls").map(|at| tls_keys::tls(reader, at, tls, certificate)).unwrap_or_default(),
+        // Whoever reads it notes where its parts stand.
+        listen: Vec::new(),
     }
 }
 
@@ -177,7 +179,12 @@ pub(crate) fn sticky(reader: &mut Reader, at: &At<'_>) -> Option<CookieName> {
 
 /// `balance`.
 pub(crate) fn balance(reader: &mut Reader, at: &At<'_>) -> Option<Balance> {
-    reader.word(at, &[("round-robin", Balance::RoundRobin), ("least-in-flight", Balance::LeastInFlight)])
+    let words = [
+        ("round-robin", Balance::RoundRobin),
+        ("least-in-flight", Balance::LeastInFlight),
+        ("source-hash", Balance::SourceHash),
+    ];
+    reader.word(at, &words)
 }
 
 /// `headers`: the fields that answers get; an empty value removes one.

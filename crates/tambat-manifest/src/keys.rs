@@ -45,6 +45,8 @@ pub enum KeyTable {
     RouterTls,
     /// One of its `certificates`.
     RouterTlsCertificate,
+    /// An entry of the `listen` of `[router]`.
+    RouterListen,
     /// At the top of a router's file.
     RouteFile,
     /// `[router]` of a router's file.
@@ -55,6 +57,8 @@ pub enum KeyTable {
     RouteFileRouterTls,
     /// One of the `certificates` there.
     RouteFileRouterTlsCertificate,
+    /// An entry of the `listen` of `[router]`, there and in a server's file.
+    RouteFileRouterListen,
     /// `[routes.NAME]` of a router's file.
     RouteFileRoute,
     /// A route's `timeouts`.
@@ -87,6 +91,7 @@ impl KeyTable {
             Self::RouterTimeouts | Self::RouteFileRouterTimeouts => "in `timeouts` of `[router]`",
             Self::RouterTls | Self::RouteFileRouterTls => "in `[router.tls]`",
             Self::RouterTlsCertificate | Self::RouteFileRouterTlsCertificate => "in an entry of `certificates`",
+            Self::RouterListen | Self::RouteFileRouterListen => "in an entry of `listen` of `[router]`",
             Self::RouteFileRoute => "in `[routes.NAME]`",
             Self::ServeFileAcme => "in `[router.acme]`",
             Self::ServeFileEab => "in `eab` of `[router.acme]`",
@@ -107,6 +112,7 @@ impl KeyTable {
             | Self::RouteFileRouterTimeouts
             | Self::RouteFileRouterTls
             | Self::RouteFileRouterTlsCertificate
+            | Self::RouteFileRouterListen
             | Self::RouteFileRoute
             | Self::RouteFileTimeouts
             | Self::RouteFileHealth => ROUTE_FILE_KEYS,
@@ -139,7 +145,7 @@ pub const KEYS: &[Key] = &[
         KeyTable::Process,
         "ports",
         "a table",
-        "named ports: name = protocol, or name = { protocol, port, hosts, path, strip_path, proxy_protocol }",
+        "named ports: name = protocol, or name = { protocol, port, hosts, path, strip_path, listen, tls, proxy_protocol }",
     ),
     key(KeyTable::Process, "instances", "a number from 0 to 1000", "how many are run; 1 unless said"),
     key(KeyTable::Process, "uses", "a list of strings or a table", "its backing services, or VARIABLE = service"),
@@ -166,7 +172,7 @@ pub const KEYS: &[Key] = &[
         KeyTable::Process,
         "hosts",
         "a string or a list of strings",
-        "hostnames beside PROCESS.APP.localhost: one, `*.` and all below one, or `*` for what nobody else has",
+        "hostnames beside PROCESS.APP.localhost: one, `*.` and all below one, or `*` for what nobody else has; of http, or with `listen`",
     ),
     key(
         KeyTable::Process,
@@ -175,6 +181,24 @@ pub const KEYS: &[Key] = &[
         "the beginning of the paths it answers to, also at APP.localhost; / unless said",
     ),
     key(KeyTable::Process, "strip_path", "true or false", "`path` is removed from what it gets; false unless said"),
+    key(
+        KeyTable::Process,
+        "listen",
+        "a string or a list of strings",
+        "where else its first port is reached, beside the service port, and its `hosts` are served: \"0.0.0.0:6379\"",
+    ),
+    key(
+        KeyTable::Process,
+        "tls",
+        "a string",
+        "there: \"terminate\" (ends here; unless said at port 443), \"passthrough\" (unless said with protocol tls), \"off\"",
+    ),
+    key(
+        KeyTable::Process,
+        "max_connections",
+        "a number from 1 up",
+        "how many streams each of its ports has open at a time; any number unless said",
+    ),
     key(KeyTable::Process, "timeouts", "a table", "limits on its connections and requests"),
     key(
         KeyTable::Process,
@@ -210,7 +234,7 @@ pub const KEYS: &[Key] = &[
         KeyTable::Process,
         "balance",
         "a string",
-        "which instance is next: \"round-robin\" (unless said) or \"least-in-flight\"",
+        "which instance is next: \"round-robin\" (unless said), \"least-in-flight\", or \"source-hash\", by the client's address",
     ),
     key(
         KeyTable::Process,
@@ -230,6 +254,8 @@ pub const KEYS: &[Key] = &[
     key(KeyTable::Port, "hosts", "a string or a list of strings", "as of a process, beside PORT.PROCESS.APP.localhost"),
     key(KeyTable::Port, "path", "a string", "as of a process"),
     key(KeyTable::Port, "strip_path", "true or false", "as of a process"),
+    key(KeyTable::Port, "listen", "a string or a list of strings", "as of a process"),
+    key(KeyTable::Port, "tls", "a string", "as of a process"),
     key(KeyTable::Port, "proxy_protocol", "a string", "as of a process"),
     key(KeyTable::Ready, "path", "a string", "an http path that must answer 2xx"),
     key(KeyTable::Ready, "within", "a duration such as \"60s\"", "the limit for becoming ready; 60s unless said"),
@@ -244,7 +270,13 @@ pub const KEYS: &[Key] = &[
         KeyTable::Timeouts,
         "idle",
         "a duration such as \"15m\"",
-        "a stream on which nothing moves for so long is closed; none is, unless said",
+        "a stream on which nothing moves for so long is closed; none is, unless said; a session of datagrams after 60s",
+    ),
+    key(
+        KeyTable::Timeouts,
+        "connect",
+        "a duration such as \"5s\"",
+        "how long connecting to an instance may take; as `[router]` has it unless said",
     ),
     key(
         KeyTable::Timeouts,
@@ -352,6 +384,31 @@ pub const KEYS: &[Key] = &[
     ),
     key(KeyTable::RouterTlsCertificate, "chain", "a string", "the certificate and those of who signed it, PEM"),
     key(KeyTable::RouterTlsCertificate, "key", "a string", "its key, PEM"),
+    key(
+        KeyTable::Router,
+        "listen",
+        "a list of tables",
+        "addresses whose clients begin in several ways: [{ address, peek, within, fallback }]",
+    ),
+    key(KeyTable::RouterListen, "address", "a string", "as `listen` of the processes there has it"),
+    key(
+        KeyTable::RouterListen,
+        "peek",
+        "a string or a list of strings",
+        "what is looked for in a client's first bytes: \"tls\", \"http\", \"ssh\", \"xmpp\", \"postgres\"",
+    ),
+    key(
+        KeyTable::RouterListen,
+        "within",
+        "a duration such as \"3s\"",
+        "how long a client may take to begin; 3s unless said",
+    ),
+    key(
+        KeyTable::RouterListen,
+        "fallback",
+        "a string",
+        "who gets the others, PROCESS or PROCESS:PORT; they are closed unless said",
+    ),
 ];
 
 /// The table of the manual, in Markdown.

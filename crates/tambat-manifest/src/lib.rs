@@ -12,6 +12,7 @@ mod error;
 mod findings;
 mod http_keys;
 mod keys;
+mod listen_keys;
 mod manifest;
 mod procfile;
 mod reader;
@@ -25,7 +26,7 @@ mod tls_keys;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tambat_model::{AppName, Draft, Manner, Plan, ProcessDraft, ProcessName};
+use tambat_model::{AppName, Draft, ListenPlan, Manner, Plan, ProcessDraft, ProcessName};
 
 pub use diagnostic::{Diagnostic, Severity, Source, Spot};
 pub use dotenv::{DotEnv, read_dotenv};
@@ -81,7 +82,7 @@ impl Files {
     /// What they mean for an app in this directory, which should be canonical: the app's default name is its last
     /// part. `Err`: everything that is wrong, errors first.
     pub fn plan(&self, dir: &Path) -> Result<Loaded, Vec<Diagnostic>> {
-        assemble::assemble(self, dir, Manner::Start)
+        assemble::assemble(self, dir, Manner::Start, None)
     }
 }
 
@@ -91,17 +92,27 @@ pub fn load(dir: &Path, procfile: Option<&Path>) -> Result<Loaded, LoadError> {
     load_for(dir, procfile, Manner::Start)
 }
 
-/// The same for an app that a server runs.
-pub fn load_served(dir: &Path) -> Result<Loaded, LoadError> {
-    load_for(dir, None, Manner::Serve)
+/// The same for an app that a server runs. How listeners are peeked at its own file says ([`ServeFile`]), for all apps:
+/// `listen` of its `[router]`, where a fallback is `APP/PROCESS` or `APP/PROCESS:PORT`.
+pub fn load_served(dir: &Path, listen: &[ListenPlan]) -> Result<Loaded, LoadError> {
+    load_with(dir, None, Manner::Serve, Some(listen))
 }
 
 fn load_for(dir: &Path, procfile: Option<&Path>, manner: Manner) -> Result<Loaded, LoadError> {
+    load_with(dir, procfile, manner, None)
+}
+
+fn load_with(
+    dir: &Path,
+    procfile: Option<&Path>,
+    manner: Manner,
+    listen: Option<&[ListenPlan]>,
+) -> Result<Loaded, LoadError> {
     let files = Files::read(dir, procfile)?;
     if files.manifest.is_none() && files.procfile.is_none() {
         return Err(LoadError::NoFiles { dir: dir.to_path_buf() });
     }
-    assemble::assemble(&files, &canonical(dir)?, manner).map_err(LoadError::Invalid)
+    assemble::assemble(&files, &canonical(dir)?, manner, listen).map_err(LoadError::Invalid)
 }
 
 /// The plan for `tambat start -- CMD`: the command is the process `web` of an app named after this directory. No file

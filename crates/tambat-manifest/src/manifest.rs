@@ -78,7 +78,7 @@ impl Manifest {
         self.name = app.get("name").and_then(|at| reader.parse(at, parse_app_name));
         self.build = app.get("build").and_then(|at| reader.parse(at, not_blank));
         if let Some(at) = app.get("router") {
-            self.router = routing::read_router(&mut reader, at);
+            self.router = routing::read_router(&mut reader, at, &mut self.places);
         }
         if let Some(table) = app.get("resources").and_then(|at| reader.table(at)) {
             for at in Reader::entries(table, "a table") {
@@ -279,7 +279,7 @@ fn parse_app_name(text: &str) -> Result<AppName, Wrong> {
         .map_err(|error: NameError| Wrong::from(error).help(format!("name = \"{}\"", AppName::from_directory(text))))
 }
 
-fn parse_protocol(text: &str) -> Result<Protocol, Wrong> {
+pub(crate) fn parse_protocol(text: &str) -> Result<Protocol, Wrong> {
     text.parse().map_err(|error: UnknownProtocol| {
         Wrong::from(error).or_meant(text, Protocol::ALL.iter().map(|protocol| protocol.as_str()))
     })

@@ -1,15 +1,20 @@
 //! The file of a router alone (`tambat route --from FILE`): where it listens, and where requests go by hostname and path.
 
+mod entrances;
 mod keys;
 mod read;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{io, mem};
 
-use tambat_model::{HealthRules, HostPattern, HttpRules, PathPrefix, Protocol, ProxyProtocol, RouterPlan};
+use tambat_model::{
+    EntrancePlan, HealthRules, HostPattern, HttpRules, ListenAddr, PathPrefix, Protocol, ProxyProtocol, RouterPlan,
+    TlsHandling,
+};
 
 use crate::{Diagnostic, LoadError, Text};
 
@@ -35,6 +40,7 @@ pub struct RouteFile {
     listen_tls: Vec<SocketAddr>,
     router: RouterKeys,
     routes: Vec<FileRoute>,
+    entrances: Vec<EntrancePlan>,
 }
 
 /// What a router's file says of the router itself.
@@ -53,18 +59,28 @@ pub struct RouterKeys {
 pub struct FileRoute {
     /// As the file calls it.
     pub name: String,
-    /// The hostnames it answers to, at least one.
+    /// The hostnames it answers to, at least one: at the listeners that all share, unless it has some of its own.
     pub hosts: Vec<HostPattern>,
     /// The beginning of the paths it answers to.
     pub path: PathPrefix,
     /// Is that removed from what is sent on?
     pub strip: bool,
-    /// What its targets speak: http or h2c.
+    /// Listeners of its own, each once; empty: it is at those that all share, and speaks HTTP.
+    pub listen: Vec<ListenAddr>,
+    /// Who has the handshake there, where that is said.
+    pub tls: Option<TlsHandling>,
+    /// What its targets speak; something.
     pub protocol: Protocol,
     /// Where its requests go: at least one, at most [`TARGETS_MAX`], none twice.
     pub targets: Vec<SocketAddr>,
-    /// A tunnel on which nothing moves for so long is closed.
+    /// A stream (a tunnel is one, too) on which nothing moves for so long is closed.
     pub idle: Duration,
+    /// A session of datagrams in which nothing moves for so long is over.
+    pub datagram_idle: Duration,
+    /// How long connecting to a target may take; none: as long as the router has it.
+    pub connect: Option<Duration>,
+    /// How many streams it has open at a time; none: any number.
+    pub connections_max: Option<NonZeroU32>,
     /// How long a request waits for a target when none takes it.
     pub wait: Duration,
     /// What holds for its requests.
@@ -98,8 +114,8 @@ impl RouteFile {
         read::read(text)
     }
 
-    /// Where the router listens without TLS, none twice; port 0 is the kernel's choice. With [`Self::listen_tls`] there is
-    /// at least one address.
+    /// Where the router listens without TLS, none twice; port 0 is the kernel's choice. With [`Self::listen_tls`] and
+    /// [`Self::entrances`] there is at least one address.
     pub fn listen(&self) -> &[SocketAddr] {
         &self.listen
     }
@@ -107,6 +123,12 @@ impl RouteFile {
     /// Where it listens with TLS. If there is such an address, there is a certificate.
     pub fn listen_tls(&self) -> &[SocketAddr] {
         &self.listen_tls
+    }
+
+    /// The listeners that routes have of their own, by address, and who is reached there. If a handshake ends at one of
+    /// them, there is a certificate.
+    pub fn entrances(&self) -> &[EntrancePlan] {
+        &self.entrances
     }
 
     /// The router itself.
@@ -119,9 +141,20 @@ impl RouteFile {
         &self.routes
     }
 
-    /// Has this file nothing new for a router that was started with the other, but routes?
+    /// Has this file nothing new for a router that was started with the other, but routes and listeners of their own?
     pub fn differs_in_routes_alone(&self, other: &Self) -> bool {
-        (&self.listen, &self.listen_tls, &self.router) == (&other.listen, &other.listen_tls, &other.router)
+        // How listeners of routes are peeked at is read with them.
+        let router = |file: &Self| {
+            let mut router = file.router.clone();
+            router.plan.listen.clear();
+            router
+        };
+        (&self.listen, &self.listen_tls, router(self)) == (&other.listen, &other.listen_tls, router(other))
+    }
+
+    /// The listeners of routes, taken out.
+    pub fn take_entrances(&mut self) -> Vec<EntrancePlan> {
+        mem::take(&mut self.entrances)
     }
 
     /// The routes, taken out.

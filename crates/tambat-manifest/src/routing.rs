@@ -7,6 +7,7 @@ use tambat_model::{HostPattern, Place, ProcessDraft, ProcessName, RouterPlan, Si
 
 use crate::http_keys;
 use crate::keys::KeyTable;
+use crate::listen_keys;
 use crate::reader::{At, Fields, Reader, Wrong};
 
 /// Where everything stands.
@@ -19,12 +20,15 @@ pub(crate) fn fill(draft: &mut ProcessDraft, reader: &mut Reader, fields: &Field
     let timeouts = timeouts.map(|table| reader.fields(table, KeyTable::Timeouts, "in `timeouts`"));
     let idle = timeouts.as_ref().and_then(|timeouts| timeouts.get("idle"));
     draft.idle = idle.and_then(|at| reader.duration(at, true));
+    let connect = timeouts.as_ref().and_then(|timeouts| timeouts.get("connect"));
+    draft.connect = connect.and_then(|at| reader.duration(at, true));
+    draft.connections_max = fields.get("max_connections").and_then(|at| http_keys::some(reader, at));
     draft.proxy_protocol = http_keys::proxy_protocol(reader, fields);
     draft.http = http_keys::http(reader, fields, timeouts.as_ref());
     draft.health = fields.get("health").map(|at| http_keys::health(reader, at, KeyTable::Health));
 }
 
-/// `hosts`, `path` and `strip_path`, of a process or of one of its ports.
+/// `hosts`, `path`, `strip_path`, `listen` and `tls`, of a process or of one of its ports.
 pub(crate) fn read_site(
     reader: &mut Reader,
     fields: &Fields<'_>,
@@ -41,15 +45,22 @@ pub(crate) fn read_site(
         places.insert(Place::Host(process.clone(), port.map(str::to_owned), host.to_string()), span);
         hosts.push(host);
     }
+    let mut listen = Vec::new();
+    for (addr, span) in fields.get("listen").map(|at| listen_keys::listen(reader, at)).unwrap_or_default() {
+        places.insert(Place::Listen(process.clone(), port.map(str::to_owned), addr), span);
+        listen.push(addr);
+    }
     SiteDraft {
         hosts,
         path: fields.get("path").and_then(|at| http_keys::path(reader, at)),
         strip_path: fields.get("strip_path").and_then(|at| reader.flag(at)),
+        listen,
+        tls: listen_keys::tls(reader, fields),
     }
 }
 
 /// `[router]`.
-pub(crate) fn read_router(reader: &mut Reader, at: &At<'_>) -> RouterPlan {
+pub(crate) fn read_router(reader: &mut Reader, at: &At<'_>, places: &mut Places) -> RouterPlan {
     let Some(table) = reader.table(at) else {
         return RouterPlan::default();
     };
@@ -58,5 +69,13 @@ pub(crate) fn read_router(reader: &mut Reader, at: &At<'_>) -> RouterPlan {
         let wrong = Wrong::from("nothing says where requests are written down, so their format says nothing");
         reader.wrong(at.whole(), wrong.help("access_log = \"access.log\""));
     }
-    http_keys::router(reader, &fields, [KeyTable::RouterTimeouts, KeyTable::RouterTls, KeyTable::RouterTlsCertificate])
+    let tables = [KeyTable::RouterTimeouts, KeyTable::RouterTls, KeyTable::RouterTlsCertificate];
+    let mut plan = http_keys::router(reader, &fields, tables);
+    let entries = fields.get("listen").map(|at| listen_keys::router_listen(reader, at, KeyTable::RouterListen));
+    for entry in entries.unwrap_or_default() {
+        places.insert(Place::RouterListen(entry.plan.address), entry.address);
+        places.insert(Place::Fallback(entry.plan.address), entry.fallback);
+        plan.listen.push(entry.plan);
+    }
+    plan
 }

@@ -87,11 +87,286 @@ fn a_route_needs_a_target_and_nothing_else() {
 fn targets_may_speak_http2() {
     let file = read("listen = \"127.0.0.1:8080\"\n[routes.rpc]\nprotocol = \"h2c\"\ntargets = \"127.0.0.1:50051\"\n");
     assert_eq!(file.routes()[0].protocol, Protocol::H2c);
-    let other = said_of_route("targets = \"127.0.0.1:50051\"\nprotocol = \"redis\"");
-    assert!(other.contains("error: `protocol` takes one of \"http\", \"h2c\", not \"redis\""), "{other}");
+    let other = said_of_route("targets = \"127.0.0.1:50051\"\nprotocol = \"gopher\"");
+    assert!(other.contains("error: `gopher` is not a protocol known here"), "{other}");
     let told = said_of_route("targets = \"127.0.0.1:50051\"\nprotocol = \"h2c\"\nproxy_protocol = \"v2\"");
     let shared = "error: targets that speak h2c get no PROXY header: clients share the connections\n       to them";
     assert!(told.contains(shared), "{told}");
+}
+
+/// Routes with listeners of their own, and nothing that all share.
+const OWN: &str = r#"
+[router]
+tls = { certificates = [{ chain = "a.pem", key = "a.key" }] }
+listen = [{ address = "0.0.0.0:443", peek = ["tls", "ssh"], within = "2s", fallback = "mail" }]
+[routes.cache]
+protocol = "redis"
+hosts = "cache.example"
+listen = ["0.0.0.0:6380", "127.0.0.1:6381"]
+tls = "terminate"
+expose = true
+targets = "127.0.0.1:6379"
+max_connections = 10
+timeouts = { idle = "5s", connect = "1s" }
+[routes.web]
+hosts = "web.example"
+listen = "0.0.0.0:443"
+targets = "127.0.0.1:3000"
+[routes.shell]
+protocol = "ssh"
+listen = "0.0.0.0:443"
+targets = "192.0.2.1:22"
+[routes.mail]
+protocol = "smtp"
+listen = "192.0.2.2:25"
+targets = "192.0.2.3:25"
+[routes.names]
+protocol = "dns"
+listen = "127.0.0.1:5353"
+targets = "127.0.0.1:5300"
+"#;
+
+#[test]
+fn routes_may_have_listeners_of_their_own() {
+    let file = read(OWN);
+    assert!(file.listen().is_empty() && file.listen_tls().is_empty());
+    let entrances = file.entrances().iter().map(|plan| {
+        let who = plan.claims.iter().map(|claim| format!("{} {}", claim.who, claim.tls.as_str())).collect::<Vec<_>>();
+        let peek = plan.openings.iter().map(|opening| opening.as_str()).collect::<Vec<_>>();
+        let within = plan.within.map_or(0, |within| within.as_secs());
+        format!("{} {:?} {within}: {}", plan.at, peek, who.join(", "))
+    });
+    assert_eq!(
+        entrances.collect::<Vec<_>>(),
+        [
+            "0.0.0.0:443 [\"tls\", \"ssh\"] 2: web terminate, shell off, mail off",
+            "0.0.0.0:6380 [\"tls\"] 0: cache terminate",
+            "127.0.0.1:5353 [] 0: names off",
+            "127.0.0.1:6381 [\"tls\"] 0: cache terminate",
+            "192.0.2.2:25 [] 0: mail off",
+        ]
+    );
+    let cache = &file.routes()[0];
+    assert_eq!((cache.protocol, cache.listen.len(), cache.idle), (Protocol::Redis, 2, Duration::from_secs(5)));
+    assert_eq!((cache.connect, cache.connections_max.map(u32::from)), (Some(Duration::from_secs(1)), Some(10)));
+    // What is peeked at is read again with the routes.
+    let other = read(&OWN.replace("peek = [\"tls\", \"ssh\"]", "peek = [\"ssh\", \"tls\", \"http\"]"));
+    assert!(other.differs_in_routes_alone(&file));
+    assert!(!read(&OWN.replace("a.pem", "b.pem")).differs_in_routes_alone(&file));
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table of sentences is as long as it has sentences")]
+fn what_is_wrong_with_a_listener_of_a_route() {
+    let wrong = |from: &str, to: &str| {
+        assert!(OWN.contains(from), "{from}");
+        said(&OWN.replace(from, to))
+    };
+    assert_snapshot!(wrong("expose = true\n", ""), @r#"
+    error: at 0.0.0.0:6380 `cache` is reached from other machines, and cannot see
+           from which: Redis' protected mode would take every client for a local one
+     --> routes.toml:8:11
+      |
+    8 | listen = ["0.0.0.0:6380", "127.0.0.1:6381"]
+      |           ^^^^^^^^^^^^^^
+      |
+      = help: expose = true, if it guards itself (a password, certificates); or
+              `proxy_protocol`, if it reads that
+    "#);
+    assert_snapshot!(wrong("fallback = \"mail\"", "fallback = \"male\""), @r#"
+    error: there is no route `male` to fall back to
+     --> routes.toml:4:87
+      |
+    4 | ...sh"], within = "2s", fallback = "male" }]
+      |                                    ^^^^^^
+      |
+      = help: did you mean "mail"?
+    "#);
+    assert_snapshot!(wrong("fallback = \"mail\"", "fallback = \"web\""), @r#"
+    error: `web` speaks http, so it cannot be the fallback
+     --> routes.toml:4:87
+      |
+    4 | ...sh"], within = "2s", fallback = "web" }]
+      |                                    ^^^^^
+      |
+      = help: whoever gets streams of which nothing is known can
+    "#);
+    assert_snapshot!(wrong(", \"ssh\"]", "]"), @r#"
+    error: `shell` and `mail` cannot be told apart at 0.0.0.0:443, where the second
+           one is the fallback
+      --> routes.toml:20:10
+       |
+    20 | listen = "0.0.0.0:443"
+       |          ^^^^^^^^^^^^^
+       |
+       = help: give it an address of its own
+    "#);
+    assert_snapshot!(wrong("hosts = \"web.example\"\nlisten = \"0.0.0.0:443\"", "hosts = \"cache.example\"\nlisten = \"0.0.0.0:6380\""), @r#"
+    error: clients of `cache` and of `web` begin in different ways, and nothing says
+           that 0.0.0.0:6380 is for both
+      --> routes.toml:16:10
+       |
+     8 | listen = ["0.0.0.0:6380", "127.0.0.1:6381"]
+       |           --------------
+    ...
+    16 | listen = "0.0.0.0:6380"
+       |          ^^^^^^^^^^^^^^
+       |
+       = help: give each an address of its own; or, in this file:
+               [[router.listen]]
+               address = "0.0.0.0:6380"
+               peek = ["tls", "http"]
+    "#);
+    assert_snapshot!(wrong("listen = \"127.0.0.1:5353\"", "listen = \"0.0.0.0:6381\""), @r#"
+    error: 0.0.0.0:6381 and 127.0.0.1:6381 cannot both be listened at
+      --> routes.toml:8:27
+       |
+     8 | listen = ["0.0.0.0:6380", "127.0.0.1:6381"]
+       |                           ^^^^^^^^^^^^^^^^
+    ...
+    28 | listen = "0.0.0.0:6381"
+       |          --------------
+       |
+       = help: one has the other in it, or is it: choose another address, or the
+               same one at both routes
+
+    error: at 0.0.0.0:6381 `names` is reached from other machines, and cannot see
+           from which: whatever it answers local clients, it would answer everybody
+      --> routes.toml:28:10
+       |
+    28 | listen = "0.0.0.0:6381"
+       |          ^^^^^^^^^^^^^^
+       |
+       = help: expose = true, if it guards itself (a password, certificates); or
+               `proxy_protocol`, if it reads that
+    "#);
+    assert_snapshot!(wrong("tls = { certificates = [{ chain = \"a.pem\", key = \"a.key\" }] }\n", ""), @r#"
+    error: there is no certificate for the handshakes that end at 0.0.0.0:443
+      --> routes.toml:15:10
+       |
+    15 | listen = "0.0.0.0:443"
+       |          ^^^^^^^^^^^^^
+       |
+       = help: [router.tls]
+               certificates = [{ chain = "fullchain.pem", key = "privkey.pem" }]
+    "#);
+    assert_snapshot!(wrong("[router]", "listen = \"127.0.0.1:6381\"\n[router]"), @r#"
+    error: 127.0.0.1:6381 and 127.0.0.1:6381 cannot both be listened at
+     --> routes.toml:9:27
+      |
+    2 | listen = "127.0.0.1:6381"
+      |          ----------------
+    ...
+    9 | listen = ["0.0.0.0:6380", "127.0.0.1:6381"]
+      |                           ^^^^^^^^^^^^^^^^
+      |
+      = help: one has the other in it, or is it: choose another address, or the same
+              one at both routes
+    "#);
+    assert_snapshot!(wrong("targets = \"127.0.0.1:3000\"", "targets = \"127.0.0.1:6381\""), @r#"
+    error: the target 127.0.0.1:6381 of `web` is this router
+      --> routes.toml:17:11
+       |
+     8 | listen = ["0.0.0.0:6380", "127.0.0.1:6381"]
+       |                           ---------------- the router listens here
+    ...
+    17 | targets = "127.0.0.1:6381"
+       |           ^^^^^^^^^^^^^^^^ it would send connections to itself
+    "#);
+    assert_snapshot!(wrong("address = \"0.0.0.0:443\"", "address = \"0.0.0.0:444\""), @r#"
+    error: no route listens at 0.0.0.0:444, so nobody is reached there
+     --> routes.toml:4:23
+      |
+    4 | listen = [{ address = "0.0.0.0:444", peek = ["tls", "ssh"], within = "2s"...
+      |                       ^^^^^^^^^^^^^
+      |
+      = help: in a route: listen = "0.0.0.0:444"
+
+    error: clients of `web` and of `shell` begin in different ways, and nothing says
+           that 0.0.0.0:443 is for both
+      --> routes.toml:20:10
+       |
+    16 | listen = "0.0.0.0:443"
+       |          -------------
+    ...
+    20 | listen = "0.0.0.0:443"
+       |          ^^^^^^^^^^^^^
+       |
+       = help: give each an address of its own; or, in this file:
+               [[router.listen]]
+               address = "0.0.0.0:443"
+               peek = ["tls", "ssh"]
+    "#);
+    assert_snapshot!(wrong("listen = \"192.0.2.2:25\"\n", ""), @r#"
+    error: `mail` speaks smtp and has no `listen`, so nobody reaches it
+      --> routes.toml:23:1
+       |
+    23 | protocol = "smtp"
+       | ^^^^^^^^^^^^^^^^^
+       |
+       = help: listen = "0.0.0.0:…"; listeners that all share are for http and h2c
+    "#);
+    assert_snapshot!(said_of_route("targets = \"127.0.0.1:1\"\ntls = \"terminate\"\nmax_connections = 1"), @r#"
+    error: `shop` has no `listen`, so `tls` says nothing
+     --> routes.toml:4:1
+      |
+    4 | tls = "terminate"
+      | ^^^^^^^^^^^^^^^^^
+      |
+      = help: where all share a listener, it is the one of `listen` or of
+              `listen_tls`
+
+    error: `shop` speaks http, so it is requests that are limited
+     --> routes.toml:5:1
+      |
+    5 | max_connections = 1
+      | ^^^^^^^^^^^^^^^^^^^
+      |
+      = help: max_in_flight = …: how many requests a target has at a time
+    "#);
+    assert_snapshot!(wrong("max_connections = 10\n", "sticky = true\nhealth = { path = \"/\" }\n"), @r#"
+    error: `cache` does not speak http, so `sticky` says nothing
+      --> routes.toml:12:1
+       |
+    12 | sticky = true
+       | ^^^^^^^^^^^^^
+       |
+       = help: leave it out, or say protocol = "http" if that is what it speaks
+
+    error: `cache` does not speak http, so `health` has no path to ask
+      --> routes.toml:13:1
+       |
+    13 | health = { path = "/" }
+       | ^^^^^^^^^^^^^^^^^^^^^^^
+       |
+       = help: health = {}: it must accept a connection
+    "#);
+    assert_snapshot!(wrong("protocol = \"smtp\"", "protocol = \"none\""), @r#"
+    error: `mail` speaks none, so it cannot be the fallback
+     --> routes.toml:4:87
+      |
+    4 | ...sh"], within = "2s", fallback = "mail" }]
+      |                                    ^^^^^^
+      |
+      = help: whoever gets streams of which nothing is known can
+
+    error: whoever speaks nothing ("none") is no target
+      --> routes.toml:23:12
+       |
+    23 | protocol = "none"
+       |            ^^^^^^
+       |
+       = help: "tcp" is any stream
+
+    error: `mail` speaks nothing (protocol = "none"), so nobody reaches it at
+           192.0.2.2:25
+      --> routes.toml:24:10
+       |
+    24 | listen = "192.0.2.2:25"
+       |          ^^^^^^^^^^^^^^
+       |
+       = help: leave out `listen`
+    "#);
 }
 
 #[test]
@@ -294,7 +569,7 @@ fn unknown_keys() {
     4 | timeouts = { read = "5s" }
       |              ^^^^
       |
-      = help: known here: first_byte, response_idle, idle, wait
+      = help: known here: first_byte, response_idle, connect, idle, wait
     "#);
     assert_snapshot!(said(&format!("{LISTEN}[processes.web]\ncommand = \"x\"\n")), @r#"
     error: unknown key `processes` at the top

@@ -345,11 +345,15 @@ fn names_and_paths_that_cannot_be_used() {
       = help: did you mean `hosts`?
     "#);
     assert_snapshot!(wrong("ports = { a = { protocol = \"tcp\", hosts = \"x.example\" } }"), @r#"
-    error: the port `a` of `web` does not speak http, so `hosts` says nothing
+    error: the port `a` of `web` speaks tcp and has no `listen`, so `hosts` says
+           nothing
      --> tambat.toml:3:11
       |
     3 | ports = { a = { protocol = "tcp", hosts = "x.example" } }
       |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = help: listen = "0.0.0.0:…"; only names for http and h2c have listeners that
+              all share
     "#);
 }
 
@@ -397,13 +401,14 @@ fn names_that_two_claim() {
       = help: give one of them another host, or a `path` of its own
     "#);
     assert_snapshot!(api("protocol = \"redis\"\nhosts = \"c.example\""), @r#"
-    error: `api` does not speak http, so `hosts` says nothing
+    error: `api` speaks redis and has no `listen`, so `hosts` says nothing
      --> tambat.toml:8:1
       |
     8 | hosts = "c.example"
       | ^^^^^^^^^^^^^^^^^^^
       |
-      = help: names are for http and h2c; each entry of `ports` has its own
+      = help: listen = "0.0.0.0:…"; only names for http and h2c have listeners that
+              all share
     "#);
     let paths = "[processes.api]\ncommand = \"x\"\nprotocol = \"http\"\npath = \"/api\"\n\n[processes.v2]\ncommand = \"y\"\nprotocol = \"http\"\npath = \"/api\"\n";
     assert_snapshot!(manifest(paths), @r#"
@@ -1475,4 +1480,306 @@ fn whom_a_process_is_told_of() {
     3 | proxy_protocol = "v1"
       | ^^^^^^^^^^^^^^^^^^^^^
     "#);
+}
+
+/// What is said of two processes, the second of which has a listener at 127.0.0.1:7000.
+fn at_7000(first: &str, second: &str) -> String {
+    manifest(&format!(
+        "[processes.one]\ncommand = \"x\"\n{first}\n[processes.two]\ncommand = \"y\"\nlisten = \"127.0.0.1:7000\"\n{second}\n"
+    ))
+}
+
+#[test]
+fn listeners_that_cannot_be() {
+    let one = |lines: &str| manifest(&format!("[processes.web]\ncommand = \"x\"\n{lines}\n"));
+    assert_snapshot!(one("listen = \"6379\""), @r#"
+    error: `6379` is not an address to listen at
+     --> tambat.toml:3:10
+      |
+    3 | listen = "6379"
+      |          ^^^^^^
+      |
+      = help: with its host: "127.0.0.1:6379"
+    "#);
+    assert_snapshot!(one("listen = [\"127.0.0.1:1\", \"127.0.0.1:1\"]"), @r#"
+    error: 127.0.0.1:1 is there twice
+     --> tambat.toml:3:26
+      |
+    3 | listen = ["127.0.0.1:1", "127.0.0.1:1"]
+      |                          ^^^^^^^^^^^^^
+      |
+      = help: keep one of the two
+    "#);
+    assert_snapshot!(one("listen = 80"), @r#"
+    error: expected a string or a list of strings, found a number
+     --> tambat.toml:3:10
+      |
+    3 | listen = 80
+      |          ^^
+    "#);
+    assert_snapshot!(one("listen = \"127.0.0.1:1\"\ntls = \"terminated\""), @r#"
+    error: `tls` takes one of "terminate", "passthrough", "off", not "terminated"
+     --> tambat.toml:4:7
+      |
+    4 | tls = "terminated"
+      |       ^^^^^^^^^^^^
+      |
+      = help: did you mean "terminate"?
+    "#);
+    assert_snapshot!(one("tls = \"terminate\""), @r#"
+    error: `web` has no `listen`, so `tls` says nothing
+     --> tambat.toml:3:1
+      |
+    3 | tls = "terminate"
+      | ^^^^^^^^^^^^^^^^^
+      |
+      = help: at the listeners that all names share, TLS ends here
+    "#);
+    assert_snapshot!(one("listen = \"127.0.0.1:1\"\ntls = \"passthrough\""), @r#"
+    error: `web` speaks http without TLS, so no handshake can pass through to it
+     --> tambat.toml:4:1
+      |
+    4 | tls = "passthrough"
+      | ^^^^^^^^^^^^^^^^^^^
+      |
+      = help: tls = "terminate"; or protocol = "tls", if it has certificates of its
+              own
+    "#);
+    assert_snapshot!(one("protocol = \"tls\"\nlisten = \"127.0.0.1:1\"\ntls = \"terminate\""), @r#"
+    error: `web` speaks TLS itself (protocol = "tls"): if the handshake ended here,
+           it would wait for another one
+     --> tambat.toml:5:1
+      |
+    5 | tls = "terminate"
+      | ^^^^^^^^^^^^^^^^^
+      |
+      = help: tls = "passthrough"; or, if it can do without TLS, the `protocol` that
+              it speaks then
+    "#);
+    assert_snapshot!(one("protocol = \"redis\"\nlisten = \"127.0.0.1:1\"\nhosts = \"c.example\""), @r#"
+    error: `web` speaks redis, which names no host in plain text, so `hosts` says
+           nothing
+     --> tambat.toml:5:1
+      |
+    5 | hosts = "c.example"
+      | ^^^^^^^^^^^^^^^^^^^
+      |
+      = help: give it an address of its own, without `hosts`; or let its clients
+              come with TLS: tls = "terminate"
+    "#);
+    assert_snapshot!(one("protocol = \"redis\"\nlisten = \"0.0.0.0:1\""), @r#"
+    error: at 0.0.0.0:1 `web` is reached from other machines, and cannot see from
+           which: Redis' protected mode would take every client for a local one
+     --> tambat.toml:4:10
+      |
+    4 | listen = "0.0.0.0:1"
+      |          ^^^^^^^^^^^
+      |
+      = help: expose = true, if it guards itself (a password, certificates); or
+              `proxy_protocol`, if it reads that
+    "#);
+    assert_snapshot!(one("protocol = \"redis\"\nport = 6379\nlisten = \"0.0.0.0:6379\"\nexpose = true"), @r#"
+    error: 0.0.0.0:6379 and the service port 6379 of `web` are one
+     --> tambat.toml:4:1
+      |
+    4 | port = 6379
+      | ^^^^^^^^^^^
+    5 | listen = "0.0.0.0:6379"
+      |          --------------
+      |
+      = help: without `port` it gets a service port by its position
+    "#);
+    assert_snapshot!(one("ports = { a = { protocol = \"udp\", listen = \"127.0.0.1:1\", tls = \"terminate\" } }"), @r#"
+    error: `web:a` speaks udp, and datagrams have no TLS here
+     --> tambat.toml:3:11
+      |
+    3 | ... { a = { protocol = "udp", listen = "127.0.0.1:1", tls = "terminate" } }
+      |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = help: leave out `tls`
+    "#);
+    assert_snapshot!(one("max_connections = 5"), @r#"
+    error: `web` has no port for streams, so `max_connections` says nothing
+     --> tambat.toml:3:1
+      |
+    3 | max_connections = 5
+      | ^^^^^^^^^^^^^^^^^^^
+      |
+      = help: max_in_flight = …: how many requests an instance has at a time
+    "#);
+}
+
+#[test]
+fn listeners_that_several_ask_for() {
+    let there = "listen = \"127.0.0.1:7000\"\n";
+    assert_snapshot!(at_7000(&format!("protocol = \"redis\"\n{there}"), "protocol = \"mysql\""), @r#"
+    error: a client at 127.0.0.1:7000 could want `one` or `two`, and nothing that it
+           begins with tells
+     --> tambat.toml:8:10
+      |
+    4 | listen = "127.0.0.1:7000"
+      |          ----------------
+    ...
+    8 | listen = "127.0.0.1:7000"
+      |          ^^^^^^^^^^^^^^^^
+      |
+      = help: give each an address of its own; or `hosts`, and let clients come with
+              TLS: tls = "terminate"
+    "#);
+    assert_snapshot!(at_7000(&format!("protocol = \"http\"\n{there}"), "protocol = \"mqtt\"\ntls = \"terminate\"\nhosts = \"mq.example\""), @r#"
+    error: clients of `one` and of `two` begin in different ways, and nothing says
+           that 127.0.0.1:7000 is for both
+     --> tambat.toml:8:10
+      |
+    4 | listen = "127.0.0.1:7000"
+      |          ----------------
+    ...
+    8 | listen = "127.0.0.1:7000"
+      |          ^^^^^^^^^^^^^^^^
+      |
+      = help: give each an address of its own; or, in tambat.toml:
+              [[router.listen]]
+              address = "127.0.0.1:7000"
+              peek = ["tls", "http"]
+    "#);
+    let redis = format!("protocol = \"redis\"\ntls = \"terminate\"\nhosts = \"a.example\"\n{there}");
+    assert_snapshot!(at_7000(&redis, "protocol = \"mqtt\"\ntls = \"terminate\""), @r#"
+    error: `one` and `two` are told apart at 127.0.0.1:7000 by their names, and
+           `two` says none
+      --> tambat.toml:10:10
+       |
+     6 | listen = "127.0.0.1:7000"
+       |          ----------------
+    ...
+    10 | listen = "127.0.0.1:7000"
+       |          ^^^^^^^^^^^^^^^^
+       |
+       = help: hosts = "…"; "*" is for all names that nobody else has
+    "#);
+    assert_snapshot!(at_7000(&redis, "protocol = \"mqtt\"\ntls = \"passthrough\"\nhosts = [\"b.example\", \"a.example\"]"), @r#"
+    error: `one` and `two` both answer at a.example at 127.0.0.1:7000
+      --> tambat.toml:13:23
+       |
+     5 | hosts = "a.example"
+       |         -----------
+    ...
+    13 | hosts = ["b.example", "a.example"]
+       |                       ^^^^^^^^^^^
+       |
+       = help: a handshake ends here or passes through: give one of them another
+               host, or an address of its own
+    "#);
+    assert_snapshot!(at_7000("protocol = \"http\"\nlisten = \"0.0.0.0:7000\"", "protocol = \"http\""), @r#"
+    error: 0.0.0.0:7000 and 127.0.0.1:7000 cannot both be listened at: one has the
+           other in it
+     --> tambat.toml:7:10
+      |
+    4 | listen = "0.0.0.0:7000"
+      |          --------------
+    ...
+    7 | listen = "127.0.0.1:7000"
+      |          ^^^^^^^^^^^^^^^^
+      |
+      = help: write the same address at both, or another port
+    "#);
+    let peeked = |lines: &str| at_7000("protocol = \"redis\"", &format!("protocol = \"http\"\n[router]\n{lines}"));
+    assert_snapshot!(peeked("listen = \"127.0.0.1:7000\""), @r#"
+    error: expected a list of tables, found a string
+     --> tambat.toml:9:10
+      |
+    9 | listen = "127.0.0.1:7000"
+      |          ^^^^^^^^^^^^^^^^
+      |
+      = help: listen = [{ address = "0.0.0.0:443", peek = ["tls", "http"] }]
+    "#);
+    assert_snapshot!(peeked("listen = [{ address = \"127.0.0.1:7000\" }]"), @r#"
+    error: clients of `two` begin with a request ("http"), which is not looked for
+           at 127.0.0.1:7000
+     --> tambat.toml:6:10
+      |
+    6 | listen = "127.0.0.1:7000"
+      |          ^^^^^^^^^^^^^^^^
+      |
+      = help: peek = ["http"]
+
+    error: this listener has no `peek`
+     --> tambat.toml:9:11
+      |
+    9 | listen = [{ address = "127.0.0.1:7000" }]
+      |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = help: peek = ["tls", "http"]
+    "#);
+    assert_snapshot!(peeked("listen = [{ address = \"127.0.0.1:7000\", peek = [\"http\", \"htp\"], within = \"5m\" }]"), @r#"
+    error: `peek` takes one of "tls", "http", "ssh", "xmpp", "postgres", not "htp"
+     --> tambat.toml:9:57
+      |
+    9 | listen = [{ address = "127.0.0.1:7000", peek = ["http", "htp"], within = ...
+      |                                                         ^^^^^
+      |
+      = help: did you mean "http"?
+
+    error: `within` is at most 60 s
+     --> tambat.toml:9:74
+      |
+    9 | ...peek = ["http", "htp"], within = "5m" }]
+      |                                     ^^^^
+    "#);
+    assert_snapshot!(peeked("listen = [{ address = \"127.0.0.1:7000\", peek = [] }]"), @r#"
+    error: clients of `two` begin with a request ("http"), which is not looked for
+           at 127.0.0.1:7000
+     --> tambat.toml:6:10
+      |
+    6 | listen = "127.0.0.1:7000"
+      |          ^^^^^^^^^^^^^^^^
+      |
+      = help: peek = ["http"]
+
+    error: nothing is looked for, so nobody can be told from anybody
+     --> tambat.toml:9:48
+      |
+    9 | listen = [{ address = "127.0.0.1:7000", peek = [] }]
+      |                                                ^^
+      |
+      = help: peek = ["tls", "http", "ssh", "xmpp", "postgres"]: any of these
+    "#);
+    assert_snapshot!(peeked("listen = [{ address = \"127.0.0.1:7000\", peek = \"tls\", fallback = \"one\" }]"), @r#"
+    error: clients of `two` begin with a request ("http"), which is not looked for
+           at 127.0.0.1:7000
+     --> tambat.toml:6:10
+      |
+    6 | listen = "127.0.0.1:7000"
+      |          ^^^^^^^^^^^^^^^^
+      |
+      = help: peek = ["tls", "http"]
+    "#);
+    assert_snapshot!(peeked("listen = [{ address = \"127.0.0.1:7000\", peek = \"http\", fallback = \"three\" }]"), @r#"
+    error: there is no process port `three` to fall back to
+     --> tambat.toml:9:67
+      |
+    9 | listen = [{ address = "127.0.0.1:7000", peek = "http", fallback = "three" }]
+      |                                                                   ^^^^^^^
+      |
+      = help: fallback = "PROCESS" or "PROCESS:PORT"
+    "#);
+    assert_snapshot!(peeked("listen = [{ address = \"127.0.0.1:7001\", peek = \"http\" }]"), @r#"
+    error: no process listens at 127.0.0.1:7001, so nobody is reached there
+     --> tambat.toml:9:23
+      |
+    9 | listen = [{ address = "127.0.0.1:7001", peek = "http" }]
+      |                       ^^^^^^^^^^^^^^^^
+      |
+      = help: in a process: listen = "127.0.0.1:7001"
+    "#);
+    let twice = "[[router.listen]]\naddress = \"127.0.0.1:7000\"\npeek = \"http\"\n".repeat(2);
+    assert_snapshot!(at_7000("", &format!("protocol = \"http\"\n{twice}")), @r#"
+    error: 127.0.0.1:7000 is there twice
+      --> tambat.toml:12:11
+       |
+    12 | address = "127.0.0.1:7000"
+       |           ^^^^^^^^^^^^^^^^
+       |
+       = help: keep one of the two
+    "#);
+    assert_snapshot!(peeked("listen = [{ address = \"127.0.0.1:7000\", peek = \"http\", fallback = \"one\" }]"), @"");
 }

@@ -1,8 +1,9 @@
 //! Several apps behind one router: what two of them cannot both have, and their route tables as one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use crate::entrance::{Entrance, EntrancePlan, ListenAddr, takes};
 use crate::{Admission, AppName, HostPattern, PathPrefix, Plan, Route, RouteTable, ServicePort, Site, Target};
 
 /// What stands between an app's name and a name of its own: `shop/web.1`.
@@ -31,6 +32,7 @@ pub fn clashes<'a>(plan: &Plan, others: impl IntoIterator<Item = &'a Plan>) -> V
                 clashes.push(format!("{both} answer at {host}{path}: give one of them another host, or a `path`"));
             }
         }
+        clashes.extend(entrance_clashes(plan, other));
         for (port, theirs) in self::ports(other) {
             if let Some((_, ours)) = ports.iter().find(|(p, _)| *p == port) {
                 clashes.push(format!("{} ask for port {port}: give each a `port` of its own", both(ours, &theirs)));
@@ -38,6 +40,54 @@ pub fn clashes<'a>(plan: &Plan, others: impl IntoIterator<Item = &'a Plan>) -> V
         }
     }
     clashes
+}
+
+/// Listeners that both apps ask for, where nothing tells their clients apart, or that cannot both be.
+fn entrance_clashes(plan: &Plan, other: &Plan) -> Vec<String> {
+    let mut clashes = Vec::new();
+    for (theirs, ours) in pairs(other.entrances(), plan.entrances()) {
+        if theirs.overlaps(ours) {
+            clashes.push(format!(
+                "{} of {} and {} of {} cannot both be listened at: write the same address at both, or another port",
+                theirs.at,
+                other.name(),
+                ours.at,
+                plan.name()
+            ));
+        }
+        if theirs.at != ours.at {
+            continue;
+        }
+        let first = theirs.claims.len();
+        let is_of_both = |a: usize, b: usize| (a < first) != (b < first);
+        let theirs = theirs.clone().named(|who| name_of(other.name(), who));
+        let both = theirs.beside(&ours.clone().named(|who| name_of(plan.name(), who)));
+        for found in both.check(plan.manner().router_file()) {
+            if found.other.as_ref().is_some_and(|(other, _)| is_of_both(*other, found.claim)) {
+                clashes.push(format!("{}: {}", found.what, found.help.replace('\n', " ")));
+            }
+        }
+    }
+    for (entrances, ports, whose) in
+        [(other.entrances(), self::ports(plan), plan), (plan.entrances(), self::ports(other), other)]
+    {
+        for (port, at) in ports.iter().flat_map(|(port, _)| entrances.iter().map(move |entrance| (*port, entrance.at)))
+        {
+            if takes(at, port) {
+                let name = whose.name();
+                clashes
+                    .push(format!("{at} and the service port {port} of {name} are one: give one of them another port"));
+            }
+        }
+    }
+    clashes
+}
+
+fn pairs<'a>(
+    one: &'a [EntrancePlan],
+    other: &'a [EntrancePlan],
+) -> impl Iterator<Item = (&'a EntrancePlan, &'a EntrancePlan)> {
+    one.iter().flat_map(move |first| other.iter().map(move |second| (first, second)))
 }
 
 /// Every name and path that an app answers at, and which process port does.
@@ -61,6 +111,7 @@ fn ports(plan: &Plan) -> Vec<(ServicePort, String)> {
 /// noted, counted and reported; [`of_app`] tells the two apart again. The first to claim a name and path has it.
 pub fn joined<'a>(tables: impl IntoIterator<Item = (&'a AppName, &'a RouteTable)>) -> RouteTable {
     let mut joined = RouteTable::default();
+    let mut entrances: BTreeMap<ListenAddr, Entrance> = BTreeMap::new();
     for (app, table) in tables {
         let mut known: HashMap<*const Route, Arc<Route>> = HashMap::new();
         let mut named = |route: &Arc<Route>| {
@@ -74,7 +125,11 @@ pub fn joined<'a>(tables: impl IntoIterator<Item = (&'a AppName, &'a RouteTable)
             // Apps that claim what another one has are not served: see `clashes`.
             drop(joined.hosts_mut().insert(host, site));
         }
+        for (at, entrance) in table.entrances() {
+            entrances.entry(at).or_default().take_in(entrance, &mut named);
+        }
     }
+    entrances.into_iter().for_each(|(at, entrance)| joined.set_entrance(at, entrance));
     joined
 }
 
@@ -115,7 +170,7 @@ mod tests {
 
     fn web(hosts: &[&str], path: Option<&str>) -> ProcessDraft {
         let hosts = hosts.iter().map(|host| host.parse().unwrap()).collect();
-        let site = SiteDraft { hosts, path: path.map(|path| path.parse().unwrap()), strip_path: None };
+        let site = SiteDraft { hosts, path: path.map(|path| path.parse().unwrap()), ..SiteDraft::default() };
         ProcessDraft { site, ..process("web", Some(Http), &[]) }
     }
 

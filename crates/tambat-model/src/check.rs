@@ -9,7 +9,7 @@ use crate::formation::INSTANCES_MAX;
 use crate::plan::{Use, first_protocol, is_stateful};
 use crate::problem::{Place, Problem};
 use crate::site::local_label;
-use crate::{ProcessName, Protocol, ServicePort, VarName};
+use crate::{ProcessName, Protocol, ProxyProtocol, ServicePort, Transport, VarName};
 
 /// More processes would not find their service ports below 65536, each [`BASE_STEP`] after the other.
 const PROCESSES_MAX: usize = 600;
@@ -161,6 +161,12 @@ fn check_proxy_protocol(process: &ProcessDraft) -> Option<Problem> {
         let place = shared_port.map_or(place, |port| Place::Port(name.clone(), port.name.to_string()));
         return Some(Problem::error(place, what).help("leave it out: X-Forwarded-For says who the client is"));
     }
+    if let Some(place) = line_before_datagrams(process) {
+        let what = format!(
+            "version 1 of the PROXY protocol is a line before a stream, and `{name}` takes datagrams, which have none"
+        );
+        return Some(Problem::error(place, what).help("write \"v2\", whose header stands before each datagram"));
+    }
     process.proxy_protocol?;
     if first_protocol(process) == Protocol::None {
         let what = format!("`{name}` speaks nothing (protocol = \"none\"), so nobody connects to it");
@@ -171,6 +177,16 @@ fn check_proxy_protocol(process: &ProcessDraft) -> Option<Problem> {
         let what = format!("`proxy_protocol` of the first port of `{name}` is given twice, here and in `ports`");
         Problem::error(place, what)
     })
+}
+
+/// Where version 1 of the PROXY protocol is asked for although there are datagrams.
+fn line_before_datagrams(process: &ProcessDraft) -> Option<Place> {
+    let is_line = |protocol: Protocol, version| version == Some(ProxyProtocol::V1) && protocol.is_over(Transport::Udp);
+    if is_line(first_protocol(process), process.proxy_protocol) {
+        return Some(Place::Key(process.name.clone(), "proxy_protocol"));
+    }
+    let port = process.ports.iter().find(|port| is_line(port.protocol, port.proxy_protocol))?;
+    Some(Place::Port(process.name.clone(), port.name.to_string()))
 }
 
 /// What is wrong with a process by itself.
@@ -217,11 +233,11 @@ pub(crate) fn check_process(process: &ProcessDraft) -> Vec<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Protocol::{H2c, Http, None as Nothing, Postgres, Redis, Tcp};
+    use crate::Protocol::{H2c, Http, None as Nothing, Postgres, Redis, Tcp, Udp};
     use crate::draft::{ReadyDraft, UseDraft};
     use crate::problem::Severity;
     use crate::sample::{draft, port, problems, process, with_ports};
-    use crate::{Plan, ProcessDraft, ProxyProtocol, ResourcePlan};
+    use crate::{HealthRules, Plan, ProcessDraft, ProxyProtocol, ResourcePlan};
 
     #[test]
     fn an_app_without_fault_is_told_nothing() {
@@ -285,6 +301,14 @@ mod tests {
                 "`web` speaks h2c, where clients share a connection, so `proxy_protocol` names none of them",
             ),
             (
+                ProcessDraft { protocol: Some(Udp), proxy_protocol: Some(ProxyProtocol::V1), ..web() },
+                "version 1 of the PROXY protocol is a line before a stream, and `web` takes datagrams, which have none",
+            ),
+            (
+                ProcessDraft { protocol: Some(Udp), health: Some(HealthRules::default()), ..web() },
+                "`web` takes datagrams, and `health` asks by connections",
+            ),
+            (
                 {
                     let mut twice = with_ports("web", &[("a", Tcp, None)]);
                     (twice.proxy_protocol, twice.ports[0].proxy_protocol) =
@@ -312,6 +336,7 @@ mod tests {
             ProcessDraft { protocol: Some(Redis), instances: Some(2), stateful: Some(false), ..web() },
             ProcessDraft { port: Some(port(1)), ..with_ports("web", &[("a", Tcp, None), ("b", Tcp, Some(2))]) },
             ProcessDraft { ready: ReadyDraft { path: Some("/".into()), within: None }, ..web() },
+            ProcessDraft { protocol: Some(Udp), proxy_protocol: Some(ProxyProtocol::V2), ..web() },
         ] {
             assert_eq!(problems(vec![process]), Vec::<String>::new());
         }

@@ -3,7 +3,7 @@
 use crate::draft::ProcessDraft;
 use crate::plan::first_protocol;
 use crate::problem::{Place, Problem};
-use crate::{Draft, Protocol};
+use crate::{Draft, Protocol, Transport};
 
 /// More hostnames of one port are a list pasted by mistake: a wildcard, or a server of its own, is meant.
 const HOSTS_MAX: usize = 1_000;
@@ -44,10 +44,30 @@ pub(crate) fn check_http(process: &ProcessDraft) -> Vec<Problem> {
         let what = format!("`{name}` does not speak http, so `{entry}` says nothing");
         problems.push(error(key, what));
     }
-    let Some(health) = &process.health else { return problems };
     let first = first_protocol(process);
+    let has_streams = |protocol: Protocol| !protocol.is_http() && protocol != Protocol::None;
+    let of_ports = process.ports.iter().any(|port| has_streams(port.protocol));
+    if process.connections_max.is_some() && !of_ports && !(process.ports.is_empty() && has_streams(first)) {
+        let what = format!("`{name}` has no port for streams, so `max_connections` says nothing");
+        let help = "max_in_flight = …: how many requests an instance has at a time";
+        problems.push(Problem::error(Place::Key(name.clone(), "max_connections"), what).help(help));
+    }
+    let of_all = [
+        ("timeouts", process.http.wait.is_some()),
+        ("balance", process.http.balance.is_some()),
+        ("max_in_flight", process.http.in_flight_max.is_some()),
+        ("queue", process.http.queue_max.is_some()),
+    ];
+    for (key, _) in of_all.into_iter().filter(|(_, said)| *said && first == Protocol::None) {
+        problems.push(error(key, format!("`{name}` speaks nothing, so `{key}` says nothing")));
+    }
+    let Some(health) = &process.health else { return problems };
     if first == Protocol::None {
         problems.push(error("health", format!("`{name}` has no port, so nobody can ask it how it is")));
+    } else if !first.is_over(Transport::Tcp) {
+        let what = format!("`{name}` takes datagrams, and `health` asks by connections");
+        let help = "leave it out: an instance of which the port is gone is left out by itself";
+        problems.push(Problem::error(Place::Key(name.clone(), "health"), what).help(help));
     } else if health.path.is_some() && !first.is_http() {
         let what = format!("`{name}` does not speak http on its PORT, so `health` has no path to ask");
         problems.push(error("health", what));
@@ -61,15 +81,11 @@ fn said_of_requests(process: &ProcessDraft) -> Vec<(&'static str, &'static str)>
     let said = [
         ("timeouts", "first_byte", http.first_byte.is_some()),
         ("timeouts", "response_idle", http.response_idle.is_some()),
-        ("timeouts", "wait", http.wait.is_some()),
         ("max_body", "max_body", http.body_bytes_max.is_some()),
         ("headers", "headers", !http.headers.is_empty()),
         ("https_redirect", "https_redirect", http.https_redirect.is_some()),
         ("hsts", "hsts", http.hsts.is_some()),
         ("sticky", "sticky", http.sticky.is_some()),
-        ("balance", "balance", http.balance.is_some()),
-        ("max_in_flight", "max_in_flight", http.in_flight_max.is_some()),
-        ("queue", "queue", http.queue_max.is_some()),
     ];
     said.into_iter().filter(|(.., said)| *said).map(|(key, entry, _)| (key, entry)).collect()
 }
@@ -125,19 +141,7 @@ mod tests {
     #[test]
     fn who_gets_no_requests_has_no_rules_for_them() {
         let said = problems(vec![ProcessDraft { http: everything(), ..process("cache", Some(Redis), &[]) }]);
-        let entries = [
-            "first_byte",
-            "response_idle",
-            "wait",
-            "max_body",
-            "headers",
-            "https_redirect",
-            "hsts",
-            "sticky",
-            "balance",
-            "max_in_flight",
-            "queue",
-        ];
+        let entries = ["first_byte", "response_idle", "max_body", "headers", "https_redirect", "hsts", "sticky"];
         assert_eq!(said, entries.map(|entry| format!("`cache` does not speak http, so `{entry}` says nothing")));
         let admin = with_ports("chat", &[("c2s", Tcp, None), ("admin", Http, None)]);
         assert_eq!(problems(vec![ProcessDraft { http: everything(), ..admin }]), Vec::<String>::new());

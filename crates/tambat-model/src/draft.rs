@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::{
-    AppName, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, Hsts, Manner, PathPrefix, PortName,
-    ProcessName, Protocol, ProxyProtocol, ResourcePlan, Restart, RouterPlan, ServicePort, UrlTemplate, VarName,
+    AppName, Balance, CookieName, FieldName, FieldValue, HealthRules, HostPattern, Hsts, ListenAddr, Manner,
+    PathPrefix, PortName, ProcessName, Protocol, ProxyProtocol, ResourcePlan, Restart, RouterPlan, ServicePort,
+    TlsHandling, UrlTemplate, VarName,
 };
 
 /// An app as it was written in its manifest and its Procfile.
@@ -67,6 +68,10 @@ pub struct ProcessDraft {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// `timeouts.idle`: a stream on which nothing moves for so long is closed.
     pub idle: Option<Duration>,
+    /// `timeouts.connect`: how long connecting to an instance may take.
+    pub connect: Option<Duration>,
+    /// `max_connections`: how many streams each of its ports has open at a time.
+    pub connections_max: Option<NonZeroU32>,
     /// By which names its first port is reached.
     pub site: SiteDraft,
     /// What holds for its requests.
@@ -105,6 +110,8 @@ impl ProcessDraft {
             expose: false,
             proxy_protocol: None,
             idle: None,
+            connect: None,
+            connections_max: None,
             site: SiteDraft::default(),
             http: HttpDraft::default(),
             health: None,
@@ -121,6 +128,10 @@ pub struct SiteDraft {
     pub path: Option<PathPrefix>,
     /// Is that removed from what is sent on?
     pub strip_path: Option<bool>,
+    /// Where else it is reached, each once.
+    pub listen: Vec<ListenAddr>,
+    /// Who has the handshake there.
+    pub tls: Option<TlsHandling>,
 }
 
 /// What holds for the requests of a process, as it was written.

@@ -1,5 +1,8 @@
 //! What stands behind a listener of the manifest (`listen`): who is reached there, told apart by how clients begin.
 
+mod check;
+mod plan;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -8,6 +11,10 @@ use std::time::Duration;
 
 use crate::host::{HostTable, Site};
 use crate::route::Route;
+
+pub(crate) use check::takes;
+pub use check::{About, Finding};
+pub use plan::{Claim, EntrancePlan, ListenPlan};
 
 /// How long a listener waits for what its clients are told apart by, unless `within` says otherwise: a client that
 /// speaks first has spoken long before, and one that waits for the server's greeting waits no longer than people do.
@@ -19,13 +26,21 @@ pub struct ListenAddr(SocketAddr);
 
 /// A text that is no address to listen at.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an address to listen at: write a numeric address and a port, such as 0.0.0.0:6379 or [::1]:6379")]
+#[error("`{0}` is not an address to listen at: it takes a numeric address and a port")]
 pub struct ListenAddrError(String);
 
 impl ListenAddr {
     /// The address.
     pub fn get(self) -> SocketAddr {
         self.0
+    }
+
+    /// Can nobody listen at both of these addresses: are they one, or is one a part of the other? Port 0 is another one
+    /// each time.
+    pub fn takes_room_of(self, addr: SocketAddr) -> bool {
+        let is_part =
+            self.0.is_ipv4() == addr.is_ipv4() && (self.0.ip().is_unspecified() || addr.ip().is_unspecified());
+        self.0.port() == addr.port() && addr.port() != 0 && (self.0 == addr || is_part)
     }
 }
 
@@ -134,6 +149,32 @@ impl Entrance {
     /// Does a client that begins so tell whom it wants?
     pub fn tells(&self, opening: Opening) -> bool {
         self.openings.contains(&opening)
+    }
+
+    /// With who is reached at another one of the same address, each through `route`; the first who is reached somehow is.
+    pub(crate) fn take_in(&mut self, other: &Self, mut route: impl FnMut(&Arc<Route>) -> Arc<Route>) {
+        let openings = |opening: &Opening| self.tells(*opening) || other.tells(*opening);
+        self.openings = Opening::ALL.into_iter().filter(openings).collect();
+        self.within = self.within.or(other.within);
+        for (ours, theirs) in [
+            (&mut self.http, &other.http),
+            (&mut self.terminated, &other.terminated),
+            (&mut self.passed, &other.passed),
+            (&mut self.xmpp, &other.xmpp),
+        ] {
+            for (pattern, site) in theirs.sites() {
+                let site = Site { path: site.path.clone(), strip: site.strip, route: route(&site.route) };
+                // Those that claim what another one has do not get so far.
+                drop(ours.insert(pattern, site));
+            }
+        }
+        for (ours, theirs) in
+            [(&mut self.ssh, &other.ssh), (&mut self.other, &other.other), (&mut self.datagrams, &other.datagrams)]
+        {
+            if let (None, Some(theirs)) = (&ours, theirs) {
+                *ours = Some(route(theirs));
+            }
+        }
     }
 
     /// Who is reached by this name (in lower case, without a last dot; empty: none was said). The most exact pattern

@@ -45,6 +45,8 @@ error_codes! {
     MethodRefused = "method-refused", 405;
     /// The request's head did not arrive whole in time.
     HeadTimeout = "head-timeout", 408;
+    /// The connection did not say in time, or in no way that is known here, whom it wants.
+    NotTold = "not-told", 408;
     /// The request's body came to a standstill.
     BodyTimeout = "body-timeout", 408;
     /// The request's body is larger than `max_body`.
@@ -55,7 +57,7 @@ error_codes! {
     ExpectationUnknown = "expectation-unknown", 417;
     /// The request's host is neither the one its TLS connection was opened for, nor in the certificate that was shown.
     Misdirected = "misdirected", 421;
-    /// The client has as many connections open as `max_connections` allows.
+    /// As many connections are open, of the client or for the process, as `max_connections` allows.
     TooManyConnections = "too-many-connections", 429;
     /// A field is too long, or the fields together are, or there are too many of them.
     HeadTooBig = "head-too-big", 431;

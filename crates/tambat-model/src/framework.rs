@@ -22,6 +22,7 @@ pub enum Framework {
     Sanic,
     Bottle,
     CherryPy,
+    Grpcio,
     PythonHttpServer,
     Rails,
     Sinatra,

@@ -45,6 +45,8 @@ pub struct Wiring {
     pub foreign: BTreeMap<Provider, ForeignUrl>,
     /// Remote URLs that stand in for providers, by the name that `uses` has.
     pub attached: BTreeMap<String, ResourceUrl>,
+    /// The URL by which everybody reaches each process port that a server has published.
+    pub published: BTreeMap<PortKey, String>,
 }
 
 /// How a provider in another app is reached from here.

@@ -40,7 +40,7 @@ pub fn instance_environment(
     if let Some((name, ports)) = instance {
         all.push(layer(Source::Tambat, "PS", &name.to_string()));
         all.extend(port_layers(ports));
-        if let Some(url) = public_url(wiring, process) {
+        if let Some(url) = published_url(wiring, process).or_else(|| public_url(wiring, process)) {
             all.push(layer(Source::Tambat, "TAMBAT_URL", &url));
         }
     }
@@ -50,11 +50,19 @@ pub fn instance_environment(
     Environment::compose(all)
 }
 
+/// Where everybody reaches a process's first port, if a server has published it: `https://shop.example.com`.
+fn published_url(wiring: &Wiring, process: &ProcessPlan) -> Option<String> {
+    wiring.published.get(&first_key(process)?).cloned()
+}
+
 /// Where people reach a process's first port from this machine: `http://localhost:5000`.
 pub fn public_url(wiring: &Wiring, process: &ProcessPlan) -> Option<String> {
     let first = process.ports.first()?;
-    let key = PortKey { process: process.name.clone(), port: first.name.clone() };
-    wiring.service_ports.get(&key).map(|port| url_at(first.protocol, "localhost", port))
+    wiring.service_ports.get(&first_key(process)?).map(|port| url_at(first.protocol, "localhost", port))
+}
+
+fn first_key(process: &ProcessPlan) -> Option<PortKey> {
+    Some(PortKey { process: process.name.clone(), port: process.ports.first()?.name.clone() })
 }
 
 /// The URL of a protocol at a host and a service port.

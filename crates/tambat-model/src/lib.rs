@@ -23,6 +23,7 @@ mod host;
 mod https;
 mod launch;
 mod listed;
+mod listen;
 mod manner;
 mod mend;
 mod name;
@@ -51,7 +52,10 @@ pub use assign::{BASE_DEFAULT, BASE_STEP, Base, PortKey, ServicePorts, Wanted, n
 pub use clause::{ClauseId, UnknownClause};
 pub use dependency_file::DependencyFile;
 pub use draft::{Draft, HttpDraft, PortDraft, ProcessDraft, ReadyDraft, SiteDraft, StopDraft, UseDraft};
-pub use entrance::{ByServerName, Entrance, ListenAddr, ListenAddrError, Opening, PEEK_WITHIN_DEFAULT, TlsHandling};
+pub use entrance::{
+    About, ByServerName, Claim, Entrance, EntrancePlan, Finding, ListenAddr, ListenAddrError, ListenPlan, Opening,
+    PEEK_WITHIN_DEFAULT, TlsHandling,
+};
 pub use environment::{Environment, Layer, Setting, Source};
 pub use error_code::{ErrorCode, error_codes_as_markdown};
 pub use field::{CookieName, FieldError, FieldName, FieldValue};
@@ -73,8 +77,8 @@ pub use protocol::{Protocol, Transport, UnknownProtocol};
 pub use proxy_protocol::ProxyProtocol;
 pub use recognised::{Declared, Recognised};
 pub use route::{
-    Admission, Balance, ForeignService, HttpRules, Ledger, Route, RouteTable, Sticky, Target, foreign_route,
-    route_table,
+    Admission, Balance, DATAGRAM_IDLE_DEFAULT, ForeignService, HttpRules, Ledger, Route, RouteTable, Sticky, Target,
+    foreign_route, route_table,
 };
 pub use router_plan::{AccessLogFormat, CertificateFiles, ClientAuthPlan, RouterPlan, RouterTimeouts, TlsPlan};
 pub use scheme::Scheme;

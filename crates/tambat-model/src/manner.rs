@@ -74,6 +74,11 @@ impl Manner {
         self.choose(true, false)
     }
 
+    /// Where `[router]` is written for it.
+    pub(crate) fn router_file(self) -> &'static str {
+        self.choose("tambat.toml", "the server's serve.toml")
+    }
+
     fn choose<T>(self, at_home: T, served: T) -> T {
         match self {
             Self::Start => at_home,

@@ -1,6 +1,7 @@
 //! What is meant: a checked app, immutable.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +9,16 @@ use std::time::Duration;
 use crate::check::{check_env, check_limits, check_names, check_ports, check_process};
 use crate::check_http::check_http;
 use crate::draft::{Draft, PortDraft, ProcessDraft, ReadyDraft};
+use crate::entrance::EntrancePlan;
 use crate::handle::Provider;
+use crate::listen::resolve_listeners;
 use crate::problem::{Problem, Severity};
 use crate::site::{PortSite, resolve_sites};
 use crate::uses::resolve_uses;
 use crate::{
-    AppName, DependencyFile, HealthRules, HttpRules, Manner, PortKey, PortName, ProcessName, Protocol, ProxyProtocol,
-    Recognised, ResourceUrl, RouterPlan, ServicePort, Sticky, UrlTemplate, VarName, shell_command,
+    AppName, DATAGRAM_IDLE_DEFAULT, DependencyFile, HealthRules, HttpRules, Manner, PortKey, PortName, ProcessName,
+    Protocol, ProxyProtocol, Recognised, ResourceUrl, RouterPlan, ServicePort, Sticky, UrlTemplate, VarName,
+    shell_command,
 };
 
 /// How long an instance may take until it is ready, unless `ready.within` says otherwise: what the platforms allow.
@@ -30,6 +34,7 @@ pub struct Plan {
     resources: Vec<ResourcePlan>,
     router: RouterPlan,
     manner: Manner,
+    entrances: Vec<EntrancePlan>,
 }
 
 /// A process, checked.
@@ -65,6 +70,12 @@ pub struct ProcessPlan {
     pub expose: bool,
     /// A stream on which nothing moves for so long is closed; none: never.
     pub idle: Option<Duration>,
+    /// A session of datagrams in which nothing moves for so long is over.
+    pub datagram_idle: Duration,
+    /// How long connecting to an instance may take; none: as long as the router has it.
+    pub connect: Option<Duration>,
+    /// How many streams each of its ports has open at a time; none: any number.
+    pub connections_max: Option<NonZeroU32>,
     /// How long a connection waits for an instance that is coming.
     pub wait: Duration,
     /// How long what an instance has in flight may take when it is replaced.
@@ -175,6 +186,8 @@ impl Plan {
         problems.extend(check_ports(&draft));
         let (mut sites, site_problems) = resolve_sites(&draft);
         problems.extend(site_problems);
+        let (entrances, listen_problems) = resolve_listeners(&draft);
+        problems.extend(listen_problems);
         let mut processes = Vec::with_capacity(draft.processes.len());
         let mut next_position = 0;
         for process in &draft.processes {
@@ -195,7 +208,7 @@ impl Plan {
             return Err(problems);
         }
         let Draft { name, dir, build, resources, router, manner, .. } = draft;
-        Ok((Self { name, dir, build, processes, resources, router, manner }, problems))
+        Ok((Self { name, dir, build, processes, resources, router, manner, entrances }, problems))
     }
 
     /// With what the app's dependency files tell about its processes.
@@ -261,6 +274,11 @@ impl Plan {
     /// `[router]`.
     pub fn router(&self) -> &RouterPlan {
         &self.router
+    }
+
+    /// The listeners that its files ask for, by address.
+    pub fn entrances(&self) -> &[EntrancePlan] {
+        &self.entrances
     }
 
     /// Who runs it.
@@ -373,6 +391,9 @@ fn plan_process(draft: &Draft, process: &ProcessDraft, position: u16, uses: Vec<
         any_owner: process.any_owner,
         expose: process.expose,
         idle: process.idle.or(manner.stream_idle()),
+        datagram_idle: process.idle.unwrap_or(DATAGRAM_IDLE_DEFAULT),
+        connect: process.connect,
+        connections_max: process.connections_max,
         wait: manner.wait().unwrap_or(within),
         drain: manner.drain(),
         http: Arc::new(http_rules(process, manner)),
@@ -411,6 +432,7 @@ fn role(draft: &Draft, process: &ProcessDraft) -> Role {
         || protocol.is_some()
         || process.port.is_some()
         || !process.ports.is_empty()
+        || !process.site.listen.is_empty()
         || process.ready != ReadyDraft::default();
     let is_used = || {
         let used = draft.processes.iter().flat_map(|p| &p.uses);

@@ -1,6 +1,6 @@
 //! What is wrong with what was written, and where.
 
-use crate::ProcessName;
+use crate::{ListenAddr, ProcessName};
 
 /// The place in what was written that a problem is about. Whoever read the text knows the span of each.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +17,12 @@ pub enum Place {
     Port(ProcessName, String),
     /// One hostname in the `hosts` of a process, as it is written, or, with a port's name, of an entry of its `ports`.
     Host(ProcessName, Option<String>, String),
+    /// One address in the `listen` of a process, or, with a port's name, of an entry of its `ports`.
+    Listen(ProcessName, Option<String>, ListenAddr),
+    /// The entry of `[router] listen` for this address.
+    RouterListen(ListenAddr),
+    /// Its `fallback`.
+    Fallback(ListenAddr),
     /// One entry of `[resources]`.
     Resource(String),
 }

@@ -124,6 +124,11 @@ impl Protocol {
         self.transports().contains(&transport)
     }
 
+    /// Can a listener give it streams of which nothing is known? Whoever speaks HTTP is told by that.
+    pub fn can_be_fallback(self) -> bool {
+        self.is_over(Transport::Tcp) && !self.is_http()
+    }
+
     /// Does the protocol itself carry the client's address past a router? None that the router carries as a plain
     /// stream does.
     pub fn carries_client_address(self) -> bool {

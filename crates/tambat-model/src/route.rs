@@ -15,6 +15,11 @@ use crate::traffic::Traffic;
 use crate::world::{Cause, Gate, InstanceView, Load, Phase, ProcessView, World};
 use crate::{Plan, PortKey, PortPlan, ProcessPlan, Protocol, ProxyProtocol, Role, ServicePort, Wiring};
 
+/// How long a session of datagrams goes on in which nothing moves, unless `timeouts.idle` says otherwise: nothing tells when
+/// one is over, most are after a question and its answer, and one that is kept open says something every 30 s as a rule
+/// (RFC 8085 §3.5 has 15 s as the least for that).
+pub const DATAGRAM_IDLE_DEFAULT: Duration = Duration::from_mins(1);
+
 /// Where a connection goes: by the service port it arrived at, or, on a shared listener, by hostname and path.
 #[derive(Debug, Clone, Default)]
 pub struct RouteTable {
@@ -33,6 +38,13 @@ pub struct Route {
     pub protocol: Protocol,
     /// A stream on which nothing moves for so long is closed; none: never. A tunnel (an upgraded connection) is one, too.
     pub idle: Option<Duration>,
+    /// A session of datagrams in which nothing moves for so long is over.
+    pub datagram_idle: Duration,
+    /// How long connecting to a target may take; none: as long as the router has it.
+    pub connect: Option<Duration>,
+    /// How many of its streams are open at a time, at all listeners; none: any number. Of HTTP it is the requests that
+    /// are limited ([`HttpRules::in_flight_max`]).
+    pub connections_max: Option<NonZeroU32>,
     /// How its targets are told where each connection comes from; none: they are not.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// What holds for its requests, where it speaks HTTP.
@@ -136,8 +148,18 @@ pub struct Target {
 impl Route {
     /// A route with the default rules and counters of its own.
     pub fn new(name: &str, protocol: Protocol, admission: Admission) -> Self {
-        let (http, traffic) = (Arc::default(), Arc::default());
-        Self { name: name.to_owned(), protocol, idle: None, proxy_protocol: None, http, admission, traffic }
+        Self {
+            name: name.to_owned(),
+            protocol,
+            idle: None,
+            datagram_idle: DATAGRAM_IDLE_DEFAULT,
+            connect: None,
+            connections_max: None,
+            proxy_protocol: None,
+            http: Arc::default(),
+            admission,
+            traffic: Arc::default(),
+        }
     }
 }
 
@@ -216,6 +238,7 @@ impl Ledger {
 /// The routes of an app's own process ports, as things are now.
 pub fn route_table(plan: &Plan, wiring: &Wiring, world: &World, ledger: &Ledger) -> RouteTable {
     let mut table = RouteTable::default();
+    let mut routes = BTreeMap::new();
     let unknown = ProcessView::default();
     for (process, port) in plan.processes().iter().flat_map(|p| p.ports.iter().map(move |port| (p, port))) {
         let key = PortKey { process: process.name.clone(), port: port.name.clone() };
@@ -227,14 +250,28 @@ pub fn route_table(plan: &Plan, wiring: &Wiring, world: &World, ledger: &Ledger)
         let name = key.to_string();
         let traffic = ledger.of(&name);
         let http = Arc::clone(&process.http);
-        let (protocol, idle, proxy_protocol) = (port.protocol, process.idle, port.proxy_protocol);
-        let route = Arc::new(Route { name, protocol, idle, proxy_protocol, http, admission, traffic });
+        let route = Arc::new(Route {
+            name,
+            protocol: port.protocol,
+            idle: process.idle,
+            datagram_idle: process.datagram_idle,
+            connect: process.connect,
+            connections_max: process.connections_max,
+            proxy_protocol: port.proxy_protocol,
+            http,
+            admission,
+            traffic,
+        });
+        routes.insert(route.name.clone(), Arc::clone(&route));
         for (site, pattern) in port.site.iter().flat_map(|site| site.patterns().map(move |pattern| (site, pattern))) {
             let at = Site { path: site.path.clone(), strip: site.strip, route: Arc::clone(&route) };
             // A plan in which two ports claim one name and path does not come to be.
             drop(table.hosts.insert(pattern.clone(), at));
         }
         table.routes.insert(number, route);
+    }
+    for plan in plan.entrances() {
+        table.set_entrance(plan.at, plan.entrance(|name| routes.get(name).cloned()));
     }
     table
 }
@@ -474,6 +511,7 @@ mod tests {
                 hosts: vec!["*.shop.example".parse().unwrap()],
                 path: Some("/api".parse().unwrap()),
                 strip_path: Some(true),
+                ..SiteDraft::default()
             },
             ..process("api", Some(Protocol::Http), &[])
         };

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
-use crate::Trusted;
+use crate::{ListenPlan, Trusted};
 
 /// What was said about the router; none: its default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,6 +24,8 @@ pub struct RouterPlan {
     pub timeouts: RouterTimeouts,
     /// Certificates from files, and who has to have one.
     pub tls: TlsPlan,
+    /// Listeners whose clients begin in several ways; each address once.
+    pub listen: Vec<ListenPlan>,
 }
 
 /// `[router.tls]`. Files are seen from where those of the access log are.

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::draft::{Draft, ProcessDraft, SiteDraft};
+use crate::listen::check_listening;
 use crate::plan::first_protocol;
 use crate::problem::{Place, Problem};
-use crate::{AppName, HostPattern, PathPrefix, PortKey, PortName, ProcessName, Scheme};
+use crate::{AppName, HostPattern, PathPrefix, PortKey, PortName, ProcessName, Protocol, Scheme};
 
 /// The names below this one are this machine's (RFC 6761 §6.3).
 const LOCALHOST: &str = "localhost";
@@ -19,7 +20,7 @@ const LOCALHOST: &str = "localhost";
 pub struct PortSite {
     /// Its names on this machine; the one that people visit comes first.
     pub names: Vec<HostPattern>,
-    /// Those that `hosts` says.
+    /// Those that `hosts` says, at the listeners that all names share: with `listen`, its names are there.
     pub hosts: Vec<HostPattern>,
     /// The paths it answers to, at all of them.
     pub path: PathPrefix,
@@ -52,6 +53,7 @@ pub fn local_label(name: &str) -> Option<String> {
 /// By which names each port is reached that speaks HTTP, and what is wrong with that.
 pub(crate) fn resolve_sites(draft: &Draft) -> (BTreeMap<PortKey, PortSite>, Vec<Problem>) {
     let mut problems: Vec<Problem> = draft.processes.iter().flat_map(check_written).collect();
+    problems.extend(draft.processes.iter().flat_map(check_listening));
     let sites = sites_of(draft);
     let mut claims = Claims { front: front(&draft.name), ..Claims::default() };
     sites.iter().for_each(|site| claims.take_own(site));
@@ -76,12 +78,12 @@ fn check_written(process: &ProcessDraft) -> Vec<Problem> {
     let name = &process.name;
     let mut problems = Vec::new();
     let first = first_protocol(process);
+    let listens = listens(&process.site) || process.ports.first().is_some_and(|port| listens(&port.site));
     for key in written_keys(&process.site) {
-        if !first.is_http() {
+        if says_nothing(key, first, listens) {
             let which =
                 if process.ports.is_empty() { format!("`{name}`") } else { format!("the first port of `{name}`") };
-            let what = format!("{which} does not speak http, so `{key}` says nothing");
-            let help = "names are for http and h2c; each entry of `ports` has its own";
+            let (what, help) = says_nothing_because(key, &which, first);
             problems.push(Problem::error(Place::Key(name.clone(), key), what).help(help));
         } else if process.ports.first().is_some_and(|port| written_keys(&port.site).contains(&key)) {
             let what = format!("`{key}` of the first port of `{name}` is given twice, here and in `ports`");
@@ -89,12 +91,14 @@ fn check_written(process: &ProcessDraft) -> Vec<Problem> {
         }
     }
     problems.extend(nothing_to_strip(&process.site, &format!("`{name}`"), &Place::Key(name.clone(), "strip_path")));
-    for port in &process.ports {
+    for (nth, port) in process.ports.iter().enumerate() {
         let place = Place::Port(name.clone(), port.name.to_string());
         let which = format!("the port `{}` of `{name}`", port.name);
-        if let Some(key) = written_keys(&port.site).first().filter(|_| !port.protocol.is_http()) {
-            let what = format!("{which} does not speak http, so `{key}` says nothing");
-            problems.push(Problem::error(place.clone(), what));
+        let listens = self::listens(&port.site) || (nth == 0 && listens);
+        let says_nothing = |key: &&'static str| says_nothing(key, port.protocol, listens);
+        if let Some(key) = written_keys(&port.site).into_iter().find(says_nothing) {
+            let (what, help) = says_nothing_because(key, &which, port.protocol);
+            problems.push(Problem::error(place.clone(), what).help(help));
         }
         problems.extend(nothing_to_strip(&port.site, &which, &place));
     }
@@ -102,9 +106,36 @@ fn check_written(process: &ProcessDraft) -> Vec<Problem> {
 }
 
 fn written_keys(site: &SiteDraft) -> Vec<&'static str> {
-    let said =
-        [("hosts", !site.hosts.is_empty()), ("path", site.path.is_some()), ("strip_path", site.strip_path.is_some())];
+    let said = [
+        ("hosts", !site.hosts.is_empty()),
+        ("path", site.path.is_some()),
+        ("strip_path", site.strip_path.is_some()),
+        ("listen", listens(site)),
+        ("tls", site.tls.is_some()),
+    ];
     said.into_iter().filter(|(_, said)| *said).map(|(key, _)| key).collect()
+}
+
+fn listens(site: &SiteDraft) -> bool {
+    !site.listen.is_empty()
+}
+
+/// Paths are those of requests, and the listeners that all names share are for HTTP.
+fn says_nothing(key: &str, protocol: Protocol, listens: bool) -> bool {
+    match key {
+        "path" | "strip_path" => !protocol.is_http(),
+        "hosts" => !protocol.is_http() && !listens,
+        _ => false,
+    }
+}
+
+fn says_nothing_because(key: &str, which: &str, protocol: Protocol) -> (String, &'static str) {
+    if key == "hosts" {
+        let what = format!("{which} speaks {protocol} and has no `listen`, so `hosts` says nothing");
+        return (what, "listen = \"0.0.0.0:…\"; only names for http and h2c have listeners that all share");
+    }
+    let what = format!("{which} does not speak http, so `{key}` says nothing");
+    (what, "paths are for http and h2c; each entry of `ports` has its own")
 }
 
 fn nothing_to_strip(site: &SiteDraft, which: &str, place: &Place) -> Option<Problem> {
@@ -120,7 +151,10 @@ struct Written {
     key: PortKey,
     /// Its names on this machine, in the order in which people are told them.
     own: Vec<HostPattern>,
+    /// Those at the shared listeners: with `listen`, its names are elsewhere.
     hosts: Vec<(HostPattern, Place)>,
+    /// Does it say no names at all?
+    is_bare: bool,
     path: PathPrefix,
     strip: bool,
     /// Where that path is said, or else whose it is.
@@ -155,13 +189,13 @@ fn site_of(app: &AppName, process: &ProcessDraft, nth: Option<usize>) -> Written
     let is_first = nth.is_none_or(|nth| nth == 0);
     let key = PortKey { process: process.name.clone(), port: port.map(|port| port.name.clone()) };
     let mut hosts = Vec::new();
-    let mut path = None;
-    let mut strip = None;
+    let (mut path, mut strip, mut has_listen) = (None, None, false);
     let mut place = Place::Process(process.name.clone());
     if is_first {
         let at = |host: &HostPattern| Place::Host(process.name.clone(), None, host.to_string());
         hosts.extend(process.site.hosts.iter().map(|host| (host.clone(), at(host))));
         (path, strip) = (process.site.path.clone(), process.site.strip_path);
+        has_listen = listens(&process.site);
         if path.is_some() {
             place = Place::Key(process.name.clone(), "path");
         }
@@ -173,9 +207,15 @@ fn site_of(app: &AppName, process: &ProcessDraft, nth: Option<usize>) -> Written
             place = Place::Port(process.name.clone(), port.name.to_string());
         }
         (path, strip) = (path.or_else(|| port.site.path.clone()), strip.or(port.site.strip_path));
+        has_listen |= listens(&port.site);
     }
     let own = own_names(app, &process.name, key.port.as_ref(), is_first);
-    Written { key, own, hosts, path: path.unwrap_or_default(), strip: strip.unwrap_or_default(), place }
+    let is_bare = hosts.is_empty();
+    if has_listen {
+        hosts.clear();
+    }
+    let (path, strip) = (path.unwrap_or_default(), strip.unwrap_or_default());
+    Written { key, own, hosts, is_bare, path, strip, place }
 }
 
 fn own_names(app: &AppName, process: &ProcessName, port: Option<&PortName>, is_first: bool) -> Vec<HostPattern> {
@@ -249,7 +289,7 @@ impl Claims {
         }
         for (path, all) in wanting {
             let taken = self.taken.get(&(front.clone(), path.clone())).cloned();
-            let bare: Vec<&Written> = all.iter().copied().filter(|site| site.hosts.is_empty()).collect();
+            let bare: Vec<&Written> = all.iter().copied().filter(|site| site.is_bare).collect();
             let holder = match (taken, bare.as_slice(), all.as_slice()) {
                 (Some(holder), ..) => Some(holder),
                 (None, [first, ..], _) | (None, [], [first]) => {
@@ -305,7 +345,7 @@ mod tests {
         SiteDraft {
             hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
             path: path.map(|path| path.parse().unwrap()),
-            strip_path: None,
+            ..SiteDraft::default()
         }
     }
 
@@ -448,7 +488,7 @@ mod tests {
         assert_eq!(
             problems(vec![sited(cache, &["c.example"], Some("/c"))]),
             [
-                "`cache` does not speak http, so `hosts` says nothing",
+                "`cache` speaks redis and has no `listen`, so `hosts` says nothing",
                 "`cache` does not speak http, so `path` says nothing",
             ]
         );
@@ -457,7 +497,7 @@ mod tests {
         assert_eq!(
             problems(vec![chat]),
             [
-                "the first port of `chat` does not speak http, so `hosts` says nothing",
+                "the first port of `chat` speaks tcp and has no `listen`, so `hosts` says nothing",
                 "the port `c2s` of `chat` does not speak http, so `path` says nothing",
             ]
         );

@@ -29,6 +29,8 @@ pub struct Traffic {
     cursor: AtomicUsize,
     /// How many requests wait for a target.
     waiting: AtomicUsize,
+    /// How many streams are open.
+    streams: AtomicUsize,
 }
 
 impl Traffic {
@@ -51,6 +53,16 @@ impl Traffic {
     /// One of those that [`Self::wait`] counted waits no more.
     pub fn wait_no_more(&self) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// One more stream is open: how many were before it?
+    pub fn open_stream(&self) -> usize {
+        self.streams.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// One of those that [`Self::open_stream`] counted is over.
+    pub fn close_stream(&self) {
+        self.streams.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// All shards together.
@@ -84,6 +96,8 @@ struct Counters {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     tunnels: AtomicU64,
+    streams: AtomicU64,
+    streams_ended: AtomicU64,
 }
 
 impl Shard<'_> {
@@ -104,7 +118,7 @@ impl Shard<'_> {
         self.add(&counters.latency_sum_us, us);
     }
 
-    /// The router itself answered, or cut it off.
+    /// The router itself answered a request, or cut it off; or it turned a stream away, or ended it.
     pub fn error(self, code: ErrorCode) {
         self.add(&self.counters.errors[code.index()], 1);
     }
@@ -117,6 +131,16 @@ impl Shard<'_> {
     /// A connection was upgraded.
     pub fn tunnel(self) {
         self.add(&self.counters.tunnels, 1);
+    }
+
+    /// A stream was taken on: a target is sought for it.
+    pub fn stream(self) {
+        self.add(&self.counters.streams, 1);
+    }
+
+    /// It is over. Called once for each [`Self::stream`].
+    pub fn stream_ended(self) {
+        self.add(&self.counters.streams_ended, 1);
     }
 
     /// Bytes received from clients, and from targets.
@@ -147,6 +171,8 @@ impl Counters {
         sum.bytes_in += get(&self.bytes_in);
         sum.bytes_out += get(&self.bytes_out);
         sum.tunnels += get(&self.tunnels);
+        sum.streams += get(&self.streams);
+        sum.streams_ended += get(&self.streams_ended);
     }
 }
 
@@ -169,7 +195,11 @@ pub struct TrafficSnapshot {
     pub retries: u64,
     /// Upgraded connections.
     pub tunnels: u64,
-    /// Bytes received from clients: heads and bodies.
+    /// Streams for it that were taken on: connections that carry no requests.
+    pub streams: u64,
+    /// Of these, those that are over.
+    pub streams_ended: u64,
+    /// Bytes received from clients: heads and bodies, and what streams carry.
     pub bytes_in: u64,
     /// Bytes received from targets.
     pub bytes_out: u64,
@@ -179,6 +209,11 @@ impl TrafficSnapshot {
     /// Requests being served now.
     pub fn in_flight(&self) -> u64 {
         self.requests.saturating_sub(self.ended)
+    }
+
+    /// Streams that are open now, those among them that wait for a target.
+    pub fn streams_open(&self) -> u64 {
+        self.streams.saturating_sub(self.streams_ended)
     }
 }
 
@@ -213,11 +248,15 @@ mod tests {
         traffic.shard(1).end(504, Duration::from_secs(100));
         traffic.shard(1).error(ErrorCode::FirstByteTimeout);
         traffic.shard(2).bytes(3, 4);
+        traffic.shard(3).stream();
+        traffic.shard(3).stream();
+        traffic.shard(3).stream_ended();
         let sum = traffic.snapshot();
         assert_eq!((sum.requests, sum.in_flight()), (20, 18));
         assert_eq!(sum.answers, [0, 1, 0, 0, 1]);
         assert_eq!((sum.latency[0], sum.latency[LATENCY_BOUNDS_US.len()]), (1, 1));
         assert_eq!(sum.errors[ErrorCode::FirstByteTimeout.index()], 1);
         assert_eq!((sum.bytes_in, sum.bytes_out), (3, 4));
+        assert_eq!((sum.streams, sum.streams_open()), (2, 1));
     }
 }

@@ -52,7 +52,12 @@ impl ResourceUrl {
     /// The port: the one in the URL, else the scheme's own where it is known.
     pub fn port(&self) -> Option<u16> {
         let written = self.0.authority().and_then(|a| a.port()).and_then(|p| p.as_str().parse().ok());
-        written.or_else(|| default_port(&self.scheme()))
+        written.or_else(|| scheme_of(&self.scheme())?.port)
+    }
+
+    /// What a client speaks first on a connection to it, where its scheme is known: TLS for `rediss` and its like.
+    pub fn protocol(&self) -> Option<Protocol> {
+        scheme_of(&self.scheme()).map(|scheme| scheme.protocol)
     }
 
     /// Does it carry a secret, as [`redact`] knows them?
@@ -263,29 +268,44 @@ impl FromStr for UrlTemplate {
     }
 }
 
-fn default_port(scheme: &str) -> Option<u16> {
-    Some(match scheme {
-        "http" | "ws" => 80,
-        "https" | "wss" => 443,
-        "redis" | "rediss" => 6379,
-        "postgres" | "postgresql" => 5432,
-        "xmpp" => 5222,
-        "xmpps" => 5223,
-        "mysql" | "mariadb" => 3306,
-        "amqp" => 5672,
-        "amqps" => 5671,
-        "mongodb" => 27017,
-        "smtp" => 25,
-        "submission" => 587,
-        "smtps" => 465,
-        "ldap" => 389,
-        "ldaps" => 636,
-        "mqtt" => 1883,
-        "mqtts" => 8883,
-        "nats" => 4222,
-        "memcached" => 11211,
+/// What is known of a scheme.
+struct Scheme {
+    /// The usual port, where there is one.
+    port: Option<u16>,
+    /// What is spoken first on a connection.
+    protocol: Protocol,
+}
+
+fn scheme_of(scheme: &str) -> Option<Scheme> {
+    let (port, protocol) = match scheme {
+        "http" | "ws" => (80, Protocol::Http),
+        "https" | "wss" => (443, Protocol::Tls),
+        "redis" => (6379, Protocol::Redis),
+        "rediss" => (6379, Protocol::Tls),
+        "postgres" | "postgresql" => (5432, Protocol::Postgres),
+        "mysql" | "mariadb" => (3306, Protocol::Mysql),
+        "xmpp" => (5222, Protocol::Xmpp),
+        "xmpps" => (5223, Protocol::Tls),
+        "mqtt" => (1883, Protocol::Mqtt),
+        "mqtts" => (8883, Protocol::Tls),
+        "smtp" => (25, Protocol::Smtp),
+        "submission" => (587, Protocol::Smtp),
+        "smtps" | "submissions" => (465, Protocol::Tls),
+        "ssh" | "sftp" => (22, Protocol::Ssh),
+        "dns" => (53, Protocol::Dns),
+        "amqp" => (5672, Protocol::Tcp),
+        "amqps" => (5671, Protocol::Tls),
+        "mongodb" => (27017, Protocol::Tcp),
+        "ldap" => (389, Protocol::Tcp),
+        "ldaps" => (636, Protocol::Tls),
+        "nats" => (4222, Protocol::Tcp),
+        "memcached" => (11211, Protocol::Tcp),
+        "tls" => return Some(Scheme { port: None, protocol: Protocol::Tls }),
+        "tcp" => return Some(Scheme { port: None, protocol: Protocol::Tcp }),
+        "udp" => return Some(Scheme { port: None, protocol: Protocol::Udp }),
         _ => return None,
-    })
+    };
+    Some(Scheme { port: Some(port), protocol })
 }
 
 #[cfg(test)]
@@ -362,6 +382,26 @@ mod tests {
         assert_eq!((url.host(), url.port()), ("::1", Some(6379)));
         let url: ResourceUrl = "https://example.com:8443/x".parse().unwrap();
         assert_eq!((url.host(), url.port()), ("example.com", Some(8443)));
+    }
+
+    #[test]
+    fn a_scheme_says_the_port_and_what_is_spoken_first() {
+        let known = |text: &str| {
+            let url: ResourceUrl = text.parse().unwrap();
+            (url.port(), url.protocol())
+        };
+        for protocol in Protocol::ALL.into_iter().filter(|protocol| *protocol != Protocol::None) {
+            let (port, spoken) = known(&format!("{}://h", protocol.scheme()));
+            let has_no_usual_port = matches!(protocol, Protocol::Tls | Protocol::Tcp | Protocol::Udp);
+            assert_eq!(port.is_none(), has_no_usual_port, "{protocol}");
+            assert_eq!(spoken, Some(if protocol.is_http() { Protocol::Http } else { protocol }));
+        }
+        for secured in ["https", "wss", "rediss", "mqtts", "smtps", "submissions", "xmpps", "ldaps", "amqps"] {
+            assert_eq!(known(&format!("{secured}://h:1")), (Some(1), Some(Protocol::Tls)), "{secured}");
+        }
+        assert_eq!(known("mariadb://u:p@db/shop"), (Some(3306), Some(Protocol::Mysql)));
+        assert_eq!(known("mongodb://h"), (Some(27017), Some(Protocol::Tcp)));
+        assert_eq!(known("foo://h:7"), (Some(7), None));
     }
 
     #[test]

@@ -200,8 +200,11 @@ pub struct Endpoint {
 #[derive(Debug, Default)]
 pub struct Load(AtomicUsize);
 
-/// The bit that says "closed"; the others count.
+/// The bit that says "closed".
 const CLOSED: usize = 1 << (usize::BITS - 1);
+
+/// The bit that says "cut"; the others count.
+const CUT: usize = 1 << (usize::BITS - 2);
 
 /// Why something is not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,9 +244,20 @@ impl Load {
         self.0.load(Ordering::Acquire) & CLOSED != 0
     }
 
+    /// The same, and streams that are in flight are to end: whoever carries one tells both sides that nothing more comes.
+    /// Requests are not meant.
+    pub fn cut(&self) {
+        self.0.fetch_or(CLOSED | CUT, Ordering::AcqRel);
+    }
+
+    /// Are streams to end?
+    pub fn is_cut(&self) -> bool {
+        self.0.load(Ordering::Acquire) & CUT != 0
+    }
+
     /// How many there are.
     pub fn in_flight(&self) -> usize {
-        self.0.load(Ordering::Acquire) & !CLOSED
+        self.0.load(Ordering::Acquire) & !(CLOSED | CUT)
     }
 }
 
@@ -269,7 +283,9 @@ mod tests {
         assert_eq!(load.admit(NonZeroU32::new(2)).unwrap_err(), Denied::Full);
         load.close();
         assert_eq!(load.admit(None).unwrap_err(), Denied::Closed);
-        assert_eq!((load.in_flight(), load.is_closed()), (2, true));
+        assert_eq!((load.in_flight(), load.is_closed(), load.is_cut()), (2, true, false));
+        load.cut();
+        assert_eq!((load.in_flight(), load.is_closed(), load.is_cut()), (2, true, true));
         drop((one, two));
         assert_eq!(load.in_flight(), 0);
     }

@@ -10,15 +10,21 @@ use std::time::Duration;
 use tambat_wire::proxy_protocol::{ProxyProtocol, own_header};
 use tambat_wire::{Judgement, Probe};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 /// An answer is read up to this size; what it says stands at its beginning.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Once an answer has been judged, its rest is taken for so long: several servers log a broken pipe, or a whole stack
-/// trace, when nobody takes what they write.
+/// trace, when nobody takes what they write. A server that was told farewell closes within it.
 const REST_LIMIT: Duration = Duration::from_millis(200);
+
+/// What a message over a stream has before it, where the same may be sent by a datagram (RFC 1035 §4.2.2).
+const LENGTH_BYTES: usize = 2;
+
+/// No datagram is longer.
+const DATAGRAM_BYTES_MAX: usize = 65_535;
 
 /// Why there is no answer to judge.
 #[derive(Debug)]
@@ -51,6 +57,53 @@ pub async fn ask(
     }
 }
 
+/// Asks once by a datagram, within this time. What a probe sends and judges over a stream has its length before it (RFC 1035
+/// §4.2.2), which a datagram has not. A probe that sends nothing is answered by the port's being there, which whoever asks
+/// has seen.
+///
+/// # Errors
+///
+/// When there is no answer.
+///
+/// # Cancellation
+///
+/// Dropping the future closes the socket.
+pub async fn ask_by_datagram(
+    addr: SocketAddr,
+    proxy_protocol: Option<ProxyProtocol>,
+    probe: &Probe,
+    within: Duration,
+) -> Result<Judgement, NoAnswer> {
+    let asked = probe.request();
+    let Some(question) = asked.get(LENGTH_BYTES..).filter(|_| !probe.is_http()) else { return Ok(Judgement::Ready) };
+    match timeout(within, converse_by_datagram(addr, proxy_protocol, probe, question)).await {
+        Ok(judged) => judged.map_err(NoAnswer::Failed),
+        Err(_) => Err(NoAnswer::Late),
+    }
+}
+
+async fn converse_by_datagram(
+    addr: SocketAddr,
+    proxy_protocol: Option<ProxyProtocol>,
+    probe: &Probe,
+    question: &[u8],
+) -> io::Result<Judgement> {
+    let any: SocketAddr = if addr.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
+    let socket = UdpSocket::bind(any).await?;
+    socket.connect(addr).await?;
+    let mut datagram = match proxy_protocol {
+        Some(version) => own_header(version, socket.local_addr()?, addr),
+        None => Vec::new(),
+    };
+    datagram.extend_from_slice(question);
+    socket.send(&datagram).await?;
+    let mut answer = vec![0; LENGTH_BYTES + DATAGRAM_BYTES_MAX];
+    let bytes = socket.recv(&mut answer[LENGTH_BYTES..]).await?;
+    let length = u16::try_from(bytes).unwrap_or(u16::MAX);
+    answer[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+    Ok(probe.judge(&answer[..LENGTH_BYTES + bytes], true))
+}
+
 async fn converse(addr: SocketAddr, proxy_protocol: Option<ProxyProtocol>, probe: &Probe) -> io::Result<Judgement> {
     let mut stream = TcpStream::connect(addr).await?;
     let mut request = match proxy_protocol {
@@ -64,8 +117,8 @@ async fn converse(addr: SocketAddr, proxy_protocol: Option<ProxyProtocol>, probe
         match probe.judge(&answer, false) {
             Judgement::Incomplete => {}
             judged => {
-                if probe.is_http() {
-                    tokio::spawn(timeout(REST_LIMIT, take_rest(stream)));
+                if probe.has_rest() {
+                    tokio::spawn(timeout(REST_LIMIT, part(stream, probe.farewell())));
                 }
                 return Ok(judged);
             }
@@ -77,7 +130,11 @@ async fn converse(addr: SocketAddr, proxy_protocol: Option<ProxyProtocol>, probe
     }
 }
 
-async fn take_rest(mut stream: TcpStream) {
+/// Says farewell, and takes what still comes.
+async fn part(mut stream: TcpStream, farewell: Vec<u8>) {
+    if stream.write_all(&farewell).await.is_err() {
+        return;
+    }
     let mut rest = vec![0; 8 * 1024];
     while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {}
 }
@@ -120,6 +177,21 @@ mod tests {
         stream.shutdown().await.unwrap();
         let ended = timeout(Duration::from_secs(10), stream.read(&mut [0])).await;
         assert_eq!(ended.unwrap().unwrap(), 0, "and then it ends");
+    }
+
+    #[tokio::test]
+    async fn a_server_is_told_that_the_conversation_is_over() {
+        let (listener, addr) = listener().await;
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"220 mail ESMTP\r\n").await.unwrap();
+            let mut heard = [0; 64];
+            let read = stream.read(&mut heard).await.unwrap();
+            stream.write_all(b"221 bye\r\n").await.unwrap();
+            heard[..read].to_vec()
+        };
+        let (judgement, heard) = tokio::join!(ask(addr, None, &Probe::Smtp, LIMIT), serve);
+        assert_eq!((judgement.unwrap(), heard), (Judgement::Ready, b"QUIT\r\n".to_vec()));
     }
 
     #[tokio::test]

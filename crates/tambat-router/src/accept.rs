@@ -167,7 +167,7 @@ impl Acceptor<'_> {
             None => self.worker.deal(Accepted { client, arrival, open, handshake: None }),
             Some((settings, room)) => {
                 let worker = shared.turn();
-                self.shake(Unshaken { client, arrival, open, settings, worker, room });
+                self.shake(Unshaken { client, arrival, open, settings, worker, room, told: None });
             }
         }
     }

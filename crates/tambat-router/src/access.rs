@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 
 pub use line::{AccessFormat, EndedBy};
-pub(crate) use line::{Record, write};
+pub(crate) use line::{How, Record, StreamRecord, write, write_stream};
 
 /// A buffer of so much goes to the writer.
 const BUFFER_BYTES: usize = 32 * 1024;
@@ -126,13 +126,22 @@ impl AccessBuffer {
         Self { log, lines: RefCell::default(), watched: Cell::new(false), begun: Notify::new() }
     }
 
-    /// Writes a line.
+    /// Writes a request's line.
     pub(crate) fn record(&self, record: &Record<'_>) {
+        self.append(|format, lines| write(format, SystemTime::now(), record, lines));
+    }
+
+    /// Writes a stream's line.
+    pub(crate) fn record_stream(&self, record: &StreamRecord<'_>) {
+        self.append(|format, lines| write_stream(format, SystemTime::now(), record, lines));
+    }
+
+    fn append(&self, line: impl FnOnce(AccessFormat, &mut Vec<u8>)) {
         let mut lines = self.lines.borrow_mut();
         if lines.capacity() == 0 {
             lines.reserve(BUFFER_BYTES + BUFFER_BYTES / 4);
         }
-        write(self.log.format, SystemTime::now(), record, &mut lines);
+        line(self.log.format, &mut lines);
         if lines.len() >= BUFFER_BYTES {
             self.hand_over(&mut lines);
         } else if !self.watched.replace(true) {

@@ -72,6 +72,12 @@ impl Arrival {
         Self { peer, known: Some(Box::new(known)) }
     }
 
+    /// The same of one that has called by this name whom it has dialled.
+    pub(crate) fn calling(&self, name: &str) -> Self {
+        let known = self.known.as_deref().cloned().unwrap_or_default();
+        Self { peer: self.peer, known: Some(Box::new(Known { authority: Some(name.into()), ..known })) }
+    }
+
     /// How the client speaks to us, or to whom it has dialled.
     pub(crate) fn scheme(&self) -> Scheme {
         match &self.known {
@@ -185,6 +191,19 @@ mod tests {
         assert!(!unknown.is_trusted(&proxy) && !unknown.is_trusted(&client));
         let own = introduced(LOCAL);
         assert!(own.is_trusted(&proxy) && !own.is_trusted(&client));
+    }
+
+    #[test]
+    fn a_name_that_was_called_changes_nothing_else() {
+        for arrival in
+            [Arrival::of(([127, 0, 0, 1], 1).into()), introduced(b"PROXY TCP4 192.0.2.7 198.51.100.2 1 443\r\n")]
+        {
+            let calling = arrival.calling("a.example");
+            assert_eq!(calling.known.as_deref().and_then(|known| known.authority.as_deref()), Some("a.example"));
+            assert_eq!((calling.peer, calling.port(80)), (arrival.peer, arrival.port(80)));
+            assert_eq!(calling.is_of_this_machine(), arrival.is_of_this_machine());
+            assert_eq!(calling.is_introduced(), arrival.is_introduced());
+        }
     }
 
     #[test]

@@ -4,21 +4,23 @@
 //! written is kept, for as long as it lasts, and nothing more is read meanwhile: that is the back-pressure, and an idle
 //! stream owns no memory. A long run of big reads goes on through a pipe of the thread, uncopied.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::{Instant, Sleep, sleep};
+use tambat_model::{Load, Traffic};
 
+use crate::access::EndedBy;
+use crate::door::Session;
 use crate::listener::ListenerState;
-use crate::socket::is_transient;
+use crate::socket::{is_something_there, is_transient, receive_part, receive_unasked};
 use crate::splice::{PIPE_BYTES, Pipe};
 use crate::transport::Transport;
-use crate::worker::Tools;
+use crate::worker::{Tools, Worker};
 
 /// What is read at once at first, and after a write that was not taken whole: what a stalled stream keeps is no more.
 const WINDOW_BYTES_MIN: usize = 64 * 1024;
@@ -30,6 +32,9 @@ const LONG_RUN_READS: u32 = 8;
 /// A read of so much is a big one: where a stream is paced, one segment of its loopback device comes at a time.
 const BIG_READ_BYTES_MIN: usize = 32 * 1024;
 
+/// How long the two sides of a stream that is cut may take to end their direction, too.
+const PARTING_MS: u64 = 1_000;
+
 /// How a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
@@ -39,6 +44,8 @@ pub(crate) enum End {
     Broken,
     /// Nothing has moved for as long as the route allows.
     Idle,
+    /// It has had its time: its target or the whole router is to stop.
+    Cut,
 }
 
 /// What either side has sent that the other has not got, from before the stream began.
@@ -54,59 +61,126 @@ pub(crate) struct Leftovers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Carried {
     pub(crate) end: End,
+    /// Who ended it first.
+    pub(crate) by: EndedBy,
     /// From the client.
     pub(crate) up_bytes: u64,
     /// From the target.
     pub(crate) down_bytes: u64,
 }
 
-/// Carries bytes both ways until both directions have ended, one side breaks off, or nothing has moved for `idle`.
+/// What a stream goes by.
+#[derive(Clone, Copy)]
+pub(crate) struct Course<'a> {
+    /// For how long nothing may move; none: for ever.
+    pub(crate) idle: Option<Duration>,
+    pub(crate) listener: &'a ListenerState,
+    /// The process port that its bytes are counted for.
+    pub(crate) traffic: Option<&'a Traffic>,
+    /// Its target's.
+    pub(crate) load: &'a Arc<Load>,
+    /// What is shown to it of what the target says, as long as it looks.
+    pub(crate) session: Option<&'a Session>,
+    pub(crate) worker: &'a Worker,
+}
+
+impl Course<'_> {
+    fn is_cut(&self) -> bool {
+        self.load.is_cut() || self.worker.cuts.has(self.listener.kind)
+    }
+
+    fn count(&self, up: bool, bytes: usize) {
+        let bytes = bytes as u64;
+        let (counter, from_client, from_target) =
+            if up { (&self.listener.bytes_in, bytes, 0) } else { (&self.listener.bytes_out, 0, bytes) };
+        counter.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(traffic) = self.traffic {
+            traffic.shard(self.worker.number).bytes(from_client, from_target);
+        }
+    }
+}
+
+/// Carries bytes both ways until both directions have ended, one side breaks off, nothing has moved for as long as it may,
+/// or it is cut. Then both sides know how it ended.
 ///
 /// Cancelling it loses what has been read and not yet written.
-pub(crate) async fn carry(
-    client: &Transport,
-    target: &Transport,
-    idle: Option<Duration>,
-    leftovers: Leftovers,
-    listener: &ListenerState,
-    tools: &RefCell<Tools>,
-) -> Carried {
-    let mut up = Direction::new(client, target, &listener.bytes_in);
-    let mut down = Direction::new(target, client, &listener.bytes_out);
-    up.brings(leftovers.up);
-    down.brings(leftovers.down);
+pub(crate) async fn carry(client: &Transport, target: &Transport, leftovers: Leftovers, course: Course<'_>) -> Carried {
+    let watched = course.worker.cuts.watch(course.load);
+    let deadline = course.worker.deadlines.deadline();
+    let (mut up, mut down) = (Direction::new(client, target, true), Direction::new(target, client, false));
+    up.brings(leftovers.up, course);
+    down.brings(leftovers.down, course);
     // A side whose bytes are not being read is not asked for them, and would break off unnoticed.
     let mut client_error = pin!(client.broken());
     let mut target_error = pin!(target.broken());
-    let mut deadline = pin!(Deadline::new(idle));
-    let mut moved = true;
+    let mut by = None;
+    deadline.set(Instant::now(), course.idle);
     let (up, down) = (&mut up, &mut down);
     let end = poll_fn(|cx| {
-        {
-            let mut tools = tools.borrow_mut();
-            moved |= up.pump(cx, tools.ready());
-            moved |= down.pump(cx, &mut tools);
-        }
+        deadline.wakes(cx.waker());
+        let mut moved = {
+            let mut tools = course.worker.tools.borrow_mut();
+            up.pump(cx, tools.ready(), course)
+        };
+        moved |= down.pump(cx, &mut course.worker.tools.borrow_mut(), course);
         // Each direction's reader and the other's writer are one socket.
         up.broken |= down.refused || (!up.broken && client_error.as_mut().poll(cx).is_ready());
         down.broken |= up.refused || (!down.broken && target_error.as_mut().poll(cx).is_ready());
+        by = by.or_else(|| who(up, down));
         if up.is_lost() || down.is_lost() {
             return Poll::Ready(End::Broken);
         }
         if up.ended && down.ended {
             return Poll::Ready(End::Finished);
         }
-        deadline.as_mut().poll(cx, std::mem::take(&mut moved)).map(|()| End::Idle)
+        if course.is_cut() {
+            return Poll::Ready(End::Cut);
+        }
+        // Set again at each move, it costs no system call and no timer.
+        if moved && course.idle.is_some() {
+            deadline.set(Instant::now(), course.idle);
+        }
+        if deadline.is_reached() { Poll::Ready(End::Idle) } else { Poll::Pending }
     })
     .await;
-    Carried { end, up_bytes: up.carried, down_bytes: down.carried }
+    drop(watched);
+    match end {
+        End::Finished | End::Idle => {}
+        End::Broken => {
+            client.reset_on_close();
+            target.reset_on_close();
+        }
+        // Boxed: few streams come to this, and none should be as big as if it did.
+        End::Cut => Box::pin(part(up, down, course)).await,
+    }
+    let by = if matches!(end, End::Idle | End::Cut) { EndedBy::Router } else { by.unwrap_or(EndedBy::Router) };
+    Carried { end, by, up_bytes: up.carried, down_bytes: down.carried }
+}
+
+/// Who has ended something, or broken off.
+fn who(up: &Direction<'_>, down: &Direction<'_>) -> Option<EndedBy> {
+    if up.ending || up.broken || up.failed {
+        Some(EndedBy::Client)
+    } else if down.ending || down.broken || down.failed {
+        Some(EndedBy::Target)
+    } else {
+        None
+    }
+}
+
+/// Ends a stream that has had its time. A side that has got all there was for it is told that nothing more comes, and may
+/// end in order, too; the other one is to see that something is missing.
+async fn part(up: &Direction<'_>, down: &Direction<'_>, course: Course<'_>) {
+    let limit = Duration::from_millis(PARTING_MS);
+    let _ = tokio::time::timeout(limit, async { tokio::join!(up.part(course), down.part(course)) }).await;
 }
 
 /// One direction of a stream.
 struct Direction<'a> {
     from: &'a Transport,
     to: &'a Transport,
-    bytes: &'a AtomicU64,
+    /// From the client to the target?
+    is_up: bool,
     carried: u64,
     /// What was read and could not be written yet, from `unsent_at` on.
     unsent: Vec<u8>,
@@ -117,6 +191,8 @@ struct Direction<'a> {
     run: u32,
     /// What a long run goes through.
     pipe: Option<Pipe>,
+    /// There may be something to read that no event tells of: it stands before or behind urgent data.
+    is_behind: bool,
     /// `from` has ended this direction, and `to` is to be told.
     ending: bool,
     /// The same, and `to` has been told.
@@ -130,17 +206,18 @@ struct Direction<'a> {
 }
 
 impl<'a> Direction<'a> {
-    fn new(from: &'a Transport, to: &'a Transport, bytes: &'a AtomicU64) -> Self {
+    fn new(from: &'a Transport, to: &'a Transport, is_up: bool) -> Self {
         Self {
             from,
             to,
-            bytes,
+            is_up,
             carried: 0,
             unsent: Vec::new(),
             unsent_at: 0,
             window: WINDOW_BYTES_MIN,
             run: 0,
             pipe: None,
+            is_behind: false,
             ending: false,
             ended: false,
             broken: false,
@@ -150,17 +227,18 @@ impl<'a> Direction<'a> {
     }
 
     /// What `from` has sent before.
-    fn brings(&mut self, bytes: Vec<u8>) {
-        self.count(bytes.len());
+    fn brings(&mut self, bytes: Vec<u8>, course: Course<'_>) {
+        self.count(bytes.len(), course);
         self.unsent = bytes;
     }
 
-    fn count(&mut self, bytes: usize) {
-        count(self.bytes, &mut self.carried, bytes);
+    fn count(&mut self, bytes: usize, course: Course<'_>) {
+        self.carried += bytes as u64;
+        course.count(self.is_up, bytes);
     }
 
     /// Moves bytes until one of the two sockets has to be waited for, or the direction is over. Have any moved?
-    fn pump(&mut self, cx: &mut Context<'_>, tools: &mut Tools) -> bool {
+    fn pump(&mut self, cx: &mut Context<'_>, tools: &mut Tools, course: Course<'_>) -> bool {
         let mut moved = false;
         while !(self.ended || self.refused || self.failed) {
             let step = if self.ending {
@@ -168,9 +246,9 @@ impl<'a> Direction<'a> {
             } else if !self.unsent.is_empty() {
                 self.send_unsent(cx)
             } else if self.pipe.is_some() {
-                self.splice(cx, tools)
+                self.splice(cx, tools, course)
             } else {
-                self.pass_on(cx, tools)
+                self.pass_on(cx, tools, course)
             };
             match step {
                 Poll::Ready(Ok(progress)) => moved |= progress,
@@ -188,8 +266,9 @@ impl<'a> Direction<'a> {
     }
 
     /// May bytes go from one socket to the other without being seen here?
-    fn is_pipeable(&self) -> bool {
-        self.from.tcp().is_some() && self.to.tcp().is_some()
+    fn is_pipeable(&self, course: Course<'_>) -> bool {
+        let is_seen = !self.is_up && course.session.is_some_and(Session::is_watching);
+        !is_seen && self.from.tcp().is_some() && self.to.tcp().is_some()
     }
 
     fn is_stalled(&self) -> bool {
@@ -197,11 +276,13 @@ impl<'a> Direction<'a> {
     }
 
     /// One read, one write.
-    fn pass_on(&mut self, cx: &mut Context<'_>, tools: &mut Tools) -> Poll<io::Result<bool>> {
-        std::task::ready!(self.from.poll_read_ready(cx))?;
+    fn pass_on(&mut self, cx: &mut Context<'_>, tools: &mut Tools, course: Course<'_>) -> Poll<io::Result<bool>> {
+        if !self.is_behind {
+            std::task::ready!(self.from.poll_read_ready(cx))?;
+        }
         let scratch = &mut tools.buffer;
         let window = self.window.min(scratch.len());
-        let received = match self.from.receive(&mut scratch[..window]) {
+        let received = match self.receive(&mut scratch[..window]) {
             // What it has sent before it was cut off has been passed on.
             Ok(0) if self.from.is_truncated() => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             Ok(0) => {
@@ -209,10 +290,16 @@ impl<'a> Direction<'a> {
                 return Poll::Ready(Ok(true));
             }
             Ok(received) => received,
-            Err(error) if is_transient(&error) => return Poll::Ready(Ok(false)),
+            Err(error) if is_transient(&error) => {
+                self.is_behind = false;
+                return Poll::Ready(Ok(false));
+            }
             Err(error) => return Poll::Ready(Err(error)),
         };
-        self.count(received);
+        self.count(received, course);
+        if let Some(session) = course.session.filter(|_| !self.is_up) {
+            session.show(&scratch[..received]);
+        }
         match self.to.send(&scratch[..received]) {
             Ok(sent) if sent == received => {
                 if received == window {
@@ -221,7 +308,7 @@ impl<'a> Direction<'a> {
                 self.run = if received >= BIG_READ_BYTES_MIN { self.run + 1 } else { 0 };
                 if self.run >= LONG_RUN_READS {
                     self.run = LONG_RUN_READS;
-                    self.pipe = if self.is_pipeable() { tools.pipes.lend() } else { None };
+                    self.pipe = if self.is_pipeable(course) { tools.pipes.lend() } else { None };
                 }
             }
             Ok(sent) => self.keep(&scratch[sent..received]),
@@ -231,18 +318,34 @@ impl<'a> Direction<'a> {
         Poll::Ready(Ok(true))
     }
 
+    fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self.from.tcp() {
+            Some(from) if self.is_behind => receive_unasked(from, into),
+            Some(from) => receive_part(from, into),
+            None => self.from.receive(into),
+        }
+    }
+
     /// Empties the pipe, or else fills it.
-    fn splice(&mut self, cx: &mut Context<'_>, tools: &mut Tools) -> Poll<io::Result<bool>> {
+    fn splice(&mut self, cx: &mut Context<'_>, tools: &mut Tools, course: Course<'_>) -> Poll<io::Result<bool>> {
         let (Some(pipe), Some(from), Some(to)) = (&mut self.pipe, self.from.tcp(), self.to.tcp()) else {
             self.pipe = None;
             return Poll::Ready(Ok(false));
         };
         if pipe.held() == 0 {
             std::task::ready!(from.poll_read_ready(cx))?;
-            match pipe.fill(from, PIPE_BYTES) {
+            let filled = pipe.fill(from, PIPE_BYTES);
+            if !matches!(filled, Ok(1..)) && is_something_there(from) {
+                // No pipe takes what is urgent: it looks as if nothing had come, or nothing more.
+                self.is_behind = true;
+                self.end_run(tools);
+                return Poll::Ready(Ok(true));
+            }
+            match filled {
                 Ok(0) => self.ending = true,
                 Ok(filled) => {
-                    count(self.bytes, &mut self.carried, filled);
+                    self.carried += filled as u64;
+                    course.count(self.is_up, filled);
                     self.run = if filled >= BIG_READ_BYTES_MIN { LONG_RUN_READS } else { self.run.saturating_sub(1) };
                     return Poll::Ready(Ok(true));
                 }
@@ -258,11 +361,16 @@ impl<'a> Direction<'a> {
                 Err(_) => self.refused = true,
             }
         }
-        // The run is over.
+        self.end_run(tools);
+        Poll::Ready(Ok(true))
+    }
+
+    /// The long run is over.
+    fn end_run(&mut self, tools: &mut Tools) {
+        self.run = 0;
         if let Some(pipe) = self.pipe.take() {
             tools.pipes.give_back(pipe);
         }
-        Poll::Ready(Ok(true))
     }
 
     fn send_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
@@ -287,6 +395,32 @@ impl<'a> Direction<'a> {
         self.window = WINDOW_BYTES_MIN;
     }
 
+    /// Tells `to` how it ends, and throws away what `from` still sends until that ends, too: unread bytes would make a reset
+    /// of the close.
+    async fn part(&self, course: Course<'_>) {
+        if self.is_stalled() {
+            self.to.reset_on_close();
+        } else if poll_fn(|cx| self.to.poll_end(cx)).await.is_err() {
+            return;
+        }
+        poll_fn(|cx| {
+            let mut tools = course.worker.tools.borrow_mut();
+            let buffer = &mut tools.ready().buffer;
+            loop {
+                if std::task::ready!(self.from.poll_read_ready(cx)).is_err() {
+                    return Poll::Ready(());
+                }
+                match self.from.receive(buffer) {
+                    Ok(0) => return Poll::Ready(()),
+                    Ok(_) => {}
+                    Err(error) if is_transient(&error) => {}
+                    Err(_) => return Poll::Ready(()),
+                }
+            }
+        })
+        .await;
+    }
+
     /// `from` has ended its direction: so do we. All it sent before has been sent on, since nothing is read before.
     fn end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         match std::task::ready!(self.to.poll_end(cx)) {
@@ -297,53 +431,22 @@ impl<'a> Direction<'a> {
     }
 }
 
-fn count(all: &AtomicU64, carried: &mut u64, bytes: usize) {
-    all.fetch_add(bytes as u64, Ordering::Relaxed);
-    *carried += bytes as u64;
-}
-
-/// When an idle stream ends. The timer is set again only when it goes off, not at every byte.
-struct Deadline {
-    idle: Option<Duration>,
-    last: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Deadline {
-    fn new(idle: Option<Duration>) -> Self {
-        Self { idle, last: Instant::now(), timer: idle.map(|idle| Box::pin(sleep(idle))) }
-    }
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>, moved: bool) -> Poll<()> {
-        let this = &mut *self;
-        let (Some(idle), Some(timer)) = (this.idle, &mut this.timer) else {
-            return Poll::Pending;
-        };
-        if moved {
-            this.last = Instant::now();
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            let due = this.last + idle;
-            if due <= Instant::now() {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(due);
-        }
-        Poll::Pending
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::mem::MaybeUninit;
     use std::net::{Ipv4Addr, TcpListener, TcpStream as StdStream};
+    use std::rc::Rc;
 
     use socket2::SockRef;
     use tokio::io::Interest;
     use tokio::net::TcpStream;
+    use tokio::sync::{mpsc, watch};
 
     use super::*;
+    use crate::listener::ListenerKind;
+    use crate::router::Shared;
+    use crate::settings::RouterSettings;
 
     /// Two ends of a connection, the second for the runtime of this thread.
     fn connection() -> (StdStream, Transport) {
@@ -360,9 +463,12 @@ mod tests {
     }
 
     /// Pumps until it is so: a few seconds at most.
-    async fn pump_until(d: &mut Direction<'_>, tools: &mut Tools, is_so: impl Fn(&Direction<'_>) -> bool) {
+    async fn pump_until(d: &mut Direction<'_>, worker: &Worker, is_so: impl Fn(&Direction<'_>) -> bool) {
+        let listener = ListenerState::new(ListenerKind::Shared, Arc::default());
+        let load = Arc::default();
+        let course = Course { idle: None, listener: &listener, traffic: None, load: &load, session: None, worker };
         let pumped = poll_fn(|cx| {
-            d.pump(cx, tools);
+            d.pump(cx, worker.tools.borrow_mut().ready(), course);
             if is_so(d) {
                 return Poll::Ready(());
             }
@@ -372,22 +478,22 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(10), pumped).await.expect("it becomes so");
     }
 
-    fn tools() -> Tools {
-        let mut tools = Tools::default();
-        tools.ready();
-        tools
+    fn worker() -> Rc<Worker> {
+        let (_tables, seen) = watch::channel(Arc::default());
+        let (reports, _seen) = mpsc::unbounded_channel();
+        Worker::new(0, Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new())))
     }
 
     #[tokio::test]
     async fn big_reads_in_a_row_make_a_long_run_and_small_ones_end_it() {
         let ((mut sender, from), (mut receiver, to)) = (connection(), connection());
-        let (bytes, mut tools) = (AtomicU64::new(0), tools());
-        let mut direction = Direction::new(&from, &to, &bytes);
+        let worker = worker();
+        let mut direction = Direction::new(&from, &to, true);
         let (big, small) = (pattern(BIG_READ_BYTES_MIN), pattern(100));
         let sizes = [vec![&big; LONG_RUN_READS as usize], vec![&small; LONG_RUN_READS as usize], vec![&big]].concat();
         let mut piped = Vec::new();
         for message in sizes {
-            let all = bytes.load(Ordering::Relaxed) + message.len() as u64;
+            let all = direction.carried + message.len() as u64;
             sender.write_all(message).unwrap();
             // A message that comes in two pieces would be two reads.
             let socket = from.tcp().unwrap();
@@ -397,7 +503,7 @@ mod tests {
                 })
                 .is_ok_and(|seen| seen < message.len())
             {}
-            pump_until(&mut direction, &mut tools, |d| d.bytes.load(Ordering::Relaxed) == all).await;
+            pump_until(&mut direction, &worker, |d| d.carried == all).await;
             let mut heard = vec![0; message.len()];
             receiver.read_exact(&mut heard).unwrap();
             assert!(heard == *message);
@@ -412,20 +518,20 @@ mod tests {
     async fn a_long_run_arrives_whole_through_stalls_and_ends() {
         const BYTES: usize = 24 * 1024 * 1024;
         let ((mut sender, from), (mut receiver, to)) = (connection(), connection());
-        let (bytes, mut tools) = (AtomicU64::new(0), tools());
-        let mut direction = Direction::new(&from, &to, &bytes);
-        direction.pipe = tools.pipes.lend();
+        let worker = worker();
+        let mut direction = Direction::new(&from, &to, true);
+        direction.pipe = worker.tools.borrow_mut().pipes.lend();
         let sending = std::thread::spawn(move || sender.write_all(&pattern(BYTES)));
         // Nobody reads: the run comes to rest with bytes in the pipe or in the direction, and stays there.
-        pump_until(&mut direction, &mut tools, |d| d.is_stalled() && !d.failed).await;
+        pump_until(&mut direction, &worker, |d| d.is_stalled() && !d.failed).await;
         let receiving = std::thread::spawn(move || {
             let mut heard = Vec::new();
             receiver.read_to_end(&mut heard).map(|_| heard)
         });
-        pump_until(&mut direction, &mut tools, |d| d.ended || d.failed || d.refused).await;
+        pump_until(&mut direction, &worker, |d| d.ended || d.failed || d.refused).await;
         assert!(direction.ended);
         sending.join().unwrap().unwrap();
         assert!(receiving.join().unwrap().unwrap() == pattern(BYTES));
-        assert_eq!(bytes.load(Ordering::Relaxed), BYTES as u64);
+        assert_eq!(direction.carried, BYTES as u64);
     }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tambat_model::{Admission, Admitted, Protocol, Route, RouteTable, Target};
+use tambat_model::{Admission, Admitted, ErrorCode, Protocol, Route, RouteTable, Target};
 
 use crate::balance;
 use crate::listener::ListenerKind;
@@ -64,6 +64,8 @@ pub(crate) enum What {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Told {
     pub(crate) protocol: Protocol,
+    /// As metrics and the log call it.
+    pub(crate) code: ErrorCode,
     pub(crate) cause: String,
 }
 
@@ -108,11 +110,13 @@ pub(crate) fn choose(table: &RouteTable, at: ListenerKind, wanted: &Wanted, trie
     let route = match wanted.find(table, at) {
         Found::Route(route) => route,
         Found::NothingYet => {
-            let told = Told { protocol: Protocol::Tcp, cause: format!("{at} has no route yet") };
+            let cause = format!("{at} has no route yet");
+            let told = Told { protocol: Protocol::Tcp, code: ErrorCode::NoRoute, cause };
             return Choice::Wait(Hold { limit: Some(Duration::from_secs(UNTAKEN_LIMIT_S)), what: What::Table, told });
         }
         Found::Nobody => {
-            return Choice::Refuse(Told { protocol: Protocol::Tcp, cause: format!("nobody is reached so at {at}") });
+            let cause = format!("nobody is reached so at {at}");
+            return Choice::Refuse(Told { protocol: Protocol::Tcp, code: ErrorCode::NoRoute, cause });
         }
     };
     match &route.admission {
@@ -121,9 +125,11 @@ pub(crate) fn choose(table: &RouteTable, at: ListenerKind, wanted: &Wanted, trie
         Admission::Hold { limit, cause, mend } => Choice::Wait(Hold {
             limit: route.http.wait.or(*limit),
             what: What::Table,
-            told: told(route, &whole(cause, mend.as_deref())),
+            told: told(route, ErrorCode::NoTarget, &whole(cause, mend.as_deref())),
         }),
-        Admission::Refuse { cause, mend } => Choice::Refuse(told(route, &whole(cause, mend.as_deref()))),
+        Admission::Refuse { cause, mend } => {
+            Choice::Refuse(told(route, ErrorCode::NoTarget, &whole(cause, mend.as_deref())))
+        }
     }
 }
 
@@ -144,22 +150,26 @@ impl Patience {
 }
 
 fn serve(route: &Arc<Route>, is_empty: bool, tried: &Tried, client: IpAddr) -> Choice {
-    let wait = |limit_s, what, cause: &str| {
+    let wait = |limit_s, what, code, cause: &str| {
         let limit = Some(route.http.wait.unwrap_or(Duration::from_secs(limit_s)));
-        Choice::Wait(Hold { limit, what, told: told(route, cause) })
+        Choice::Wait(Hold { limit, what, told: told(route, code, cause) })
     };
     match balance::choose(route, tried, None, client) {
         balance::Choice::Serve(target, admitted) => {
             Choice::Serve(Chosen { route: Arc::clone(route), target }, admitted)
         }
         balance::Choice::Full => {
-            wait(FULL_LIMIT_S, What::Room, "all its instances have as many connections as they may")
+            let cause = "all its instances have as many connections as they may";
+            wait(FULL_LIMIT_S, What::Room, ErrorCode::QueueFull, cause)
         }
         // All of them have been closed since: the next table says what follows.
-        balance::Choice::Replaced => wait(UNTAKEN_LIMIT_S, What::TableOrTarget, "its instances are being replaced"),
+        balance::Choice::Replaced => {
+            let cause = "its instances are being replaced";
+            wait(UNTAKEN_LIMIT_S, What::TableOrTarget, ErrorCode::NoTarget, cause)
+        }
         balance::Choice::Exhausted | balance::Choice::None(_) => {
             let cause = if is_empty { "it has no instance" } else { &tried.last };
-            wait(UNTAKEN_LIMIT_S, What::TableOrTarget, cause)
+            wait(UNTAKEN_LIMIT_S, What::TableOrTarget, ErrorCode::TargetUnreachable, cause)
         }
     }
 }
@@ -169,8 +179,8 @@ fn whole(cause: &str, mend: Option<&str>) -> String {
     mend.map_or_else(|| cause.to_owned(), |mend| format!("{cause}: {mend}"))
 }
 
-fn told(route: &Route, cause: &str) -> Told {
-    Told { protocol: route.protocol, cause: format!("{} cannot be reached: {cause}", route.name) }
+fn told(route: &Route, code: ErrorCode, cause: &str) -> Told {
+    Told { protocol: route.protocol, code, cause: format!("{} cannot be reached: {cause}", route.name) }
 }
 
 #[cfg(test)]

@@ -2,13 +2,15 @@
 //! the manifest that several share a client first has to tell whom it wants.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use tambat_model::{Admission, ByServerName, ListenAddr, RouteTable};
+use tambat_model::{Admission, ByServerName, ListenAddr, Protocol, RouteTable};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
 use crate::arrival::Arrival;
 use crate::choice::Told;
+use crate::door::{self, Visitor};
 use crate::http;
 use crate::http2;
 use crate::introduction::introduce;
@@ -41,23 +43,33 @@ pub(crate) fn begin(client: Transport, arrival: Arrival, open: Open, worker: &Rc
 
 /// The same at a listener of the manifest.
 fn begin_at(at: ListenAddr, client: Transport, arrival: Arrival, open: Open, worker: Rc<Worker>) {
-    let wanted = match client.secured() {
-        None => Wanted::Whoever,
-        Some(secured) => {
-            let name = secured.server_name.as_deref().unwrap_or_default();
-            let table = worker.tables.newest();
-            let entrance = table.entrance(at);
-            let is_http = entrance
-                .and_then(|entrance| entrance.by_server_name(name))
-                .is_some_and(|found| matches!(found, ByServerName::Terminated(site) if site.route.protocol.is_http()));
-            drop(table);
-            if is_http {
-                return serve_http(client, Vec::new(), arrival, open, worker, None);
+    let table = worker.tables.newest();
+    let entrance = table.entrance(at);
+    match client {
+        Transport::Tcp(client) => match entrance.filter(|entrance| !entrance.openings.is_empty()).map(Arc::clone) {
+            None => {
+                drop(table);
+                serve(Wanted::Whoever, Transport::Tcp(client), Vec::new(), arrival, open, worker);
             }
-            Wanted::Terminated(name.into())
+            Some(entrance) => {
+                drop(table);
+                door::enter(at, entrance, Visitor { client, received: Vec::new(), arrival, open, worker });
+            }
+        },
+        client => {
+            let name: Box<str> = client.secured().and_then(|s| s.server_name.as_deref()).unwrap_or_default().into();
+            let spoken = match entrance.and_then(|entrance| entrance.by_server_name(&name)) {
+                Some(ByServerName::Terminated(site)) => Some(site.route.protocol),
+                Some(ByServerName::Passed(_)) | None => None,
+            };
+            drop(table);
+            match spoken {
+                Some(protocol) if protocol.is_http() => serve_http(client, Vec::new(), arrival, open, worker, None),
+                Some(Protocol::Postgres) => door::begin_inside(name, client, arrival, open, worker),
+                _ => serve(Wanted::Terminated(name), client, Vec::new(), arrival, open, worker),
+            }
         }
-    };
-    serve(wanted, client, Vec::new(), arrival, open, worker);
+    }
 }
 
 /// Serves a connection that wants somebody, in a task of its own.

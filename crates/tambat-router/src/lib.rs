@@ -1,17 +1,17 @@
 //! The router: holds the listeners and carries what arrives there to the instances.
 //!
-//! A listener is a service port, shared by all names, or one of the manifest, whose clients tell whom they want. What is no HTTP is carried as a stream: a connection to a service
-//! port looks up its [`Route`](tambat_model::Route) in the route table of the moment, goes to one of the targets, in turn,
-//! or waits, its bytes unread in the kernel, until the table has a target for it, or is turned away with the cause, in its
-//! own protocol. It keeps the target it began with, whatever the table says later. Of HTTP each request finds its own
-//! route and target; see `http`.
+//! A listener is a service port, shared by all names, or one of the manifest, where clients may have to tell whom they
+//! want. What is no HTTP is carried as a stream: it looks up its [`Route`](tambat_model::Route) in the route table of the
+//! moment, by whom it wants there, goes to one of the targets, or waits, its bytes unread in the kernel, until the table has
+//! a target for it, or is turned away with the cause, in its own protocol. It keeps the target it began with, whatever the
+//! table says later. Of HTTP each request finds its own route and target; see `http`.
 //!
 //! ```text
-//! accept ── connection ── choice (pure: table, port, cursor -> target | wait | refuse | http)
-//!                │
-//!                ├── dial ── carry        bytes both ways, until both have ended
-//!                ├── turn_away            the refusal, then a lingering close
-//!                └── http                 request after request; see there
+//! accept ── connection ─┬── door        at a listener of the manifest: hears how a client begins, and whom it wants
+//!                       ├── stream      seek: choice and balance (pure) -> target | wait | refuse | http
+//!                       │     ├── dial ── carry        bytes both ways, until both have ended, or it is cut
+//!                       │     └── turn_away            the refusal, then a lingering close
+//!                       └── http        request after request; see there
 //! ```
 //!
 //! Each worker is a thread with a runtime and an event loop of its own. What its connections share is in its [`Rc`]:
@@ -33,7 +33,10 @@ mod carry;
 mod challenges;
 mod choice;
 mod connection;
+mod cuts;
+mod datagram;
 mod deadlines;
+mod door;
 mod h2c;
 mod health;
 mod http;
@@ -57,6 +60,7 @@ mod worker;
 
 pub use access::{AccessFormat, AccessLog, EndedBy};
 pub use challenges::Challenges;
+pub use datagram::DatagramListener;
 pub use health::{Check, Checker, Health, HealthView, QUESTIONS_MAX, REST, Sign, TargetHealth};
 pub use listener::{CountersSnapshot, Listener, ListenerKind};
 pub use report::RouterReport;

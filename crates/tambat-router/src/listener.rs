@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tambat_model::{ListenAddr, ServicePort, Traffic};
 
@@ -24,6 +24,15 @@ pub enum ListenerKind {
 }
 
 impl ListenerKind {
+    /// As metrics and the access log call it: where it is to be found, or, of shared ones, by what.
+    pub fn label(self) -> String {
+        match self {
+            Self::Service(port) => format!("localhost:{port}"),
+            Self::Shared => "names".to_owned(),
+            Self::Named(at) => at.to_string(),
+        }
+    }
+
     /// The service port, where it is one.
     pub fn service_port(self) -> Option<ServicePort> {
         match self {
@@ -90,6 +99,8 @@ pub(crate) struct ListenerState {
     pub(crate) bytes_out: AtomicU64,
     pub(crate) accept_pauses: AtomicU64,
     pub(crate) handshakes: HandshakeCounters,
+    /// By what handshakes end at a listener of the manifest, where they may.
+    tls: OnceLock<Arc<TlsSettings>>,
     connections: AtomicU64,
     open: AtomicUsize,
     waiting: AtomicUsize,
@@ -106,6 +117,7 @@ impl ListenerState {
             bytes_out: AtomicU64::new(0),
             accept_pauses: AtomicU64::new(0),
             handshakes: HandshakeCounters::default(),
+            tls: OnceLock::new(),
             connections: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -126,6 +138,16 @@ impl ListenerState {
             handshakes_failed: self.handshakes.failed.each_ref().map(|failed| failed.load(Ordering::Relaxed)),
             handshakes_under_way: self.handshakes.under_way.load(Ordering::Relaxed),
         }
+    }
+
+    /// By what handshakes end, where only some of its connections begin with one.
+    pub(crate) fn tls(&self) -> Option<&Arc<TlsSettings>> {
+        self.tls.get()
+    }
+
+    /// From now on, and for good, they end by these.
+    pub(crate) fn may_end_tls(&self, settings: Arc<TlsSettings>) {
+        let _ = self.tls.set(settings);
     }
 
     /// How many connections are open at all listeners together.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -12,16 +13,21 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, watch};
 
 use crate::addresses::Addresses;
+use crate::datagram::DatagramListener;
+use crate::door::Cancels;
 use crate::http::router_number;
 use crate::listener::{CountersSnapshot, Listener, ListenerKind, ListenerState};
 use crate::queue::Queues;
 use crate::report::{Reports, RouterReport};
 use crate::settings::RouterSettings;
-use crate::tls::{self, HANDSHAKES_MAX, Task, Unshaken};
+use crate::tls::{self, HANDSHAKES_MAX, Task, TlsSettings, Unshaken};
 use crate::worker::{self, Order, Scope};
 
 /// How often a draining router looks whether all is done: connections do not tell when they end.
 const DRAIN_LOOK_EVERY_MS: u64 = 10;
+
+/// How long streams that are cut may take to end: a little longer than each of them is given.
+const CUT_MS: u64 = 1_200;
 
 /// How long the end of a router waits for its last lines to be written: a disk that works takes milliseconds.
 const LOG_SYNC_MS: u64 = 1_000;
@@ -84,13 +90,9 @@ impl Router {
                 self.shared.https_port.store(socket.local_addr()?.port(), Ordering::Relaxed);
             }
         }
-        let state = {
-            let mut listeners = self.listeners();
-            let fresh = || Arc::new(ListenerState::new(listener.kind, Arc::clone(&self.open)));
-            Arc::clone(listeners.entry(listener.kind).or_insert_with(fresh))
-        };
+        let state = self.state(listener.kind);
         for socket in listener.sockets {
-            self.shared.order(self.shared.turn(), Order::Listen(socket, Arc::clone(&state), listener.tls.clone()));
+            self.shared.listen(socket, Arc::clone(&state), listener.tls.clone());
         }
         Ok(())
     }
@@ -101,6 +103,28 @@ impl Router {
         if self.listeners().remove(&kind).is_some() {
             self.shared.order_all(|| Order::Unlisten(kind));
         }
+    }
+
+    /// Takes datagrams from one more listener. One of the same kind for connections shares its counters.
+    ///
+    /// # Errors
+    ///
+    /// When a socket cannot be made non-blocking.
+    pub fn add_datagrams(&self, listener: DatagramListener) -> io::Result<()> {
+        for socket in &listener.sockets {
+            socket.set_nonblocking(true)?;
+        }
+        let state = self.state(listener.kind);
+        for socket in listener.sockets {
+            self.shared.order(self.shared.turn(), Order::Receive(socket, Arc::clone(&state)));
+        }
+        Ok(())
+    }
+
+    /// The state of a listener, which all of this kind share.
+    fn state(&self, kind: ListenerKind) -> Arc<ListenerState> {
+        let fresh = || Arc::new(ListenerState::new(kind, Arc::clone(&self.open)));
+        Arc::clone(self.listeners().entry(kind).or_insert_with(fresh))
     }
 
     /// What this service port has carried, and holds now; none: the router does not hold it.
@@ -124,14 +148,14 @@ impl Router {
     }
 
     /// Closes the listeners and idle connections, lets requests and streams come to their end, and returns when the
-    /// last one has, or after `limit`. What is still open then is closed with the router. Cancelling it stops only
-    /// the waiting.
+    /// last one has, or after `limit`. Streams that are still open then are ended: both sides are told so, and have a
+    /// second for it. What is left is closed with the router. Cancelling it stops only the waiting.
     pub async fn drain(&self, limit: Duration) {
         self.drain_those(Scope::All, limit).await;
     }
 
-    /// The same for shared listeners alone. Service ports go on: an app that finishes a request may need another one
-    /// meanwhile. Their connections end as soon as they are idle, too; who needs one opens another.
+    /// The same for shared listeners and those of the manifest alone. Service ports go on: an app that finishes a request
+    /// may need another one meanwhile. Their connections end as soon as they are idle, too; who needs one opens another.
     pub async fn drain_shared(&self, limit: Duration) {
         self.drain_those(Scope::Shared, limit).await;
     }
@@ -139,11 +163,22 @@ impl Router {
     async fn drain_those(&self, scope: Scope, limit: Duration) {
         let unheard = Arc::new(());
         self.shared.order_all(|| Order::Drain(scope, Arc::clone(&unheard)));
-        let start = Instant::now();
         // Until the last worker has heard of it, connections are accepted.
-        while (Arc::strong_count(&unheard) > 1 || self.open_at(scope) > 0) && start.elapsed() < limit {
+        if self.empties(scope, &unheard, limit).await || limit.is_zero() {
+            return;
+        }
+        self.shared.order_all(|| Order::Cut(scope, Arc::clone(&unheard)));
+        self.empties(scope, &unheard, Duration::from_millis(CUT_MS)).await;
+    }
+
+    /// Waits until all workers have heard of an order, and nothing is open there, or `limit` has passed. Is that so?
+    async fn empties(&self, scope: Scope, unheard: &Arc<()>, limit: Duration) -> bool {
+        let start = Instant::now();
+        let is_open = || Arc::strong_count(unheard) > 1 || self.open_at(scope) > 0;
+        while is_open() && start.elapsed() < limit {
             tokio::time::sleep(Duration::from_millis(DRAIN_LOOK_EVERY_MS)).await;
         }
+        !is_open()
     }
 
     /// How many connections are open there.
@@ -202,6 +237,8 @@ pub(crate) struct Shared {
     pub(crate) addresses: Arc<Addresses>,
     pub(crate) unrouted: Arc<Traffic>,
     pub(crate) queues: Queues,
+    /// Where sessions of `PostgreSQL` are.
+    pub(crate) cancels: Arc<Cancels>,
     /// How many pipes its workers have.
     pub(crate) pipes: Arc<AtomicUsize>,
     /// Tells this router from others.
@@ -232,6 +269,7 @@ impl Shared {
             addresses: Arc::default(),
             unrouted: Arc::default(),
             queues: Queues::default(),
+            cancels: Arc::default(),
             pipes: Arc::default(),
             number: router_number(),
             handshake_room: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
@@ -256,6 +294,19 @@ impl Shared {
     /// Where names are served over TLS.
     pub(crate) fn https_port(&self) -> Option<u16> {
         Some(self.https_port.load(Ordering::Relaxed)).filter(|port| *port != 0)
+    }
+
+    /// Accepts from this socket.
+    fn listen(&self, socket: TcpListener, state: Arc<ListenerState>, tls: Option<Arc<TlsSettings>>) {
+        let tls = match (tls, state.kind) {
+            // Who wants to shake hands is known once it has been heard.
+            (Some(settings), ListenerKind::Named(_)) => {
+                state.may_end_tls(settings);
+                None
+            }
+            (tls, _) => tls,
+        };
+        self.order(self.turn(), Order::Listen(socket, state, tls));
     }
 
     /// Has a thread shake hands. What comes when there is none any more is closed.

@@ -4,13 +4,14 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use tambat_model::Protocol;
-use tambat_wire::{PostgresOpening, postgres_opening, refusal};
+use tambat_wire::{Hearing, hearing, refusal};
 use tokio::time::timeout;
 
 use crate::choice::Told;
 use crate::transport::Transport;
 
-/// How long a client may take to send its first bytes: an answer before the question confuses some.
+/// How long a client may take to say what has to be heard before it is told anything: an answer before the question
+/// confuses some.
 const FIRST_BYTES_S: u64 = 1;
 
 /// How long a client may take to read the refusal and close.
@@ -23,24 +24,29 @@ const DRAINED_BYTES_MAX: usize = 1024 * 1024;
 /// What is read at once.
 const CHUNK_BYTES: usize = 8 * 1024;
 
-/// A PostgreSQL client asks for encryption twice at most, in two ways.
-const POSTGRES_OPENINGS_MAX: usize = 3;
+/// How often a client is answered something before it is told: a PostgreSQL client asks for encryption twice at most, in
+/// two ways.
+const ANSWERS_MAX: usize = 2;
 
 /// Tells the client why it cannot be served and closes its connection: in its own protocol, or, where that has no
-/// words for it, with a reset. Takes about 2 s at most.
+/// words for it, with a reset. One whose servers speak first is told at once, any other when it has said enough. Takes
+/// about 2 s at most.
 ///
 /// `before`: what the client has sent already.
 pub(crate) async fn turn_away(client: Transport, before: Vec<u8>, told: Told) {
-    let Some(words) = refusal(told.protocol, &told.cause) else {
+    let mut buffer = vec![0; CHUNK_BYTES.max(before.len())];
+    buffer[..before.len()].copy_from_slice(&before);
+    let hearing = hear(&client, told.protocol, &mut buffer, before.len());
+    let heard = match timeout(Duration::from_secs(FIRST_BYTES_S), hearing).await {
+        Ok(Ok(heard)) => heard,
+        // It has said nothing more that has to be heard: it is told what is told to everybody.
+        Err(_) => before.len(),
+        Ok(Err(_)) => return,
+    };
+    let Some(words) = refusal(told.protocol, &told.cause, &buffer[..heard]) else {
         client.reset_on_close();
         return;
     };
-    let mut buffer = vec![0; CHUNK_BYTES.max(before.len())];
-    buffer[..before.len()].copy_from_slice(&before);
-    let opening = listen(&client, told.protocol, &mut buffer, before.len());
-    if let Ok(Err(_)) = timeout(Duration::from_secs(FIRST_BYTES_S), opening).await {
-        return;
-    }
     let _ = timeout(Duration::from_secs(LINGER_S), async {
         client.send_all(&words).await?;
         poll_fn(|cx| client.poll_end(cx)).await?;
@@ -56,24 +62,25 @@ pub(crate) async fn turn_away(client: Transport, before: Vec<u8>, told: Told) {
     .await;
 }
 
-/// Hears the client's first words, and brings a PostgreSQL client to where it reads an error.
-async fn listen(client: &Transport, protocol: Protocol, buffer: &mut [u8], before_bytes: usize) -> std::io::Result<()> {
-    if protocol != Protocol::Postgres {
-        return if before_bytes > 0 { Ok(()) } else { client.read(buffer).await.map(drop) };
-    }
-    let mut filled = before_bytes;
-    for _ in 0..POSTGRES_OPENINGS_MAX {
-        while postgres_opening(&buffer[..filled]) == PostgresOpening::Incomplete {
-            match client.read(&mut buffer[filled..]).await? {
-                0 => return Ok(()),
+/// Hears the client until it can be told, and how much it has said then.
+async fn hear(
+    client: &Transport,
+    protocol: Protocol,
+    buffer: &mut [u8],
+    before_bytes: usize,
+) -> std::io::Result<usize> {
+    let (mut filled, mut answers) = (before_bytes, 0);
+    loop {
+        match hearing(protocol, &buffer[..filled]) {
+            Hearing::More if filled < buffer.len() => match client.read(&mut buffer[filled..]).await? {
+                0 => return Ok(filled),
                 more => filled += more,
+            },
+            Hearing::Answer(bytes) if answers < ANSWERS_MAX => {
+                client.send_all(bytes).await?;
+                (filled, answers) = (0, answers + 1);
             }
+            Hearing::Enough | Hearing::More | Hearing::Answer(_) => return Ok(filled),
         }
-        if postgres_opening(&buffer[..filled]) == PostgresOpening::Startup {
-            break;
-        }
-        client.send_all(b"N").await?;
-        filled = 0;
     }
-    Ok(())
 }

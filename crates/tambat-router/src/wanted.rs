@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tambat_model::{ByServerName, Entrance, ListenAddr, PathPrefix, Route, RouteTable};
+use tambat_model::{ByServerName, Entrance, ListenAddr, PathPrefix, Route, RouteTable, Site};
 
 use crate::listener::ListenerKind;
 
@@ -11,8 +11,16 @@ use crate::listener::ListenerKind;
 pub(crate) enum Wanted {
     /// Whoever has the address at which it arrived, or is reached there by those who tell nothing.
     Whoever,
+    /// Who is reached there by those who begin with a version of SSH.
+    Ssh,
     /// Who has this name in a handshake that ends here (in lower case, without a last dot; empty: none was said).
     Terminated(Box<str>),
+    /// Who has this name, and the handshake itself.
+    Passed(Box<str>),
+    /// The same of `PostgreSQL`, whose client has wished for the handshake first: so must we.
+    PassedOnRequest(Box<str>),
+    /// Who has this domain of XMPP (empty: none was said).
+    Domain(Box<str>),
 }
 
 /// What a table says of whom a stream wants.
@@ -42,13 +50,43 @@ impl Wanted {
         }
     }
 
+    /// The same, where there is one.
+    pub(crate) fn route<'t>(&self, table: &'t RouteTable, at: ListenerKind) -> Option<&'t Arc<Route>> {
+        match self.find(table, at) {
+            Found::Route(route) => Some(route),
+            Found::NothingYet | Found::Nobody => None,
+        }
+    }
+
+    /// The name that its client has said.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Whoever | Self::Ssh => None,
+            Self::Terminated(name) | Self::Passed(name) | Self::PassedOnRequest(name) | Self::Domain(name) => {
+                Some(&**name).filter(|name| !name.is_empty())
+            }
+        }
+    }
+
+    /// Is its client in a handshake with whom it wants? Then nothing else can be said to it.
+    pub(crate) fn is_passed(&self) -> bool {
+        matches!(self, Self::Passed(_) | Self::PassedOnRequest(_))
+    }
+
     fn at<'t>(&self, entrance: &'t Entrance) -> Option<&'t Arc<Route>> {
+        let route = |site: Option<&'t Site>| site.map(|site| &site.route);
         match self {
             Self::Whoever => entrance.other.as_ref(),
+            Self::Ssh => entrance.ssh.as_ref(),
             Self::Terminated(name) => match entrance.by_server_name(name) {
                 Some(ByServerName::Terminated(site)) => Some(&site.route),
                 Some(ByServerName::Passed(_)) | None => None,
             },
+            Self::Passed(name) | Self::PassedOnRequest(name) => match entrance.by_server_name(name) {
+                Some(ByServerName::Passed(site)) => Some(&site.route),
+                Some(ByServerName::Terminated(_)) | None => None,
+            },
+            Self::Domain(name) => route(entrance.xmpp.first(name)),
         }
     }
 }

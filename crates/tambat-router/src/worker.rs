@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -20,7 +20,10 @@ use crate::accept::Accepting;
 use crate::access::AccessBuffer;
 use crate::arrival::Arrival;
 use crate::connection;
+use crate::cuts::{self, Cuts};
+use crate::datagram::{Hub, Reception};
 use crate::deadlines::Deadlines;
+use crate::door::say_last;
 use crate::h2c::Links;
 use crate::http::{Clock, Pseudonyms, Spare};
 use crate::listener::{ListenerKind, ListenerState, Open};
@@ -38,12 +41,16 @@ use crate::transport::Transport;
 pub(crate) enum Order {
     /// Accept from this socket.
     Listen(TcpListener, Arc<ListenerState>, Option<Arc<TlsSettings>>),
-    /// Accept nothing more there.
+    /// Take datagrams from this socket.
+    Receive(UdpSocket, Arc<ListenerState>),
+    /// Accept and take nothing more there.
     Unlisten(ListenerKind),
     /// Serve these connections.
     Serve(Vec<Accepted>),
     /// Accept nothing more there, and end connections as soon as they are idle. Dropped when that has begun.
     Drain(Scope, Arc<()>),
+    /// End the streams there: both sides are told. Dropped when that has begun.
+    Cut(Scope, Arc<()>),
     /// Close everything and end.
     Stop,
 }
@@ -85,6 +92,7 @@ pub(crate) struct Worker {
     pub(crate) tools: RefCell<Tools>,
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) here: Here,
+    pub(crate) cuts: Cuts,
     pub(crate) pool: Pool,
     /// Connections of HTTP/2, which many requests share.
     pub(crate) links: Rc<Links>,
@@ -149,6 +157,7 @@ impl Worker {
             links: Links::new(&deadlines, shared.settings.target_idle),
             deadlines,
             here: Here::default(),
+            cuts: Cuts::default(),
             spare: Spare::default(),
             queues: KnownQueues::default(),
             clock: Clock::new(),
@@ -213,9 +222,13 @@ impl Worker {
 }
 
 /// Serves a connection that has almost shaken hands.
-async fn begin_secured(client: TcpStream, arrival: Arrival, open: Open, handshake: Handshake, worker: Rc<Worker>) {
-    if let Some(client) = handshake.finish(client).await {
-        connection::begin(Transport::Tls(Box::new(client)), arrival, open, &worker);
+async fn begin_secured(client: TcpStream, arrival: Arrival, open: Open, mut handshake: Handshake, worker: Rc<Worker>) {
+    let last = handshake.last.take();
+    let Some(client) = handshake.finish(client).await else { return };
+    let client = Transport::Tls(Box::new(client));
+    match last {
+        None => connection::begin(client, arrival, open, &worker),
+        Some(words) => say_last(&client, &words, &worker).await,
     }
 }
 
@@ -270,22 +283,37 @@ async fn look_after_pool(worker: Rc<Worker>) {
 async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
     spawn_local(Rc::clone(&worker.deadlines).run());
     spawn_local(look_after_pool(Rc::clone(&worker)));
+    spawn_local(cuts::look_after(Rc::clone(&worker)));
     if let Some(access) = &worker.access {
         spawn_local(Rc::clone(access).watch());
     }
     let mut accepting = Accepting::default();
+    let mut receiving: Vec<Reception> = Vec::new();
     while let Some(order) = inbox.recv().await {
         match order {
             // One that comes too late is closed.
             Order::Listen(listener, state, tls) if !worker.is_draining.get() => {
                 accepting.begin(listener, state, tls, &worker);
             }
-            Order::Listen(..) => {}
-            Order::Unlisten(kind) => accepting.end(|of| of == kind),
+            Order::Receive(socket, state) if !worker.is_draining.get() => {
+                receiving.retain(|reception| !reception.is_over());
+                receiving.extend(Hub::begin(socket, state, &worker));
+            }
+            Order::Listen(..) | Order::Receive(..) => {}
+            Order::Unlisten(kind) => {
+                accepting.end(|of| of == kind);
+                receiving.extract_if(.., |reception| reception.kind() == kind).for_each(|reception| reception.close());
+            }
             Order::Serve(all) => all.into_iter().for_each(|accepted| worker.serve(accepted)),
             Order::Drain(scope, unheard) => {
                 accepting.end(|kind| scope.has(kind));
+                Reception::drain_all(&receiving, |kind| scope.has(kind));
                 worker.is_draining.set(true);
+                worker.deadlines.wake_all();
+                drop(unheard);
+            }
+            Order::Cut(scope, unheard) => {
+                worker.cuts.cut(scope);
                 worker.deadlines.wake_all();
                 drop(unheard);
             }

@@ -10,6 +10,9 @@ use tambat_wire::{Judgement, Probe};
 /// One question to an app may take so long: a first page may have to be compiled.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
+/// A datagram that is lost is never answered: it is asked again.
+const DATAGRAM_LIMIT: Duration = Duration::from_secs(2);
+
 /// Asks one port once. Whatever keeps it from answering is "not yet": it may be about to end, or to begin. Cancel safe:
 /// dropping the future closes the connection.
 pub(crate) async fn ask(addr: SocketAddr, proxy_protocol: Option<ProxyProtocol>, probe: &Probe) -> Judgement {
@@ -17,6 +20,19 @@ pub(crate) async fn ask(addr: SocketAddr, proxy_protocol: Option<ProxyProtocol>,
         Ok(judgement) => judgement,
         Err(NoAnswer::Failed(error)) => Judgement::NotYet(format!("asking it failed: {error}")),
         Err(NoAnswer::Late) => Judgement::NotYet(format!("it gave no answer within {ANSWER_LIMIT:?}")),
+    }
+}
+
+/// The same by a datagram. A server that has bound its port and is asked nothing is ready.
+pub(crate) async fn ask_by_datagram(
+    addr: SocketAddr,
+    proxy_protocol: Option<ProxyProtocol>,
+    probe: &Probe,
+) -> Judgement {
+    match tambat_probe::ask_by_datagram(addr, proxy_protocol, probe, DATAGRAM_LIMIT).await {
+        Ok(judgement) => judgement,
+        Err(NoAnswer::Failed(error)) => Judgement::NotYet(format!("asking it by a datagram failed: {error}")),
+        Err(NoAnswer::Late) => Judgement::NotYet(format!("it answered no datagram within {DATAGRAM_LIMIT:?}")),
     }
 }
 

@@ -340,6 +340,11 @@ impl Driver {
                         queue.extend(self.decide(slot, &Event::NotSpawned { cause: cause.into() }));
                     }
                 }
+                Action::Cut => {
+                    if let Some(live) = self.live.get(&slot) {
+                        live.load.cut();
+                    }
+                }
                 Action::Stop => self.order_stop(slot),
                 Action::Kill => {
                     if let Some(live) = self.live.get(&slot) {

@@ -24,6 +24,10 @@ pub(crate) const FAILURES_WITHIN: Duration = Duration::from_mins(1);
 /// that, so none is longer than 2 s.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 
+/// How long an instance that is to stop is left alone once its streams are cut: the router looks for that every 100 ms, and
+/// most clients close at once.
+const CUT: Duration = Duration::from_millis(500);
+
 /// The exit code of what never became ready: the code `timeout(1)` has for it.
 pub(crate) const CODE_NOT_READY: u8 = 124;
 
@@ -305,6 +309,10 @@ impl Instance {
         }
         match &mut self.state {
             State::Binding { .. } => self.overdue(),
+            State::Draining { until, is_cut: is_cut @ false, .. } => {
+                (*until, *is_cut) = (now + CUT, true);
+                vec![Action::Cut]
+            }
             State::Draining { then, .. } => {
                 let then = then.clone();
                 self.stop(then)
@@ -370,7 +378,8 @@ impl Instance {
     fn drain(&mut self, then: Then, now: Moment) -> Vec<Action> {
         match &mut self.state {
             State::Ready { pid, endpoints, .. } if !endpoints.is_empty() => {
-                self.state = State::Draining { pid: *pid, until: now + self.rules.drain, then };
+                let until = now + self.rules.drain;
+                self.state = State::Draining { pid: *pid, until, then, is_cut: false };
                 Vec::new()
             }
             State::Draining { then: planned, .. } => {

@@ -97,6 +97,7 @@ impl Sim {
                     *kept = Kept::ToldToStop { born };
                 }
                 Action::Kill => *self.runs.get_mut(&slot).expect("only what runs is killed") = Kept::Killed,
+                Action::Cut => assert!(self.runs.contains_key(&slot), "only what runs has streams"),
                 Action::Tell(_) => {}
             }
         }

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use tambat_model::{Elsewhere, Endpoint, PortName, ProxyProtocol};
+use tambat_model::{Elsewhere, Endpoint, PortName, ProxyProtocol, Transport};
 use tambat_os::{Listening, Owner, Pid};
 use tambat_wire::{Judgement, Probe};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::Instant;
 
-use crate::ask::ask;
+use crate::ask::{ask, ask_by_datagram};
 use crate::group::SlotId;
 use crate::instance::Pace;
 use crate::sight::{Sight, Stranger};
@@ -78,6 +78,8 @@ impl Rhythm {
 pub(crate) struct WatchedPort {
     pub(crate) name: Option<PortName>,
     pub(crate) port: u16,
+    /// It has to be bound over each of them.
+    pub(crate) transports: &'static [Transport],
     pub(crate) probe: Probe,
     /// What a connection to it begins with.
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
@@ -193,17 +195,50 @@ fn take(watched: &mut HashMap<SlotId, Watched>, watch: Watch, now: Instant) {
 fn look(watched: &mut HashMap<SlotId, Watched>, answers: &UnboundedSender<Seen>, seen: &UnboundedSender<Seen>) {
     let now = Instant::now();
     watched.retain(|_, w| w.pace != Pace::Worker || now - w.since < WORKER_PATIENCE);
-    let listening = tambat_os::listening();
-    for (slot, one) in watched.iter_mut().filter(|(_, w)| w.asking.is_none() && w.due <= now + w.interval / 2) {
+    let is_due = |w: &Watched| w.asking.is_none() && w.due <= now + w.interval / 2;
+    let is_over = |transport| watched.values().any(|w| is_due(w) && w.is_over(transport));
+    let there = There::look([Transport::Tcp, Transport::Udp].map(is_over));
+    for (slot, one) in watched.iter_mut().filter(|(_, w)| is_due(w)) {
         one.slow_down(now);
-        match &listening {
-            Ok(listening) => one.look(*slot, listening, now, answers, seen),
+        match &there {
+            Ok(there) => one.look(*slot, there, now, answers, seen),
             Err(error) => one.unseen(*slot, error, seen),
         }
     }
 }
 
+/// Who listens on this machine, over the transports that somebody is watched over.
+#[derive(Default)]
+struct There {
+    streams: Vec<Listening>,
+    datagrams: Vec<Listening>,
+}
+
+impl There {
+    /// At TCP, and at UDP?
+    fn look([streams, datagrams]: [bool; 2]) -> std::io::Result<Self> {
+        let over = |wanted, transport| if wanted { tambat_os::listening_over(transport) } else { Ok(Vec::new()) };
+        let streams = over(streams, tambat_os::Transport::Tcp)?;
+        Ok(Self { streams, datagrams: over(datagrams, tambat_os::Transport::Udp)? })
+    }
+
+    fn over(&self, transport: Transport) -> &[Listening] {
+        match transport {
+            Transport::Tcp => &self.streams,
+            Transport::Udp => &self.datagrams,
+        }
+    }
+
+    fn has(&self, port: &WatchedPort) -> bool {
+        port.transports.iter().all(|transport| self.over(*transport).iter().any(|l| l.addr.port() == port.port))
+    }
+}
+
 impl Watched {
+    fn is_over(&self, transport: Transport) -> bool {
+        self.ports.iter().any(|port| port.transports.contains(&transport))
+    }
+
     fn slow_down(&mut self, now: Instant) {
         self.interval = self.pace.rhythm().next(now - self.since, self.interval);
         self.due = now + self.interval;
@@ -212,14 +247,13 @@ impl Watched {
     fn look(
         &mut self,
         slot: SlotId,
-        listening: &[Listening],
+        there: &There,
         now: Instant,
         answers: &UnboundedSender<Seen>,
         seen: &UnboundedSender<Seen>,
     ) {
-        let all_bound = self.ports.iter().all(|p| listening.iter().any(|l| l.addr.port() == p.port));
-        if all_bound {
-            self.verify(slot, listening, answers, seen);
+        if self.ports.iter().all(|port| there.has(port)) {
+            self.verify(slot, there, answers, seen);
             return;
         }
         self.strange = false;
@@ -236,38 +270,26 @@ impl Watched {
     }
 
     /// Every port is bound: by whom? Only an instance of ours is asked anything.
-    fn verify(
-        &mut self,
-        slot: SlotId,
-        listening: &[Listening],
-        answers: &UnboundedSender<Seen>,
-        seen: &UnboundedSender<Seen>,
-    ) {
+    fn verify(&mut self, slot: SlotId, there: &There, answers: &UnboundedSender<Seen>, seen: &UnboundedSender<Seen>) {
         let mut endpoints = Vec::with_capacity(self.ports.len());
         let mut unreadable = false;
         for port in &self.ports {
-            let addrs = match self.owner_of(port.port, listening) {
-                Ok(Some(Owner::Ours { addrs, .. })) => addrs,
-                Ok(Some(Owner::Unreadable { addrs, .. })) => {
-                    unreadable = true;
-                    addrs
-                }
-                Ok(Some(Owner::Stranger(who))) => {
-                    let who = who.map(|info| (info.name, info.pid.get()));
-                    let sight = Sight::Stranger(Stranger { port: port.port, who });
-                    // A listener that ends between two looks at the machine belongs to nobody for a moment.
-                    if std::mem::replace(&mut self.strange, true) {
-                        self.tell(slot, sight, seen);
-                    } else {
-                        self.due = self.due.max(Instant::now() + STRANGER_INTERVAL);
+            let mut bound = Vec::with_capacity(port.transports.len());
+            for transport in port.transports {
+                match self.owner_of(*transport, port.port, there) {
+                    Ok(Some(Owner::Ours { addrs, .. })) => bound.push(addrs),
+                    Ok(Some(Owner::Unreadable { addrs, .. })) => {
+                        unreadable = true;
+                        bound.push(addrs);
                     }
-                    return;
+                    Ok(Some(Owner::Stranger(who))) => return self.stranger(slot, port.port, who, seen),
+                    Ok(None) => return,
+                    Err(error) => return self.unseen(slot, &error, seen),
                 }
-                Ok(None) => return,
-                Err(error) => return self.unseen(slot, &error, seen),
-            };
+            }
+            let addrs = at_all(&bound);
             let Some(addr) = dial_address(&addrs, port.port) else { return };
-            let exposed = addrs.iter().copied().find(|a| !a.ip().is_loopback());
+            let exposed = bound.iter().flatten().copied().find(|a| !a.ip().is_loopback());
             endpoints.push(Endpoint { port: port.name.clone(), addr, exposed });
         }
         self.strange = false;
@@ -283,18 +305,36 @@ impl Watched {
         }));
     }
 
-    fn owner_of(&self, port: u16, listening: &[Listening]) -> std::io::Result<Option<Owner>> {
+    fn stranger(&mut self, slot: SlotId, port: u16, who: Option<tambat_os::ProcessInfo>, seen: &UnboundedSender<Seen>) {
+        let who = who.map(|info| (info.name, info.pid.get()));
+        // A listener that ends between two looks at the machine belongs to nobody for a moment.
+        if std::mem::replace(&mut self.strange, true) {
+            self.tell(slot, Sight::Stranger(Stranger { port, who }), seen);
+        } else {
+            self.due = self.due.max(Instant::now() + STRANGER_INTERVAL);
+        }
+    }
+
+    fn owner_of(&self, transport: Transport, port: u16, there: &There) -> std::io::Result<Option<Owner>> {
         if self.any_owner {
-            let addrs = listening.iter().map(|l| l.addr).filter(|a| a.port() == port).collect();
+            let addrs = there.over(transport).iter().map(|l| l.addr).filter(|a| a.port() == port).collect();
             return Ok(Some(Owner::Ours { pid: self.keeper, addrs }));
         }
-        tambat_os::owner(port, self.keeper)
+        tambat_os::owner_over(of_this_machine(transport), port, self.keeper)
     }
 
     fn elsewhere(&self) -> Vec<Elsewhere> {
         let told = |port: u16| self.ports.iter().any(|p| p.port == port);
         let mut found: Vec<Elsewhere> = Vec::new();
-        for listener in tambat_os::listeners_of(self.keeper).unwrap_or_default() {
+        let mut listeners = tambat_os::listeners_of(self.keeper).unwrap_or_default();
+        if self.is_over(Transport::Udp) {
+            // A port that the kernel chose is that of a client, as a rule.
+            let ephemeral = tambat_os::ports::ephemeral();
+            let mut udp = tambat_os::udp_listeners_of(self.keeper).unwrap_or_default();
+            udp.retain(|listener| ephemeral.as_ref().is_none_or(|range| !range.contains(&listener.addr.port())));
+            listeners.append(&mut udp);
+        }
+        for listener in listeners {
             let port = listener.addr.port();
             if !told(port) && found.iter().all(|e| e.port != port) {
                 found.push(Elsewhere { program: listener.name, pid: listener.pid.get(), port });
@@ -321,18 +361,39 @@ impl Drop for Watched {
     }
 }
 
-/// Asks each endpoint; of several that are not ready, the last one's answer is told.
+/// Asks each endpoint over each of its transports; of several answers that are no "ready", the last one is told.
 async fn ask_all(endpoints: Vec<Endpoint>, ports: &[WatchedPort], unreadable: bool) -> Sight {
     let mut answered = None;
     for (endpoint, port) in endpoints.iter().zip(ports) {
-        match ask(endpoint.addr, port.proxy_protocol, &port.probe).await {
-            Judgement::Ready => {}
-            Judgement::Incomplete => answered = Some(Sight::NotYet("it answered in part".to_owned())),
-            Judgement::NotYet(answer) => answered = Some(Sight::NotYet(answer)),
-            Judgement::Wrong(answer) => answered = Some(Sight::Wrong(answer)),
+        for transport in port.transports {
+            let judgement = match transport {
+                Transport::Tcp => ask(endpoint.addr, port.proxy_protocol, &port.probe).await,
+                Transport::Udp => ask_by_datagram(endpoint.addr, port.proxy_protocol, &port.probe).await,
+            };
+            match judgement {
+                Judgement::Ready => {}
+                Judgement::Incomplete => answered = Some(Sight::NotYet("it answered in part".to_owned())),
+                Judgement::NotYet(answer) => answered = Some(Sight::NotYet(answer)),
+                Judgement::Wrong(answer) => answered = Some(Sight::Wrong(answer)),
+            }
         }
     }
     answered.unwrap_or(Sight::Ready { endpoints, unreadable })
+}
+
+/// The addresses at which it is bound over every transport; where there is no such one, those of the first.
+fn at_all(bound: &[Vec<SocketAddr>]) -> Vec<SocketAddr> {
+    let Some((first, others)) = bound.split_first() else { return Vec::new() };
+    let everywhere: Vec<SocketAddr> =
+        first.iter().copied().filter(|addr| others.iter().all(|addrs| addrs.contains(addr))).collect();
+    if everywhere.is_empty() { first.clone() } else { everywhere }
+}
+
+fn of_this_machine(transport: Transport) -> tambat_os::Transport {
+    match transport {
+        Transport::Tcp => tambat_os::Transport::Tcp,
+        Transport::Udp => tambat_os::Transport::Udp,
+    }
 }
 
 /// Where a listener on these addresses is dialled from this machine: loopback where it can be, IPv4 first.

@@ -9,6 +9,7 @@ mod exchange;
 mod facts;
 mod fields;
 mod forward;
+mod grpc;
 mod limits;
 mod request;
 mod request_id;
@@ -20,7 +21,7 @@ mod trust;
 pub(crate) use authority::same_authority;
 
 pub use answer::{
-    Answer, Catalogue, CatalogueApp, CatalogueEntry, Form, write_challenge, write_options, write_redirect,
+    Answer, Catalogue, CatalogueApp, CatalogueEntry, Form, Media, write_challenge, write_options, write_redirect,
 };
 pub use body::{ChunkDecoder, ChunkError, Decoded, Piece, TRAILERS_BYTES_MAX, write_chunk, write_last_chunk};
 pub use client_certificate::ClientCertificate;

@@ -4,10 +4,15 @@
 //! [`refusal()`] is what a client is told, in its own protocol, when its connection cannot be served. Nothing here
 //! opens a socket or looks at a clock: whoever holds the socket also holds the deadline.
 
+mod dns;
+pub mod door;
 pub mod h2c;
 mod http;
 pub mod http1;
 pub mod http2;
+mod mqtt;
+mod mysql;
+pub mod peek;
 mod postgres;
 mod printable;
 mod probe;
@@ -15,9 +20,14 @@ pub mod proxy_protocol;
 mod recognise;
 mod redis;
 mod refusal;
+mod servfail;
+mod smtp;
+mod ssh;
+mod tls;
 mod xmpp;
 
 pub use postgres::{PostgresOpening, postgres_opening};
 pub use probe::{Expect, Judgement, Probe};
 pub use recognise::{Question, Recognised, Spoken, recognise};
-pub use refusal::refusal;
+pub use refusal::{Hearing, hearing, refusal};
+pub use servfail::servfail;

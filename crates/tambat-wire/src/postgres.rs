@@ -91,7 +91,7 @@ pub(crate) fn refusal(cause: &str) -> Vec<u8> {
 }
 
 /// A message: its type where it has one, its length including the length itself, its body.
-fn framed(kind: Option<u8>, body: &[u8]) -> Vec<u8> {
+pub(crate) fn framed(kind: Option<u8>, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
     kind.into_iter().chain(length.to_be_bytes()).chain(body.iter().copied()).collect()
 }

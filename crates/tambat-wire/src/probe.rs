@@ -2,7 +2,7 @@
 
 use tambat_model::Protocol;
 
-use crate::{h2c, http, postgres, redis, xmpp};
+use crate::{dns, h2c, http, mqtt, mysql, postgres, redis, smtp, ssh, tls, xmpp};
 
 /// How many bytes of an answer are looked at: whoever has sent so much without an answer that is understood speaks
 /// something else.
@@ -11,8 +11,8 @@ pub(crate) const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// A readiness probe: what to send on a fresh connection, and a judge of what comes back. Pure.
 ///
 /// Whoever drives it connects, sends [`Probe::request`] once, and passes everything received so far to
-/// [`Probe::judge`] each time more arrives. It holds the deadline, too. An HTTP driver does well to read on to the end
-/// for a short time after [`Judgement::Ready`]: several servers log a broken pipe when their answer is not taken.
+/// [`Probe::judge`] each time more arrives. It holds the deadline, too. Once that has judged, it sends
+/// [`Probe::farewell`], and reads on for a short time where [`Probe::has_rest`]: servers log connections that break.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Probe {
     /// `GET` of a path over HTTP/1.1 (RFC 9112).
@@ -38,6 +38,21 @@ pub enum Probe {
     Postgres,
     /// A client's header of an XMPP stream, answered by the server's and its features (RFC 6120 §4.3).
     Xmpp,
+    /// The greeting of a server of `MySQL` or `MariaDB`. Nothing is sent.
+    Mysql,
+    /// A `CONNECT` of MQTT 3.1.1, answered by a `CONNACK`.
+    Mqtt,
+    /// The greeting of an SMTP server (RFC 5321 §3.1).
+    Smtp,
+    /// The version of an SSH server (RFC 4253 §4.2).
+    Ssh,
+    /// A query over TCP (RFC 1035 §4.2.2) for what a server knows by itself.
+    Dns,
+    /// A `ClientHello`, answered by a `ServerHello` or an alert (RFC 8446 §4.1). Whose certificate it is is not looked at.
+    Tls {
+        /// The name that is asked for (RFC 6066 §3); none: no name.
+        server_name: Option<String>,
+    },
     /// Nothing is sent: that the connection was accepted is the answer.
     Accept,
 }
@@ -84,26 +99,41 @@ impl Probe {
             (Protocol::Redis, None) => Some(Self::Redis),
             (Protocol::Postgres, None) => Some(Self::Postgres),
             (Protocol::Xmpp, None) => Some(Self::Xmpp),
-            (
-                Protocol::Mysql
-                | Protocol::Mqtt
-                | Protocol::Smtp
-                | Protocol::Ssh
-                | Protocol::Dns
-                | Protocol::Tls
-                | Protocol::Tcp
-                | Protocol::Udp,
-                None,
-            ) => Some(Self::Accept),
+            (Protocol::Mysql, None) => Some(Self::Mysql),
+            (Protocol::Mqtt, None) => Some(Self::Mqtt),
+            (Protocol::Smtp, None) => Some(Self::Smtp),
+            (Protocol::Ssh, None) => Some(Self::Ssh),
+            (Protocol::Dns, None) => Some(Self::Dns),
+            (Protocol::Tls, None) => Some(Self::Tls { server_name: None }),
+            (Protocol::Tcp | Protocol::Udp, None) => Some(Self::Accept),
         }
     }
 
-    /// Is it asked over HTTP, of whatever version? Then the rest of the answer should be taken, as above.
+    /// Is it asked over HTTP, of whatever version?
     pub fn is_http(&self) -> bool {
         matches!(self, Self::Http { .. } | Self::H2c { .. })
     }
 
-    /// What to send once the connection stands; empty for [`Probe::Accept`].
+    /// What to send once an answer was judged: the end of the conversation, in the words of its protocol. Empty where a
+    /// server takes the end of the connection for that.
+    pub fn farewell(&self) -> Vec<u8> {
+        match self {
+            Self::Xmpp => xmpp::FOOTER.to_vec(),
+            Self::Mqtt => mqtt::DISCONNECT.to_vec(),
+            Self::Smtp => smtp::QUIT.to_vec(),
+            Self::Ssh => ssh::farewell(),
+            Self::Tls { .. } => tls::FAREWELL.to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Does more come after what is judged, and after the farewell? Then it should be taken for a short time, up to the end
+    /// of the connection: one that is closed with bytes unread is reset.
+    pub fn has_rest(&self) -> bool {
+        self.is_http() || matches!(self, Self::Xmpp | Self::Mqtt | Self::Smtp | Self::Ssh | Self::Tls { .. })
+    }
+
+    /// What to send once the connection stands; empty where the server speaks first, and for [`Probe::Accept`].
     pub fn request(&self) -> Vec<u8> {
         match self {
             Self::Http { path, host, .. } => http::probe_request(path, host),
@@ -111,7 +141,10 @@ impl Probe {
             Self::Redis => redis::PING.to_vec(),
             Self::Postgres => postgres::probe_startup(),
             Self::Xmpp => xmpp::HEADER.to_vec(),
-            Self::Accept => Vec::new(),
+            Self::Mqtt => mqtt::CONNECT.to_vec(),
+            Self::Dns => dns::QUERY.to_vec(),
+            Self::Tls { server_name } => tls::client_hello(server_name.as_deref()),
+            Self::Mysql | Self::Smtp | Self::Ssh | Self::Accept => Vec::new(),
         }
     }
 
@@ -126,6 +159,12 @@ impl Probe {
             Self::Redis => redis::judge(seen),
             Self::Postgres => postgres::judge(seen),
             Self::Xmpp => xmpp::judge(seen),
+            Self::Mysql => mysql::judge(seen),
+            Self::Mqtt => mqtt::judge(seen),
+            Self::Smtp => smtp::judge(seen),
+            Self::Ssh => ssh::judge(seen),
+            Self::Dns => dns::judge(seen),
+            Self::Tls { .. } => tls::judge(seen),
             Self::Accept => Judgement::Ready,
         };
         match judgement {
@@ -198,9 +237,24 @@ mod tests {
 
     #[test]
     fn what_only_accepts_is_ready_when_it_has_accepted() {
-        assert_eq!(Probe::Accept.request(), b"");
+        assert_eq!((Probe::Accept.request(), Probe::Accept.farewell()), (Vec::new(), Vec::new()));
         assert_eq!(Probe::Accept.judge(b"", false), Judgement::Ready);
         assert_eq!(Probe::Accept.judge(b"SSH-2.0-x", true), Judgement::Ready);
+    }
+
+    #[test]
+    fn who_gets_a_farewell_is_heard_to_the_end() {
+        for probe in probes().iter().filter(|probe| !probe.farewell().is_empty()) {
+            assert!(probe.has_rest(), "{probe:?}");
+        }
+        assert_eq!(Probe::Smtp.farewell(), b"QUIT\r\n");
+    }
+
+    #[test]
+    fn no_question_is_its_own_answer() {
+        for probe in probes().iter().filter(|probe| !probe.request().is_empty()) {
+            assert_ne!(probe.judge(&probe.request(), true), Judgement::Ready, "{probe:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod write;
 use std::net::SocketAddr;
 
 pub use tambat_model::ProxyProtocol;
-pub use write::{own_header, write};
+pub use write::{datagram_header, own_header, write};
 
 /// How long a header may be, in bytes. The addresses, a name, an id and what is said of TLS take some hundreds; senders
 /// keep it below a segment, so that this is several times of what honest ones send.

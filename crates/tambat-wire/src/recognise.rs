@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::printable::quoted;
-use crate::{Judgement, http, postgres, redis};
+use crate::{Judgement, http, postgres, redis, tls};
 
 /// Before its greeting or its answer is whole, so much of it is looked at.
 const ANSWER_BYTES_MAX: usize = 4 * 1024;
@@ -110,7 +110,7 @@ impl Question {
             Self::Silence => Vec::new(),
             Self::Http => http::probe_request("/", host),
             Self::H2c => [H2C_PREFACE, EMPTY_SETTINGS].concat(),
-            Self::Tls => client_hello(),
+            Self::Tls => tls::client_hello(None),
             Self::Redis => redis::PING.to_vec(),
             Self::Postgres => postgres::probe_startup(),
             Self::Xmpp => STREAM_HEAD.to_vec(),
@@ -263,42 +263,6 @@ fn incomplete_if(more_may_tell: bool) -> Recognised {
     if more_may_tell { Recognised::Incomplete } else { Recognised::No }
 }
 
-/// A `ClientHello` that servers of TLS 1.2 and 1.3 answer (RFC 8446 §4.1.2). Its key is any number: nobody goes on from
-/// the answer.
-fn client_hello() -> Vec<u8> {
-    const SUITES: [u16; 9] = [0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca8, 0xcca9];
-    const KEY: [u8; 32] = [9; 32];
-    let suites: Vec<u8> = SUITES.iter().flat_map(|suite| suite.to_be_bytes()).collect();
-    let key_share = [&[0, 0x1d][..], &sized_16(&KEY)].concat();
-    let extensions = [
-        // supported_groups: x25519 and secp256r1.
-        extension(10, &sized_16(&[0, 0x1d, 0, 0x17])),
-        // ec_point_formats: uncompressed.
-        extension(11, &[1, 0]),
-        // signature_algorithms: ECDSA and RSA-PSS with SHA-256, RSA with SHA-256.
-        extension(13, &sized_16(&[4, 3, 8, 4, 4, 1])),
-        // supported_versions: 1.3 and 1.2.
-        extension(43, &[4, 3, 4, 3, 3]),
-        extension(51, &sized_16(&key_share)),
-    ]
-    .concat();
-    let random = [7; 32];
-    let body = [&[3, 3][..], &random, &[0], &sized_16(&suites), &[1, 0], &sized_16(&extensions)].concat();
-    let length = u32::try_from(body.len()).unwrap_or_default().to_be_bytes();
-    let handshake = [&[1], &length[1..], &body].concat();
-    [&[0x16, 3, 1][..], &sized_16(&handshake)].concat()
-}
-
-fn extension(kind: u16, content: &[u8]) -> Vec<u8> {
-    [&kind.to_be_bytes()[..], &sized_16(content)].concat()
-}
-
-/// With its length before it.
-fn sized_16(content: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(content.len()).unwrap_or_default();
-    [&length.to_be_bytes()[..], content].concat()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -369,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_client_hello_is_framed() {
-        let hello = client_hello();
+        let hello = tls::client_hello(None);
         assert_eq!(usize::from(u16::from_be_bytes([hello[3], hello[4]])), hello.len() - 5);
         assert_eq!(usize::from(u16::from_be_bytes([hello[7], hello[8]])), hello.len() - 9);
     }

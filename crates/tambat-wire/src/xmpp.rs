@@ -8,6 +8,9 @@ use crate::printable::{one_line, quoted};
 pub(crate) const HEADER: &[u8] = b"<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
     xmlns:stream='http://etherx.jabber.org/streams' to='localhost' version='1.0'>";
 
+/// The end of the stream that [`HEADER`] begins (RFC 6120 §4.4).
+pub(crate) const FOOTER: &[u8] = b"</stream:stream>";
+
 /// The namespace of streams, by which one is told from other XML (RFC 6120 §4.8.1).
 const STREAMS: &[u8] = b"http://etherx.jabber.org/streams";
 

@@ -5,6 +5,10 @@
 mod answers;
 
 #[cfg(test)]
+#[path = "../../../fuzz/openings.rs"]
+mod openings;
+
+#[cfg(test)]
 #[path = "../../../fuzz/proxy_protocol.rs"]
 mod proxy_protocol;
 
@@ -12,7 +16,7 @@ mod proxy_protocol;
 mod seeds {
     use std::path::Path;
 
-    use crate::{answers, proxy_protocol};
+    use crate::{answers, openings, proxy_protocol};
 
     fn replay(target: &str, entry: fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
@@ -53,6 +57,57 @@ mod seeds {
     fn answers_of_xmpp() {
         replay("xmpp_answer", answers::xmpp_answer);
     }
+
+    #[test]
+<<<<<<< HEAD
+    fn first_bytes_of_tls() {
+        replay("client_hello", openings::hello);
+    }
+
+    #[test]
+    fn first_bytes_of_xmpp() {
+        replay("xmpp_stream", openings::xmpp_stream);
+    }
+
+    #[test]
+    fn first_bytes_of_postgres() {
+        replay("postgres_opening", openings::postgres_opening);
+    }
+
+    #[test]
+    fn first_bytes_of_http_and_all_others() {
+        replay("http_opening", openings::http_opening);
+=======
+    fn answers_of_mysql() {
+        replay("mysql_answer", answers::mysql_answer);
+    }
+
+    #[test]
+    fn answers_of_mqtt() {
+        replay("mqtt_answer", answers::mqtt_answer);
+    }
+
+    #[test]
+    fn answers_of_smtp() {
+        replay("smtp_answer", answers::smtp_answer);
+    }
+
+    #[test]
+    fn answers_of_ssh() {
+        replay("ssh_answer", answers::ssh_answer);
+    }
+
+    #[test]
+    fn answers_of_dns() {
+        replay("dns_answer", answers::dns_answer);
+    }
+
+    #[test]
+    fn answers_of_tls() {
+        replay("tls_answer", answers::tls_answer);
+>>>>>>> main
+    }
+
     #[test]
     fn proxy_headers() {
         replay("proxy_protocol", proxy_protocol::proxy_header);

@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -28,8 +28,18 @@ const SYSTEM_BUNDLES: [&str; 5] = [
 /// The roots of a system take a quarter of this; more is no file of roots.
 const BUNDLE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// The system's roots and ours, beside the CA.
+/// The system's roots and ours.
 const BUNDLE: &str = "bundle.pem";
+
+/// What root's processes are told to believe lies in a folder of this name, where those that become another user can read
+/// it: nobody enters root's home. No secret is in it.
+const SHARED_FOLDER: &str = "tambat-roots";
+
+/// Where that is, unless `XDG_STATE_HOME` says where state is kept.
+const SHARED_HOME: &str = "/var/lib";
+
+/// For everybody to enter and to read.
+const SHARED_MODE: u32 = 0o755;
 
 /// Adds to the roots that Node.js has built in.
 const OF_NODE: &str = "NODE_EXTRA_CA_CERTS";
@@ -82,15 +92,19 @@ pub(crate) struct Roots {
     root: Root,
     /// The system's; none: nowhere that is known.
     system: Option<PathBuf>,
-    /// Where both are put.
-    bundle: PathBuf,
+    /// Where both are put, and a copy of ours where that is elsewhere than the CA.
+    folder: PathBuf,
 }
 
 impl Roots {
     /// Of this CA, on this machine.
     pub(crate) fn of(root: &Root) -> Self {
         let system = SYSTEM_BUNDLES.iter().map(PathBuf::from).find(|path| path.is_file());
-        Self::with(root, system)
+        let folder = (tambat_os::runtime_dir::uid() == 0).then(|| {
+            let said = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+            said.unwrap_or_else(|| SHARED_HOME.into()).join(SHARED_FOLDER)
+        });
+        Self::with(root, system, folder)
     }
 
     /// Of the CA that is there already; none: there is none.
@@ -100,9 +114,19 @@ impl Roots {
         Some(Self::of(newest))
     }
 
-    fn with(root: &Root, system: Option<PathBuf>) -> Self {
-        let bundle = root.path().with_file_name(BUNDLE);
-        Self { root: root.clone(), system, bundle }
+    /// `folder`: where others than the CA's user are to read them; none: nobody else has to.
+    fn with(root: &Root, system: Option<PathBuf>, folder: Option<PathBuf>) -> Self {
+        let folder = folder.unwrap_or_else(|| root.path().parent().unwrap_or(Path::new("/")).to_owned());
+        Self { root: root.clone(), system, folder }
+    }
+
+    fn bundle(&self) -> PathBuf {
+        self.folder.join(BUNDLE)
+    }
+
+    /// Our root alone.
+    fn own(&self) -> PathBuf {
+        self.folder.join(self.root.path().file_name().unwrap_or_default())
     }
 
     /// Does the system believe our root by itself?
@@ -113,6 +137,24 @@ impl Roots {
             .is_some_and(|all| crate::trust::holds(&all, self.root.pem()))
     }
 
+    /// Puts our root where it is to be read.
+    ///
+    /// # Errors
+    ///
+    /// In words for its user.
+    fn share(&self) -> Result<(), String> {
+        let own = self.own();
+        if own == self.root.path() {
+            return Ok(());
+        }
+        let made = std::fs::DirBuilder::new().recursive(true).mode(SHARED_MODE).create(&self.folder);
+        // Whatever the umask says.
+        let open = || std::fs::set_permissions(&self.folder, std::fs::Permissions::from_mode(SHARED_MODE));
+        made.and_then(|()| open())
+            .and_then(|()| tambat_certs::write_shared(&own, self.root.pem().as_bytes()))
+            .map_err(|error| format!("cannot write {}: {error}", own.display()))
+    }
+
     /// Puts the system's roots and ours into one file. True if that is of use: there are roots of the system's.
     ///
     /// # Errors
@@ -120,24 +162,30 @@ impl Roots {
     /// In words for its user.
     fn refresh(&self) -> Result<bool, String> {
         let Some(system) = &self.system else { return Ok(false) };
+        let bundle = self.bundle();
         let all =
             read(system).map_err(|error| format!("cannot read the system's roots in {}: {error}", system.display()))?;
         let all = tambat_certs::bundle(&all, &self.root);
-        tambat_certs::write_shared(&self.bundle, &all)
-            .map_err(|error| format!("cannot write {}: {error}", self.bundle.display()))?;
+        tambat_certs::write_shared(&bundle, &all)
+            .map_err(|error| format!("cannot write {}: {error}", bundle.display()))?;
         Ok(true)
     }
 
     /// What instances find in their environment where nothing else says whom to believe. Brings the file with the
     /// system's roots up to date; where that cannot be done, `say` is told, and it is not among what they find. Of what is
     /// in `raw`, the shell's variables that are no text, nothing is said.
-    pub(crate) fn layers(&self, raw: &[(OsString, OsString)], say: impl FnOnce(String)) -> Vec<Layer> {
+    pub(crate) fn layers(&self, raw: &[(OsString, OsString)], mut say: impl FnMut(String)) -> Vec<Layer> {
+        let own = self.share().map(|()| self.own()).unwrap_or_else(|why| {
+            say(format!("{why}; processes that become another user cannot read the local CA's root"));
+            self.root.path().to_owned()
+        });
+        let bundle = self.bundle();
         let has_bundle = self.refresh().unwrap_or_else(|why| {
             say(format!("{why}; so {OF_OPENSSL} is not set"));
             false
         });
-        let node = Some((OF_NODE, self.root.path()));
-        let openssl = has_bundle.then_some((OF_OPENSSL, self.bundle.as_path()));
+        let node = Some((OF_NODE, own.as_path()));
+        let openssl = has_bundle.then_some((OF_OPENSSL, bundle.as_path()));
         let is_said = |name: &str| raw.iter().any(|(said, _)| said == name);
         let told = node.into_iter().chain(openssl).filter(|(name, _)| !is_said(name));
         // A path that is no text cannot be a value of one.
@@ -197,7 +245,7 @@ mod tests {
         let root = root(temp.path());
         let system = temp.path().join("system.pem");
         std::fs::write(&system, "# one\n").unwrap();
-        let roots = Roots::with(&root, Some(system.clone()));
+        let roots = Roots::with(&root, Some(system.clone()), None);
         assert_eq!(roots.refresh(), Ok(true));
         let bundle = || std::fs::read_to_string(temp.path().join("ca/bundle.pem")).unwrap();
         assert_eq!(bundle(), format!("# one\n{}", root.pem()));
@@ -213,7 +261,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let system = temp.path().join("system.pem");
         std::fs::write(&system, "# one\n").unwrap();
-        let roots = Roots::with(&root(temp.path()), Some(system.clone()));
+        let roots = Roots::with(&root(temp.path()), Some(system.clone()), None);
         roots.refresh().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         let (said, says) = std::sync::mpsc::channel();
@@ -238,10 +286,34 @@ mod tests {
     }
 
     #[test]
+    fn what_roots_processes_believe_lies_where_all_can_read_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let (system, folder) = (temp.path().join("system.pem"), temp.path().join("a/tambat-roots"));
+        std::fs::write(&system, "# one\n").unwrap();
+        let root = root(temp.path());
+        let roots = Roots::with(&root, Some(system), Some(folder.clone()));
+        let layers = roots.layers(&[], |line| panic!("{line}"));
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&folder), 0o755);
+        for (layer, text) in layers.iter().zip([root.pem().to_owned(), format!("# one\n{}", root.pem())]) {
+            let path = Path::new(&layer.value);
+            assert_eq!((path.parent(), mode(path)), (Some(folder.as_path()), 0o644));
+            assert_eq!(std::fs::read_to_string(path).unwrap(), text);
+        }
+        // Where nothing can be put there, the file beside the CA is better than none.
+        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::write(&folder, "in the way").unwrap();
+        let mut said = Vec::new();
+        let layers = roots.layers(&[], |line| said.push(line));
+        assert_eq!(layers[0].value, root.path().to_str().unwrap());
+        assert!(said.len() == 2 && said[0].starts_with("cannot write ") && layers.len() == 1, "{said:?}");
+    }
+
+    #[test]
     fn programs_are_told_where_nobody_tells_them() {
         let temp = tempfile::tempdir().unwrap();
         let system = temp.path().join("system.pem");
-        let roots = Roots::with(&root(temp.path()), Some(system.clone()));
+        let roots = Roots::with(&root(temp.path()), Some(system.clone()), None);
         let mut said = Vec::new();
         assert_eq!(shown(&roots.layers(&[], |line| said.push(line))), ["NODE_EXTRA_CA_CERTS local CA"]);
         assert!(
@@ -253,7 +325,7 @@ mod tests {
         assert_eq!(shown(&roots.layers(&[], silent)), ["NODE_EXTRA_CA_CERTS local CA", "SSL_CERT_FILE local CA"]);
         let raw = [(OsString::from("NODE_EXTRA_CA_CERTS"), OsString::from("/theirs"))];
         assert_eq!(shown(&roots.layers(&raw, silent)), ["SSL_CERT_FILE local CA"]);
-        let without_system = Roots::with(&root(temp.path()), None);
+        let without_system = Roots::with(&root(temp.path()), None, None);
         assert_eq!(shown(&without_system.layers(&[], silent)), ["NODE_EXTRA_CA_CERTS local CA"]);
     }
 }

@@ -10,6 +10,7 @@ mod control_socket;
 mod daemon;
 mod dependency_files;
 mod doctor;
+mod entrances;
 mod failure;
 mod layers;
 mod local_ca;

@@ -97,7 +97,12 @@ fn requests(out: &mut String, all: &[(String, &TrafficSnapshot)]) {
     family(out, name, "gauge", "Requests being served.");
     all.iter().for_each(|(process, traffic)| line(out, name, process, traffic.in_flight()));
     let name = "tambat_errors_total";
-    family(out, name, "counter", "Requests that the router itself answered with an error or cut off, by its code.");
+    family(
+        out,
+        name,
+        "counter",
+        "Requests that the router itself answered with an error or cut off, and streams that it turned away, by its code.",
+    );
     for (process, traffic) in all {
         for (code, count) in ErrorCode::ALL.iter().zip(traffic.errors).filter(|(_, count)| *count > 0) {
             line(out, name, &format!("{process},code=\"{code}\""), count);
@@ -125,9 +130,10 @@ fn latency(out: &mut String, all: &[(String, &TrafficSnapshot)]) {
 type Figure = (&'static str, &'static str, fn(&TrafficSnapshot) -> u64);
 
 fn carried(out: &mut String, all: &[(String, &TrafficSnapshot)]) {
-    let figures: [Figure; 4] = [
-        ("tambat_received_bytes_total", "Bytes received from clients, heads and bodies.", |t| t.bytes_in),
-        ("tambat_sent_bytes_total", "Bytes sent to clients, heads and bodies.", |t| t.bytes_out),
+    let figures: [Figure; 5] = [
+        ("tambat_received_bytes_total", "Bytes received from clients: heads and bodies, and streams.", |t| t.bytes_in),
+        ("tambat_sent_bytes_total", "Bytes sent to clients: heads and bodies, and streams.", |t| t.bytes_out),
+        ("tambat_streams_total", "Streams taken on: connections that carry no requests.", |t| t.streams),
         ("tambat_retries_total", "Requests that were sent again, to another connection.", |t| t.retries),
         ("tambat_upgrades_total", "Connections that became tunnels, such as WebSockets.", |t| t.tunnels),
     ];
@@ -135,6 +141,9 @@ fn carried(out: &mut String, all: &[(String, &TrafficSnapshot)]) {
         family(out, name, "counter", says);
         all.iter().for_each(|(process, traffic)| line(out, name, process, figure(traffic)));
     }
+    let name = "tambat_streams_open";
+    family(out, name, "gauge", "Streams that are open, those among them that wait for a target.");
+    all.iter().for_each(|(process, traffic)| line(out, name, process, traffic.streams_open()));
 }
 
 fn targets(out: &mut String, processes: &[ProcessFigures]) {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use tambat_api::{RouteStatus, RoutesReport, TargetStatus};
-use tambat_model::{Admission, Route, RouteTable, TrafficSnapshot};
+use tambat_model::{Admission, Entrance, ListenAddr, Route, RouteTable, TrafficSnapshot};
 
 use crate::output;
 
@@ -21,10 +22,26 @@ pub(crate) fn report(
     let at_ports = table.iter().map(|(port, route)| (format!("localhost:{port}"), route));
     let sites = table.hosts().sites();
     let at_names = sites.iter().map(|(pattern, site)| (format!("{pattern}{}", site.path), &site.route));
-    for (at, route) in at_ports.chain(at_names) {
+    let at_entrances = table.entrances().flat_map(|(at, entrance)| entrance_lines(at, entrance));
+    for (at, route) in at_ports.chain(at_names).chain(at_entrances) {
         routes.entry(route.name.clone()).or_insert_with(|| status(route, &others)).at.push(at);
     }
     RoutesReport { routes: routes.into_values().collect(), unrouted: unrouted.requests }
+}
+
+/// Who is reached at a listener of the files, and how a client says so.
+fn entrance_lines(at: ListenAddr, entrance: &Entrance) -> Vec<(String, &Arc<Route>)> {
+    let tables =
+        [("", &entrance.http), ("tls ", &entrance.terminated), ("tls ", &entrance.passed), ("xmpp ", &entrance.xmpp)];
+    let named = tables.into_iter().flat_map(|(how, table)| {
+        table.sites().into_iter().map(move |(pattern, site)| {
+            let path = if site.route.protocol.is_http() { site.path.as_str() } else { "" };
+            (format!("{at} {how}{pattern}{path}"), &site.route)
+        })
+    });
+    let others = [(" ssh", &entrance.ssh), ("", &entrance.other), (" udp", &entrance.datagrams)];
+    let others = others.into_iter().filter_map(|(how, route)| Some((format!("{at}{how}"), route.as_ref()?)));
+    named.chain(others).collect()
 }
 
 fn status(route: &Route, others: &impl Fn(&Route) -> Vec<TargetStatus>) -> RouteStatus {
@@ -111,8 +128,6 @@ fn row(target: &TargetStatus) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tambat_model::{Protocol, Site, Target};
 
     use super::*;
@@ -134,6 +149,10 @@ mod tests {
             let site = Site { path: "/".parse().unwrap(), strip: false, route: Arc::clone(&web) };
             table.hosts_mut().insert(name.parse().unwrap(), site).unwrap();
         }
+        let mut entrance = Entrance { other: Some(Arc::clone(&web)), ..Entrance::default() };
+        let site = Site { path: "/".parse().unwrap(), strip: false, route: web };
+        entrance.terminated.insert("a.example".parse().unwrap(), site).unwrap();
+        table.set_entrance("0.0.0.0:7443".parse().unwrap(), entrance);
         table
     }
 
@@ -165,6 +184,8 @@ mod tests {
           at localhost:5000
           at shop.localhost/
           at web.shop.localhost/
+          at 0.0.0.0:7443 tls a.example/
+          at 0.0.0.0:7443
           web.1  in   127.0.0.1:20001  0 in flight  ready
           web.2  in   127.0.0.1:20002  0 in flight  ready for long
           web.3  out  127.0.0.1:20003  1 in flight  draining

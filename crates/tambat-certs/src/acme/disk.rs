@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::failure::{Failure, FailureKind};
 use super::renewal::{Pause, Tried};
 use super::settings::AcmeSettings;
+use super::status::AcmeStatus;
 use crate::cert_name::CertName;
 use crate::certificate::{Certificate, Origin, hexadecimal, sha256};
 use crate::files::CERTIFICATE_FILE_BYTES_MAX;
@@ -80,6 +81,33 @@ impl Disk {
     pub(crate) fn folders(&self) -> HashSet<String> {
         let entries = fs::read_dir(self.dir.join(CERTIFICATES)).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
+    /// What there is of every name, of every CA that has ever been asked, while nobody looks after it. What can't be read is
+    /// as none.
+    pub(crate) fn kept(dir: &Path) -> Vec<AcmeStatus> {
+        let cas = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| Self { dir: entry.path() });
+        let mut all: Vec<AcmeStatus> = cas.flat_map(|disk| disk.statuses()).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    fn statuses(&self) -> Vec<AcmeStatus> {
+        let status = |folder: String| {
+            let name = CertName::of_folder(&folder);
+            let certificate = self.certificate(&name).ok().flatten();
+            let tried = self.tried(&name);
+            AcmeStatus {
+                lifetime: certificate.map(|certificate| certificate.lifetime()),
+                ordering: false,
+                next_order: None,
+                failures: tried.as_ref().map_or(0, |tried| tried.failures),
+                last_error: tried.map(|tried| tried.failure.text),
+                on_demand: false,
+                name,
+            }
+        };
+        self.folders().into_iter().map(status).collect()
     }
 
     /// The certificate of this name.
@@ -195,6 +223,33 @@ mod tests {
         assert_eq!(disk.folders(), ["a.example", "+.a.example"].map(str::to_owned).into());
         let longest = CertName::Wildcard(["a"; 126].join(".").into());
         disk.set_certificate(&longest, "x", "y").unwrap();
+    }
+
+    #[test]
+    fn what_is_kept_is_seen_while_nobody_looks_after_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("acme");
+        assert!(Disk::kept(&dir).is_empty());
+        let first = disk(&temp);
+        let second = Disk::new(&AcmeSettings::new("https://other.example/dir", dir.clone()).unwrap());
+        let wildcard = CertName::Wildcard("a.example".into());
+        let made = sample::self_signed(&[&wildcard.to_string()], days(0), days(90));
+        first.set_certificate(&wildcard, &made.chain, &made.key).unwrap();
+        let failed = CertName::Exact("b.example".into());
+        let pause = Pause { since: days(1), length: Duration::from_secs(70) };
+        let failure = Failure::new(FailureKind::Limited, "too many");
+        second.set_tried(&failed, &Tried { pause, failures: 3, failure }).unwrap();
+        first.set_account(b"{}").unwrap();
+        let shown = |of: &AcmeStatus| {
+            let until = of.lifetime.map(|lifetime| lifetime.not_after == days(90));
+            (of.name.to_string(), until, of.failures, of.last_error.clone().unwrap_or_default())
+        };
+        let kept: Vec<_> = Disk::kept(&dir).iter().map(shown).collect();
+        let expected = [("b.example", None, 3, "too many"), ("*.a.example", Some(true), 0, "")];
+        assert_eq!(
+            kept,
+            expected.map(|(name, until, failures, why)| (name.to_owned(), until, failures, why.to_owned()))
+        );
     }
 
     #[test]

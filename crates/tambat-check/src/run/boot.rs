@@ -3,11 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
+use tambat_model::Protocol;
 use tambat_os::{Order, Owner as Found, signals};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::staged::{Staged, end_of, program};
+use super::address::Address;
+use super::staged::{Staged, ToldPort, end_of, program};
 use super::talk::{Request, find_out};
 use crate::observed::{Boot, Bound, Families, Listener, Owner, Program, Start, Talk};
 
@@ -30,7 +32,7 @@ const CONNECT_LIMIT: Duration = Duration::from_millis(500);
 /// A start that listens, and how it is asked.
 #[derive(Debug)]
 pub(super) struct Booted {
-    pub(super) addr: SocketAddr,
+    pub(super) addr: Address,
     pub(super) request: Request,
 }
 
@@ -128,12 +130,15 @@ enum Who {
 
 fn who(staged: &Staged, port: u16, any_owner: bool) -> Who {
     let Some(keeper) = staged.keeper() else { return Who::Nobody };
+    let is_for_datagrams = |told: &ToldPort| told.number == port && told.protocol == Some(Protocol::Udp);
+    let transport =
+        if staged.told.iter().any(is_for_datagrams) { tambat_os::Transport::Udp } else { tambat_os::Transport::Tcp };
     if any_owner {
-        let there = tambat_os::listening().unwrap_or_default();
+        let there = tambat_os::listening_over(transport).unwrap_or_default();
         let addrs: Vec<SocketAddr> = there.iter().map(|l| l.addr).filter(|addr| addr.port() == port).collect();
         return if addrs.is_empty() { Who::Nobody } else { Who::Listens(Owner::Any, addrs) };
     }
-    match tambat_os::owner(port, keeper) {
+    match tambat_os::owner_over(transport, port, keeper) {
         Ok(Some(Found::Ours { pid, addrs })) => {
             let whose = program(pid).unwrap_or_else(|| Program { name: "a process".to_owned(), pid: pid.get() });
             Who::Listens(Owner::Ours(whose), addrs)
@@ -161,7 +166,7 @@ async fn await_others(staged: &Staged, deadline: Instant, any_owner: bool) -> Ve
 }
 
 /// What is spoken on each port that it listens on; that of `PORT` first.
-async fn talk(staged: &Staged, addrs: &[SocketAddr], deadline: Instant) -> Vec<(String, SocketAddr, Talk, Request)> {
+async fn talk(staged: &Staged, addrs: &[SocketAddr], deadline: Instant) -> Vec<(String, Address, Talk, Request)> {
     let mut talks = Vec::new();
     let has_ended = || staged.command_ended();
     for (nth, told) in staged.told.iter().enumerate() {
@@ -174,6 +179,7 @@ async fn talk(staged: &Staged, addrs: &[SocketAddr], deadline: Instant) -> Vec<(
             }
         };
         let Some(addr) = dialled else { continue };
+        let addr = Address { addr, proxy_protocol: told.proxy_protocol };
         let (talk, request) = find_out(told, addr, staged.began, deadline, &has_ended).await;
         talks.push((told.var.clone(), addr, talk, request));
     }

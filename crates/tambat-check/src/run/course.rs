@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tambat_model::{ClauseId, Recognised};
+use tambat_model::{ClauseId, Protocol, Recognised};
 use tambat_os::Spawner;
 use tokio::time::Instant;
 
@@ -101,7 +101,10 @@ impl Course<'_> {
         self.spent(&[1, 2, 5, 6], began);
         match first {
             Err(cause) => self.observed.first = Err(Unseen::because(cause)),
-            Ok((start, Err(staged))) => self.down(start, staged).await,
+            Ok((start, Err(staged))) => self.down(start, staged, "it did not come to listen on its PORT").await,
+            Ok((start, Ok(up))) if self.observed.asked.protocol == Some(Protocol::Udp) => {
+                self.down(start, up.staged, "it takes datagrams, and there are no connections to it").await;
+            }
             Ok((start, Ok(up))) => Box::pin(self.up(start, up)).await,
         }
     }
@@ -143,10 +146,12 @@ impl Course<'_> {
         ))
     }
 
-    /// It does not listen on its `PORT`: does it stop when told, and does it listen where it did at the next start?
-    async fn down(&mut self, start: Start, mut staged: Staged) {
-        let elsewhere: Vec<u16> = start.elsewhere().map(|listener| listener.addr.port()).collect();
-        let why = "it did not come to listen on its PORT";
+    /// Nothing can be asked of it by connections: `why`. Does it stop when told, and where it does not listen on its
+    /// `PORT`, does it listen where it did at the next start?
+    async fn down(&mut self, start: Start, mut staged: Staged, why: &'static str) {
+        let is_bound = start.bound().is_some();
+        let elsewhere: Vec<u16> =
+            start.elsewhere().map(|listener| listener.addr.port()).filter(|_| !is_bound).collect();
         let unseen = || Unseen::because(why);
         if staged.is_over() {
             self.observed.stop = Err(Unseen::because("it ended by itself"));

@@ -1,10 +1,10 @@
 //! Requests by a public name: does the answer carry the private port?
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::address::Address;
 use super::http::{Answer, Connection, get};
 use crate::observed::{Forwarded, Look, Page, Unseen};
 
@@ -21,7 +21,7 @@ const LEAKS_MAX: usize = 3;
 const LINK_CHARS_MAX: usize = 120;
 
 /// Asks for these pages as a router would, on behalf of `https://app.example.com`.
-pub(super) async fn ask(addr: SocketAddr, paths: &[&str]) -> Look<Forwarded> {
+pub(super) async fn ask(addr: Address, paths: &[&str]) -> Look<Forwarded> {
     let mut pages = Vec::new();
     for path in paths {
         let fields = format!(

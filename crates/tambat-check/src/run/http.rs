@@ -1,11 +1,12 @@
 //! A client of HTTP/1 that looks closely: requests of exact bytes, answers read to their end.
 
 use std::io;
-use std::net::SocketAddr;
 
 use tambat_wire::http1::{ChunkDecoder, FieldSlots, Head, Limits, MethodKind, Piece, ResponseFraming, response_head};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use super::address::Address;
 
 /// Links stand at the beginning of a page; more of a body is read and not kept.
 const BODY_KEPT_BYTES_MAX: usize = 256 * 1024;
@@ -55,8 +56,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(addr: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(addr).await?;
+    pub(super) async fn open(addr: Address) -> io::Result<Self> {
+        let stream = addr.connect().await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, read: Vec::new() })
     }
@@ -226,7 +227,7 @@ mod tests {
     /// What is read of a server that sends this and closes.
     async fn read(says: &'static [u8]) -> Result<Answer, NoAnswer> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
+        let addr = Address::plain(listener.local_addr().unwrap());
         let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = [0; 1024];

@@ -1,11 +1,10 @@
 //! Good requests: many idle connections beside one, and a thousand for the memory.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use super::address::Address;
 use super::http::{Connection, get};
 use super::talk::Request;
 use crate::observed::{Look, Reply, Unseen};
@@ -26,13 +25,13 @@ const REQUESTS: u32 = 1_000;
 const REQUESTS_LIMIT: Duration = Duration::from_secs(3);
 
 /// A request beside many connections that say nothing.
-pub(super) async fn idle(request: &Request, addr: SocketAddr) -> Look<Reply> {
+pub(super) async fn idle(request: &Request, addr: Address) -> Look<Reply> {
     if !request.is_known() {
         return Err(Unseen::because("no request is known for what it speaks"));
     }
     let mut held = Vec::with_capacity(IDLE_CONNECTIONS);
     for _ in 0..IDLE_CONNECTIONS {
-        match timeout(CONNECT_LIMIT, TcpStream::connect(addr)).await {
+        match timeout(CONNECT_LIMIT, addr.connect()).await {
             Ok(Ok(stream)) => held.push(stream),
             // Its queue is full: that is how many it holds.
             Ok(Err(_)) | Err(_) => break,
@@ -48,7 +47,7 @@ pub(super) async fn idle(request: &Request, addr: SocketAddr) -> Look<Reply> {
 }
 
 /// A thousand requests, one after the other; how many were answered.
-pub(super) async fn requests(request: &Request, addr: SocketAddr, path: &str) -> u32 {
+pub(super) async fn requests(request: &Request, addr: Address, path: &str) -> u32 {
     let deadline = Instant::now() + REQUESTS_LIMIT;
     let mut answered = 0;
     let path = get(path, &format!("localhost:{}", addr.port()), "Connection: close\r\n");
@@ -69,7 +68,7 @@ pub(super) async fn requests(request: &Request, addr: SocketAddr, path: &str) ->
 
 /// One request on a connection of its own: on one that is kept, servers that write head and body apart wait for the
 /// kernel's delayed acknowledgement each time. Was it answered?
-async fn one(request: &[u8], addr: SocketAddr, limit: Duration) -> bool {
+async fn one(request: &[u8], addr: Address, limit: Duration) -> bool {
     let exchange = async {
         let mut connection = Connection::open(addr).await.ok()?;
         connection.send(request).await.ok()?;

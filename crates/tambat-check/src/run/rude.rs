@@ -1,12 +1,12 @@
 //! Clients that do not behave.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
+use super::address::Address;
 use super::load::ANSWER_LIMIT;
 use super::staged::Staged;
 use super::talk::Request;
@@ -43,7 +43,7 @@ const CLIENTS: [(Client, &str); 5] = [
 
 /// Each in turn, and a good request after each. Stops at the first harm. Of something that was not started here
 /// (`staged` is none) an end is not seen as such.
-pub(super) async fn harass(mut staged: Option<&mut Staged>, request: &Request, addr: SocketAddr) -> Vec<Rude> {
+pub(super) async fn harass(mut staged: Option<&mut Staged>, request: &Request, addr: Address) -> Vec<Rude> {
     let mut all = Vec::with_capacity(CLIENTS.len());
     for (client, what) in CLIENTS {
         // Whatever the app does to it is right.
@@ -58,7 +58,7 @@ pub(super) async fn harass(mut staged: Option<&mut Staged>, request: &Request, a
     all
 }
 
-async fn look_after(staged: Option<&mut Staged>, request: &Request, addr: SocketAddr) -> RudeOutcome {
+async fn look_after(staged: Option<&mut Staged>, request: &Request, addr: Address) -> RudeOutcome {
     let answer = if request.is_known() {
         match request.ask(addr, ANSWER_LIMIT).await {
             Ok(after) => Some(Ok(after)),
@@ -82,8 +82,8 @@ async fn look_after(staged: Option<&mut Staged>, request: &Request, addr: Socket
 }
 
 impl Client {
-    async fn play(self, request: &Request, addr: SocketAddr) -> std::io::Result<()> {
-        let mut stream = TcpStream::connect(addr).await?;
+    async fn play(self, request: &Request, addr: Address) -> std::io::Result<()> {
+        let mut stream = addr.connect().await?;
         let whole = request.bytes();
         match self {
             Self::Resets => stream.set_zero_linger()?,

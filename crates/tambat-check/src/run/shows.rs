@@ -52,6 +52,7 @@ pub(super) fn facts(start: &Start, up: &Up) -> Facts {
     let (protocol, boot) = match spoken {
         Some(Talk::Speaks { protocol, after, .. }) => (Some(protocol.clone()), Some(*after)),
         Some(Talk::PlainTcp) => (Some("TCP".to_owned()), bound.map(|bound| bound.after)),
+        Some(Talk::Datagrams) => (Some("UDP".to_owned()), bound.map(|bound| bound.after)),
         _ => (None, bound.map(|bound| bound.after)),
     };
     let port = up.booted.addr.port();

@@ -126,7 +126,7 @@ impl<'a> Stage<'a> {
                 Readiness::Path(path, _) if is_first => Some(path.clone()),
                 _ => None,
             };
-            told.push(ToldPort { var, number, protocol, path });
+            told.push(ToldPort { var, number, protocol, path, proxy_protocol: port.proxy_protocol });
         }
         Ok(told)
     }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tambat_model::{Protocol, plain};
+use tambat_model::{Protocol, ProxyProtocol, plain};
 use tambat_os::{
     ChildOutput, ExitReport, ExitStatus, Keeper, Order, Pid, Report, ReportReader, Signal, StopSpec, signals,
 };
@@ -46,6 +46,8 @@ pub(super) struct ToldPort {
     pub(super) protocol: Option<Protocol>,
     /// The path whose 2xx says that it is ready.
     pub(super) path: Option<String>,
+    /// How it is told where each connection comes from.
+    pub(super) proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// Where a start stands.

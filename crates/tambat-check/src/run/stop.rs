@@ -1,12 +1,12 @@
 //! How a start ends when it is told to, and what becomes of a request that is under way then.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tambat_os::{Order, Pid, StopSpec};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::address::Address;
 use super::http::{Connection, NoAnswer, get, post_head};
 use super::staged::{Staged, end_of, program};
 use crate::observed::{End, InFlight, Listener, Look, Program, Stop, Unseen};
@@ -85,7 +85,7 @@ pub(super) struct UnderWay {
 }
 
 /// Makes a request that is not answered yet; else why there is none.
-pub(super) async fn begin(addr: SocketAddr, slow: Option<&str>) -> Look<Result<UnderWay, InFlight>> {
+pub(super) async fn begin(addr: Address, slow: Option<&str>) -> Look<Result<UnderWay, InFlight>> {
     let host = format!("localhost:{}", addr.port());
     let failed = |error: std::io::Error| Unseen::because(format!("no request could be made: {error}"));
     let mut connection = Connection::open(addr).await.map_err(failed)?;

@@ -1,6 +1,5 @@
 //! Asking a port: the request of a protocol, or finding out which one it is.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tambat_model::Protocol;
@@ -9,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::address::Address;
 use super::staged::ToldPort;
 use crate::observed::{Reply, Talk};
 
@@ -69,7 +69,7 @@ impl Request {
     }
 
     /// Asks once, on a connection of its own.
-    pub(super) async fn ask(&self, addr: SocketAddr, limit: Duration) -> Reply {
+    pub(super) async fn ask(&self, addr: Address, limit: Duration) -> Reply {
         let began = Instant::now();
         let asked = timeout(limit, self.converse(addr)).await;
         match asked {
@@ -79,7 +79,7 @@ impl Request {
         }
     }
 
-    async fn converse(&self, addr: SocketAddr) -> Result<(), String> {
+    async fn converse(&self, addr: Address) -> Result<(), String> {
         match self {
             Self::Probe(probe) => match ask_probe(addr, probe).await {
                 Ok((Judgement::Ready | Judgement::NotYet(_), _)) => Ok(()),
@@ -92,7 +92,7 @@ impl Request {
                 Some(found) => Err(format!("it answered in {found}")),
                 None => Err("it gave no answer that is understood".to_owned()),
             },
-            Self::Connection => match TcpStream::connect(addr).await {
+            Self::Connection => match addr.connect().await {
                 Ok(_) => Ok(()),
                 Err(error) => Err(format!("connecting to it failed: {error}")),
             },
@@ -104,11 +104,14 @@ impl Request {
 /// `has_ended` says that nobody is there any more.
 pub(super) async fn find_out(
     told: &ToldPort,
-    addr: SocketAddr,
+    addr: Address,
     began: Instant,
     deadline: Instant,
     has_ended: &dyn Fn() -> bool,
 ) -> (Talk, Request) {
+    if told.protocol == Some(Protocol::Udp) {
+        return (Talk::Datagrams, Request::Connection);
+    }
     let host = format!("localhost:{}", told.number);
     let probe = told
         .protocol
@@ -123,7 +126,7 @@ pub(super) async fn find_out(
 async fn declared(
     probe: &Probe,
     told: &ToldPort,
-    addr: SocketAddr,
+    addr: Address,
     began: Instant,
     deadline: Instant,
     has_ended: &dyn Fn() -> bool,
@@ -171,7 +174,7 @@ fn name_of(answer: &[u8], declared: Option<Protocol>) -> String {
     }
 }
 
-async fn recognised(addr: SocketAddr, host: &str, began: Instant) -> (Talk, Request) {
+async fn recognised(addr: Address, host: &str, began: Instant) -> (Talk, Request) {
     match recognise_at(addr, host).await {
         Some((Spoken::Http1(minor), _)) => {
             let probe = Probe::for_protocol(Protocol::Http, None, host);
@@ -188,7 +191,7 @@ async fn recognised(addr: SocketAddr, host: &str, began: Instant) -> (Talk, Requ
 }
 
 /// What it speaks, and the question that it answers.
-pub(super) async fn recognise_at(addr: SocketAddr, host: &str) -> Option<(Spoken, Question)> {
+pub(super) async fn recognise_at(addr: Address, host: &str) -> Option<(Spoken, Question)> {
     if let Ok(Some(spoken)) = timeout(GREETING_LIMIT, question_once(addr, Question::Silence, host)).await {
         return Some((spoken, Question::Silence));
     }
@@ -208,7 +211,7 @@ pub(super) async fn recognise_at(addr: SocketAddr, host: &str) -> Option<(Spoken
     Some(or_tls(addr, host, spoken, &answer).await)
 }
 
-async fn recognise_others(addr: SocketAddr, host: &str) -> Option<(Spoken, Question)> {
+async fn recognise_others(addr: Address, host: &str) -> Option<(Spoken, Question)> {
     for question in Question::ALL.into_iter().filter(|q| !matches!(q, Question::Silence | Question::Http)) {
         if let Ok(Some(spoken)) = timeout(QUESTION_LIMIT, question_once(addr, question, host)).await {
             return Some((spoken, question));
@@ -218,7 +221,7 @@ async fn recognise_others(addr: SocketAddr, host: &str) -> Option<(Spoken, Quest
 }
 
 /// Servers of TLS say "you spoke plain HTTP" in plain HTTP.
-async fn or_tls(addr: SocketAddr, host: &str, spoken: Spoken, answer: &[u8]) -> (Spoken, Question) {
+async fn or_tls(addr: Address, host: &str, spoken: Spoken, answer: &[u8]) -> (Spoken, Question) {
     let is_400 = matches!(spoken, Spoken::Http1(_)) && answer.get(9..12) == Some(b"400");
     if is_400 && let Ok(Some(Spoken::Tls)) = timeout(QUESTION_LIMIT, question_once(addr, Question::Tls, host)).await {
         return (Spoken::Tls, Question::Tls);
@@ -226,12 +229,12 @@ async fn or_tls(addr: SocketAddr, host: &str, spoken: Spoken, answer: &[u8]) -> 
     (spoken, Question::Http)
 }
 
-async fn question_once(addr: SocketAddr, question: Question, host: &str) -> Option<Spoken> {
+async fn question_once(addr: Address, question: Question, host: &str) -> Option<Spoken> {
     ask_question(addr, question, host).await.map(|(spoken, _)| spoken)
 }
 
-async fn ask_question(addr: SocketAddr, question: Question, host: &str) -> Option<(Spoken, Vec<u8>)> {
-    let mut stream = TcpStream::connect(addr).await.ok()?;
+async fn ask_question(addr: Address, question: Question, host: &str) -> Option<(Spoken, Vec<u8>)> {
+    let mut stream = addr.connect().await.ok()?;
     stream.write_all(&question.bytes(host)).await.ok()?;
     let mut answer = Vec::new();
     loop {
@@ -250,16 +253,16 @@ async fn ask_question(addr: SocketAddr, question: Question, host: &str) -> Optio
 }
 
 /// What it judges, and everything that was read.
-async fn ask_probe(addr: SocketAddr, probe: &Probe) -> std::io::Result<(Judgement, Vec<u8>)> {
-    let mut stream = TcpStream::connect(addr).await?;
+async fn ask_probe(addr: Address, probe: &Probe) -> std::io::Result<(Judgement, Vec<u8>)> {
+    let mut stream = addr.connect().await?;
     stream.write_all(&probe.request()).await?;
     let mut answer = Vec::new();
     loop {
         match probe.judge(&answer, false) {
             Judgement::Incomplete => {}
             judged => {
-                if probe.is_http() {
-                    tokio::spawn(timeout(REST_LIMIT, take_rest(stream)));
+                if probe.has_rest() {
+                    tokio::spawn(timeout(REST_LIMIT, part(stream, probe.farewell())));
                 }
                 return Ok((judged, answer));
             }
@@ -268,6 +271,13 @@ async fn ask_probe(addr: SocketAddr, probe: &Probe) -> std::io::Result<(Judgemen
         if full || stream.read_buf(&mut answer).await? == 0 {
             return Ok((probe.judge(&answer, true), answer));
         }
+    }
+}
+
+/// Says farewell, and takes what still comes.
+async fn part(mut stream: TcpStream, farewell: Vec<u8>) {
+    if stream.write_all(&farewell).await.is_ok() {
+        take_rest(stream).await;
     }
 }
 
@@ -283,9 +293,9 @@ mod tests {
     use super::*;
 
     /// A server that says this to everybody, once it has heard so many bytes.
-    async fn server(after: usize, says: &'static [u8]) -> SocketAddr {
+    async fn server(after: usize, says: &'static [u8]) -> Address {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
+        let addr = Address::plain(listener.local_addr().unwrap());
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 tokio::spawn(async move {
@@ -299,11 +309,11 @@ mod tests {
         addr
     }
 
-    fn told(addr: SocketAddr, protocol: Option<Protocol>) -> ToldPort {
-        ToldPort { var: "PORT".to_owned(), number: addr.port(), protocol, path: None }
+    fn told(addr: Address, protocol: Option<Protocol>) -> ToldPort {
+        ToldPort { var: "PORT".to_owned(), number: addr.port(), protocol, path: None, proxy_protocol: None }
     }
 
-    async fn found(addr: SocketAddr, protocol: Option<Protocol>) -> (Talk, Request) {
+    async fn found(addr: Address, protocol: Option<Protocol>) -> (Talk, Request) {
         let now = Instant::now();
         find_out(&told(addr, protocol), addr, now, now + Duration::from_secs(10), &|| false).await
     }
@@ -339,7 +349,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_waits_for_one_that_has_ended() {
-        let addr = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let addr = Address::plain(TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap());
         let now = Instant::now();
         let deadline = now + Duration::from_mins(10);
         let (talk, _) = find_out(&told(addr, Some(Protocol::Http)), addr, now, deadline, &|| true).await;

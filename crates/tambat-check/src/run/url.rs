@@ -9,6 +9,7 @@ use tambat_model::{ClauseId, Protocol, Recognised, ResourceUrl, Restart};
 use tokio::net::lookup_host;
 use tokio::time::{Instant, timeout};
 
+use super::address::Address;
 use super::staged::ToldPort;
 use super::talk::{Request, find_out};
 use super::{Goal, forwarded, load, rude};
@@ -53,7 +54,7 @@ impl FromStr for Url {
 impl Url {
     /// What its scheme says; none: anything.
     fn protocol(&self) -> Option<Protocol> {
-        self.url.scheme().parse().ok().filter(|protocol| !matches!(protocol, Protocol::Tcp | Protocol::None))
+        self.url.protocol().filter(|protocol| *protocol != Protocol::Tcp)
     }
 }
 
@@ -66,8 +67,15 @@ pub async fn check_url(url: &Url, goal: &Goal, tell: &dyn Fn(&str)) -> Result<Ob
     let addr = resolve(url).await?;
     tell("asking what it speaks");
     let began = Instant::now();
-    let told = ToldPort { var: "the URL".to_owned(), number: addr.port(), protocol: url.protocol(), path: None };
-    let (talk, request) = find_out(&told, addr, began, began + ANSWER_LIMIT, &|| false).await;
+    let told = ToldPort {
+        var: "the URL".to_owned(),
+        number: addr.port(),
+        protocol: url.protocol(),
+        path: None,
+        proxy_protocol: None,
+    };
+    let at = Address::plain(addr);
+    let (talk, request) = find_out(&told, at, began, began + ANSWER_LIMIT, &|| false).await;
     let mut observed = Observed::nothing(asked(url, goal));
     nothing_of_a_start(&mut observed);
     observed.facts = facts(&talk, addr);
@@ -76,28 +84,28 @@ pub async fn check_url(url: &Url, goal: &Goal, tell: &dyn Fn(&str)) -> Result<Ob
     if matches!(talk, Talk::Wrong(_) | Talk::Silent(_)) {
         return Ok(observed);
     }
-    ask_more(&mut observed, goal, tell, &request, addr).await;
+    ask_more(&mut observed, goal, tell, &request, at).await;
     Ok(observed)
 }
 
-async fn ask_more(observed: &mut Observed, goal: &Goal, tell: &dyn Fn(&str), request: &Request, addr: SocketAddr) {
+async fn ask_more(observed: &mut Observed, goal: &Goal, tell: &dyn Fn(&str), request: &Request, at: Address) {
     if goal.selection.has_any(&[16]) && request.is_http() {
         tell("PB-16: asking by a public name");
         let began = Instant::now();
         let paths: Vec<&str> = ["/"].into_iter().chain(goal.path.as_deref()).collect();
-        observed.forwarded = forwarded::ask(addr, &paths).await;
+        observed.forwarded = forwarded::ask(at, &paths).await;
         observed.spent.insert(ClauseId::PRIVATE_PORT, began.elapsed());
     }
     if goal.selection.has_any(&[7]) {
         tell("PB-07: asking beside 50 silent connections");
         let began = Instant::now();
-        observed.idle = load::idle(request, addr).await;
+        observed.idle = load::idle(request, at).await;
         observed.spent.insert(ClauseId::MANY_AT_ONCE, began.elapsed());
     }
     if goal.selection.has_any(&[8]) {
         tell("PB-08: sending rude clients");
         let began = Instant::now();
-        observed.rude = Ok(rude::harass(None, request, addr).await);
+        observed.rude = Ok(rude::harass(None, request, at).await);
         observed.spent.insert(ClauseId::RUDE_CLIENTS, began.elapsed());
     }
 }

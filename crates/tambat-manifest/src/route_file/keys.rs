@@ -58,6 +58,31 @@ pub const ROUTE_FILE_KEYS: &[Key] = &[
         "how it is written: \"json\" (unless said), \"text\"",
     ),
     key(KeyTable::RouteFileRouter, "tls", "a table", "certificates from files, and who has to have one"),
+    key(
+        KeyTable::RouteFileRouter,
+        "listen",
+        "a list of tables",
+        "addresses whose clients begin in several ways: [{ address, peek, within, fallback }]",
+    ),
+    key(KeyTable::RouteFileRouterListen, "address", "a string", "as `listen` of those who are reached there has it"),
+    key(
+        KeyTable::RouteFileRouterListen,
+        "peek",
+        "a string or a list of strings",
+        "what is looked for in a client's first bytes: \"tls\", \"http\", \"ssh\", \"xmpp\", \"postgres\"",
+    ),
+    key(
+        KeyTable::RouteFileRouterListen,
+        "within",
+        "a duration such as \"3s\"",
+        "how long a client may take to begin; 3s unless said",
+    ),
+    key(
+        KeyTable::RouteFileRouterListen,
+        "fallback",
+        "a string",
+        "the route that gets the others; they are closed unless said",
+    ),
     key(KeyTable::RouteFileRouter, "metrics", "a string", "an address that answers GET /metrics"),
     key(
         KeyTable::RouteFileRouterTimeouts,
@@ -126,7 +151,7 @@ pub const ROUTE_FILE_KEYS: &[Key] = &[
         KeyTable::RouteFileRoute,
         "protocol",
         "a string",
-        "what its targets speak: \"http\" (unless said), or \"h2c\", HTTP/2 without TLS, gRPC among it",
+        "what its targets speak: http (unless said), h2c, redis, postgres, mysql, xmpp, mqtt, smtp, ssh, dns, tls, tcp, udp",
     ),
     key(
         KeyTable::RouteFileRoute,
@@ -138,9 +163,33 @@ pub const ROUTE_FILE_KEYS: &[Key] = &[
         KeyTable::RouteFileRoute,
         "balance",
         "a string",
-        "how a target is chosen: \"round-robin\" (unless said), \"least-in-flight\"",
+        "how a target is chosen: \"round-robin\" (unless said), \"least-in-flight\", or \"source-hash\", by the client's address",
     ),
-    key(KeyTable::RouteFileRoute, "timeouts", "a table", "limits on its requests"),
+    key(
+        KeyTable::RouteFileRoute,
+        "listen",
+        "a string or a list of strings",
+        "addresses of its own: \"0.0.0.0:6379\"; its `hosts` are served there and nowhere else",
+    ),
+    key(
+        KeyTable::RouteFileRoute,
+        "tls",
+        "a string",
+        "there: \"terminate\" (ends here; unless said at port 443), \"passthrough\" (unless said with protocol tls), \"off\"",
+    ),
+    key(
+        KeyTable::RouteFileRoute,
+        "expose",
+        "true or false",
+        "targets on this machine may be reached from others without seeing who calls",
+    ),
+    key(
+        KeyTable::RouteFileRoute,
+        "max_connections",
+        "a number from 1 up",
+        "how many streams it has open at a time; any number unless said",
+    ),
+    key(KeyTable::RouteFileRoute, "timeouts", "a table", "limits on its connections and requests"),
     key(
         KeyTable::RouteFileRoute,
         "max_body",
@@ -188,9 +237,15 @@ pub const ROUTE_FILE_KEYS: &[Key] = &[
     ),
     key(
         KeyTable::RouteFileTimeouts,
+        "connect",
+        "a duration such as \"5s\"",
+        "for connecting to a target; as `[router]` has it unless said",
+    ),
+    key(
+        KeyTable::RouteFileTimeouts,
         "idle",
         "a duration such as \"1h\"",
-        "a tunnel (a WebSocket) on which nothing moves for so long is closed; 1h unless said",
+        "a stream (a WebSocket among them) on which nothing moves for so long is closed; 1h unless said",
     ),
     key(
         KeyTable::RouteFileTimeouts,

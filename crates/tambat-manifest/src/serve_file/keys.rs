@@ -35,6 +35,12 @@ pub const SERVE_FILE_KEYS: &[Key] = &[
     key(KeyTable::ServeFileRouter, "metrics", "a string", "an address that answers GET /metrics"),
     key(KeyTable::ServeFileRouter, "timeouts", "a table", "limits on clients, and on connecting to instances"),
     key(KeyTable::ServeFileRouter, "tls", "a table", "certificates from files, and who has to have one"),
+    key(
+        KeyTable::ServeFileRouter,
+        "listen",
+        "a list of tables",
+        "addresses whose clients begin in several ways: [{ address, peek, within, fallback }], fallback being APP/PROCESS",
+    ),
     key(KeyTable::ServeFileRouter, "acme", "a table", "certificates from a CA, for every name of the apps"),
     key(
         KeyTable::ServeFileAcme,

@@ -7,6 +7,7 @@ use crate::RouterKeys;
 use crate::diagnostic::{Diagnostic, Source};
 use crate::http_keys;
 use crate::keys::KeyTable;
+use crate::listen_keys::router_listen;
 use crate::manifest::{not_blank, syntax_error};
 use crate::reader::{At, Fields, Reader, Wrong};
 use crate::route_file::address;
@@ -43,7 +44,9 @@ fn read_file(reader: &mut Reader, table: &dyn TableLike) -> ServeFile {
         return ServeFile::default();
     };
     let fields = reader.fields(table, KeyTable::ServeFileRouter, "in `[router]`");
-    let plan = http_keys::router(reader, &fields, KEYS_OF_ROUTER);
+    let mut plan = http_keys::router(reader, &fields, KEYS_OF_ROUTER);
+    let listen = fields.get("listen").map(|at| router_listen(reader, at, KeyTable::RouteFileRouterListen));
+    plan.listen = listen.unwrap_or_default().into_iter().map(|entry| entry.plan).collect();
     let metrics = fields.get("metrics").and_then(|at| reader.parse(at, |text| address(text, "to listen at")));
     let acme = fields.get("acme").and_then(|at| read_acme(reader, at));
     ServeFile { router: RouterKeys { plan, metrics }, acme }
@@ -180,14 +183,13 @@ mod tests {
         let all = "[router]\nlisten = \"x\"\n[router.acme]\ndirectory = \"http://ca.example\"\ncontact = [\"ops@example.com\", \"x\"]\n\
                    eab = { key_id = \"7\" }\nask = \"127.0.0.1:9\"\nterms = true\nchallenges = \"http\"\n";
         insta::assert_snapshot!(wrong(all), @r#"
-        error: unknown key `listen` in `[router]`
-         --> serve.toml:2:1
+        error: expected a list of tables, found a string
+         --> serve.toml:2:10
           |
         2 | listen = "x"
-          | ^^^^^^
+          |          ^^^
           |
-          = help: known here: workers, trusted, proxy_protocol, max_connections,
-                  access_log, access_log_format, metrics, timeouts, tls, acme
+          = help: listen = [{ address = "0.0.0.0:443", peek = ["tls", "http"] }]
         error: a CA gives certificates to those who have agreed to its terms
          --> serve.toml:3:9
           |

@@ -81,6 +81,14 @@ pub(crate) const TABLE: &[Row] = &[
         ),
         ..python(Framework::CherryPy, "CherryPy", &[], &["cherrypy"])
     },
+    // After the others: an app of theirs may be a client of gRPC.
+    Row {
+        code: with_host(
+            "server.add_insecure_port(f\"0.0.0.0:{os.environ['PORT']}\")",
+            "server.add_insecure_port(f\"{os.environ.get('HOST', '0.0.0.0')}:{os.environ['PORT']}\")",
+        ),
+        ..python(Framework::Grpcio, "grpcio", &[], &["grpcio"])
+    },
     Row {
         flag: with_host("python3 -m http.server $PORT", "python3 -m http.server --bind ${HOST:-0.0.0.0} $PORT"),
         ..python(Framework::PythonHttpServer, "Python's http.server", &["http.server"], &[])

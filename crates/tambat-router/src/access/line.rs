@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tambat_model::ErrorCode;
 
 use crate::calendar::date;
+use crate::listener::ListenerKind;
 
 /// How lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -73,6 +74,129 @@ pub(crate) struct Record<'a> {
     pub(crate) tls: Option<&'a str>,
     /// It came on a stream of HTTP/2.
     pub(crate) is_http2: bool,
+}
+
+/// One stream, when it is over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StreamRecord<'a> {
+    /// The client's address as the router sees it.
+    pub(crate) client: IpAddr,
+    /// Where it arrived.
+    pub(crate) listener: ListenerKind,
+    /// The name that it said: the `server_name` of its TLS, the domain of its XMPP.
+    pub(crate) name: Option<&'a str>,
+    /// The process port; none: no route was found.
+    pub(crate) route: Option<&'a str>,
+    /// The instance; none: it came to nobody.
+    pub(crate) target: Option<&'a str>,
+    /// From the client.
+    pub(crate) bytes_in: u64,
+    /// From the target.
+    pub(crate) bytes_out: u64,
+    /// From when it was known whom it wants to its end.
+    pub(crate) took: Duration,
+    pub(crate) ended_by: EndedBy,
+    pub(crate) how: How,
+    pub(crate) code: Option<ErrorCode>,
+    /// The version of TLS that ended here.
+    pub(crate) tls: Option<&'a str>,
+}
+
+/// How a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// In order.
+    Fin,
+    /// One side has broken it off.
+    Reset,
+    /// Nothing moved on it for too long.
+    Idle,
+    /// It had its time: its target or the router stopped.
+    Drained,
+    /// It came to nobody.
+    Refused,
+    /// Its client went away before it came to somebody.
+    Gone,
+    /// Others needed its place.
+    Displaced,
+}
+
+impl How {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Fin => "fin",
+            Self::Reset => "reset",
+            Self::Idle => "idle",
+            Self::Drained => "drained",
+            Self::Refused => "refused",
+            Self::Gone => "gone",
+            Self::Displaced => "displaced",
+        }
+    }
+}
+
+/// Appends one line with its end.
+pub(crate) fn write_stream(format: AccessFormat, at: SystemTime, record: &StreamRecord<'_>, out: &mut Vec<u8>) {
+    match format {
+        AccessFormat::Json => stream_json(at, record, out),
+        AccessFormat::Text => stream_text(at, record, out),
+    }
+}
+
+fn stream_json(at: SystemTime, r: &StreamRecord<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"time\":\"");
+    timestamp(at, out);
+    out.extend_from_slice(b"\",\"client\":\"");
+    address(r.client, out);
+    out.extend_from_slice(b"\",\"listener\":\"");
+    out.extend_from_slice(r.listener.label().as_bytes());
+    out.extend_from_slice(b"\",\"bytes_in\":");
+    number(r.bytes_in, out);
+    out.extend_from_slice(b",\"bytes_out\":");
+    number(r.bytes_out, out);
+    out.extend_from_slice(b",\"ms\":");
+    milliseconds(r.took, out);
+    out.extend_from_slice(b",\"ended_by\":\"");
+    out.extend_from_slice(r.ended_by.as_str().as_bytes());
+    member(b"end", r.how.as_str().as_bytes(), out);
+    let code = r.code.map(ErrorCode::as_str);
+    let rest =
+        [(&b"name"[..], r.name), (b"process", r.route), (b"target", r.target), (b"error", code), (b"tls", r.tls)];
+    for (key, value) in rest {
+        if let Some(value) = value {
+            member(key, value.as_bytes(), out);
+        }
+    }
+    out.extend_from_slice(b"\"}\n");
+}
+
+fn stream_text(at: SystemTime, r: &StreamRecord<'_>, out: &mut Vec<u8>) {
+    timestamp(at, out);
+    out.push(b' ');
+    address(r.client, out);
+    out.extend_from_slice(b" stream ");
+    out.extend_from_slice(r.listener.label().as_bytes());
+    if let Some(name) = r.name {
+        out.push(b' ');
+        escaped(name.as_bytes(), b"\\x", |byte| byte == b' ', out);
+    }
+    out.push(b' ');
+    milliseconds(r.took, out);
+    out.extend_from_slice(b"ms ");
+    number(r.bytes_in, out);
+    out.extend_from_slice(b"B in ");
+    number(r.bytes_out, out);
+    out.extend_from_slice(b"B out ");
+    out.extend_from_slice(r.target.or(r.route).unwrap_or("-").as_bytes());
+    out.extend_from_slice(b" (");
+    if let Some(code) = r.code {
+        out.extend_from_slice(code.as_str().as_bytes());
+        out.extend_from_slice(b", ");
+    }
+    out.extend_from_slice(r.how.as_str().as_bytes());
+    out.extend_from_slice(b" by the ");
+    out.extend_from_slice(r.ended_by.as_str().as_bytes());
+    out.extend_from_slice(b")\n");
 }
 
 /// Appends one line with its end.
@@ -296,6 +420,58 @@ mod tests {
         assert_eq!(line(AccessFormat::Text, &record()), expected);
         let good = Record { code: None, status: 200, asked: b"/", target: None, is_http2: false, ..record() };
         assert!(line(AccessFormat::Text, &good).ends_with(" GET shop.example:7080/ 200 1234.567ms 1024B web\n"));
+    }
+
+    fn stream_record() -> StreamRecord<'static> {
+        StreamRecord {
+            client: [192, 0, 2, 7].into(),
+            listener: ListenerKind::Named("0.0.0.0:6379".parse().unwrap()),
+            name: Some("a.example"),
+            route: Some("cache"),
+            target: Some("cache.1"),
+            bytes_in: 14,
+            bytes_out: 7,
+            took: Duration::from_micros(1_234_567),
+            ended_by: EndedBy::Client,
+            how: How::Fin,
+            code: None,
+            tls: Some("1.3"),
+        }
+    }
+
+    fn stream_line(format: AccessFormat, record: &StreamRecord<'_>) -> String {
+        let mut out = Vec::new();
+        write_stream(format, UNIX_EPOCH + Duration::from_millis(1_795_384_455_042), record, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_stream_has_a_line_of_its_own_kind() {
+        let carried = stream_record();
+        let expected = concat!(
+            r#"{"time":"2026-11-22T21:54:15.042Z","client":"192.0.2.7","listener":"0.0.0.0:6379","bytes_in":14,"#,
+            r#""bytes_out":7,"ms":1234.567,"ended_by":"client","end":"fin","name":"a.example","process":"cache","#,
+            r#""target":"cache.1","tls":"1.3"}"#,
+            "\n"
+        );
+        assert_eq!(stream_line(AccessFormat::Json, &carried), expected);
+        let expected = "2026-11-22T21:54:15.042Z 192.0.2.7 stream 0.0.0.0:6379 a.example 1234.567ms 14B in 7B out \
+                        cache.1 (fin by the client)\n";
+        assert_eq!(stream_line(AccessFormat::Text, &carried), expected);
+        let refused = StreamRecord {
+            name: Some("a\"b \u{1b}"),
+            route: None,
+            target: None,
+            how: How::Refused,
+            ended_by: EndedBy::Router,
+            code: Some(ErrorCode::NoRoute),
+            tls: None,
+            ..carried
+        };
+        let ends = r#""ended_by":"router","end":"refused","name":"a\u0022b \u001b","error":"no-route"}"#;
+        assert!(stream_line(AccessFormat::Json, &refused).ends_with(&format!("{ends}\n")));
+        let ends = " a\"b\\x20\\x1b 1234.567ms 14B in 7B out - (no-route, refused by the router)\n";
+        assert!(stream_line(AccessFormat::Text, &refused).ends_with(ends));
     }
 
     #[test]

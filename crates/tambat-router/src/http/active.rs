@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use tambat_model::{Route, Target};
 use tambat_wire::http1::{
-    BodyRules, Exchange, FieldSlots, Framing, Head, Limits, MethodKind, RequestFacts, RequestId, Version, request_head,
+    BodyRules, Exchange, FieldSlots, Framing, Head, Limits, Media, MethodKind, RequestFacts, RequestId, Version,
+    request_head,
 };
 
 use super::flow::Flow;
@@ -147,11 +148,15 @@ impl Active {
         self.upstream = Some(upstream);
     }
 
-    /// Would the client show a page? The head on its way to the target still says so, unless it was needed no more.
-    pub(super) fn prefers_html(&self, limits: &Limits) -> bool {
+    /// What the client reads of an answer of our own. Would it show a page? The head on its way to the target still says
+    /// so, unless it was needed no more.
+    pub(super) fn media(&self, limits: &Limits) -> Media {
+        if self.facts.is_grpc {
+            return Media::Grpc;
+        }
         match request_head(self.up.unsent.bytes(), &mut FieldSlots::new(), limits) {
-            Head::Found(head) => head.prefers_html(),
-            Head::Incomplete | Head::Refused(_) => false,
+            Head::Found(head) if head.prefers_html() => Media::Html,
+            Head::Found(_) | Head::Incomplete | Head::Refused(_) => Media::Json,
         }
     }
 }
@@ -269,6 +274,7 @@ pub(super) const UNREAD: RequestFacts = RequestFacts {
     keep_alive: false,
     upgrade: false,
     expects_continue: false,
+    is_grpc: false,
 };
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! How requests and connections end: what is counted and noted, a tunnel, and a close that loses no answer.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use super::active::{Active, Upstream};
 use super::connection::{Connection, Phase};
 use super::inbox::Inbox;
 use crate::access::{EndedBy, Record};
-use crate::carry::{End, Leftovers, carry};
+use crate::carry::{Course, Leftovers, carry};
 use crate::listener::ListenerKind;
 use crate::socket::is_transient;
 
@@ -106,6 +107,7 @@ impl Connection {
         up.extend_from_slice(&std::mem::take(&mut self.inbox).into_bytes());
         let leftovers = Leftovers { up, down: std::mem::take(&mut active.held) };
         let idle = active.route.as_ref().and_then(|route| route.idle);
+        let traffic = active.route.as_ref().map(|route| Arc::clone(&route.traffic));
         // Only the log has to know of the request when the tunnel ends.
         let noted = if worker.access.is_some() {
             Some(active)
@@ -113,17 +115,20 @@ impl Connection {
             worker.spare.give_back(active);
             None
         };
-        let carried = carry(&self.client, &upstream.stream, idle, leftovers, self.open.listener(), &worker.tools).await;
-        if carried.end == End::Broken {
-            self.client.reset_on_close();
-            upstream.stream.reset_on_close();
-        }
+        let course = Course {
+            idle,
+            listener: self.open.listener(),
+            traffic: traffic.as_deref(),
+            load: &upstream.target.load,
+            session: None,
+            worker: &worker,
+        };
+        let carried = carry(&self.client, &upstream.stream, leftovers, course).await;
         if let Some(mut active) = noted {
             active.moved = Instant::now();
             active.up.received += carried.up_bytes;
             active.down.passed_on += carried.down_bytes;
-            let ended_by = if carried.end == End::Idle { EndedBy::Router } else { EndedBy::Target };
-            self.note(&active, Some(&upstream.target), SWITCHING, None, ended_by);
+            self.note(&active, Some(&upstream.target), SWITCHING, None, carried.by);
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tambat_model::{Admission, ErrorCode, HostPattern, ListedApp, ListedPort, Route, RouteTable, Scheme};
 use tambat_wire::http1::{
-    Answer, Catalogue, CatalogueApp, CatalogueEntry, Fault, Form, MethodKind, RequestHead, Side, write_options,
+    Answer, Catalogue, CatalogueApp, CatalogueEntry, Fault, Form, Media, MethodKind, RequestHead, Side, write_options,
 };
 
 use super::connection::{Connection, Phase};
@@ -105,7 +105,7 @@ impl Connection {
             route: active.route.as_ref().map(|route| route.name.as_str()),
             request_id: Some(active.id.as_str()),
             form: Form {
-                html: active.prefers_html(&self.worker.limits),
+                media: active.media(&self.worker.limits),
                 head_only: active.facts.method == MethodKind::Head,
                 close: !keeps,
                 date: Some(&date),
@@ -120,7 +120,7 @@ impl Connection {
     pub(super) fn reply_options(&mut self) {
         let keeps = self.may_keep();
         let date = self.worker.clock.date(Instant::now());
-        let form = Form { html: false, head_only: false, close: !keeps, date: Some(&date) };
+        let form = Form { media: Media::Json, head_only: false, close: !keeps, date: Some(&date) };
         write_options(form, self.outbox.fresh());
         self.send_reply(204, None, EndedBy::Router, keeps);
     }
@@ -132,7 +132,7 @@ impl Connection {
             return;
         };
         let form = Form {
-            html: active.prefers_html(&self.worker.limits),
+            media: active.media(&self.worker.limits),
             head_only: active.facts.method == MethodKind::Head,
             close: !keeps,
             date: Some(&date),

@@ -1,7 +1,7 @@
 //! What becomes of a request by the way its client came: at a listener with TLS, or without.
 
 use tambat_model::{HttpsRedirect, Route};
-use tambat_wire::http1::{Form, Hop, MethodKind, RequestHead, write_challenge, write_redirect};
+use tambat_wire::http1::{Form, Hop, Media, MethodKind, RequestHead, write_challenge, write_redirect};
 
 use super::connection::Connection;
 use super::reply::Reply;
@@ -76,7 +76,7 @@ impl Connection {
         let keeps = self.may_keep();
         let date = self.worker.clock.date(std::time::Instant::now());
         let head_only = self.active.as_ref().is_some_and(|active| active.facts.method == MethodKind::Head);
-        write(Form { html: false, head_only, close: !keeps, date: Some(&date) }, self.outbox.fresh());
+        write(Form { media: Media::Json, head_only, close: !keeps, date: Some(&date) }, self.outbox.fresh());
         self.send_reply(status, None, EndedBy::Router, keeps);
     }
 }

@@ -195,7 +195,8 @@ impl Seeker<'_> {
     /// second retry.
     async fn dial(&self, target: &Target) -> io::Result<(Transport, bool)> {
         let (worker, is_first) = (self.worker, self.active.retries == 0);
-        let limit = worker.shared.settings.connect_timeout;
+        let connect = self.active.route.as_ref().and_then(|route| route.connect);
+        let limit = connect.unwrap_or(worker.shared.settings.connect_timeout);
         if self.active.route.as_ref().is_some_and(|route| route.protocol == Protocol::H2c) {
             let (stream, is_reused) = worker.links.stream(target, limit, !is_first).await?;
             return Ok((Transport::H2c(Box::new(stream)), is_reused && is_first));

@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tambat_model::{Route, RouteTable};
-use tokio::io::AsyncWriteExt as _;
+use tambat_model::{ErrorCode, Route, RouteTable, Target};
+use tambat_wire::door::postgres::{SSL_REQUEST, SslAnswer, ssl_answer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until, timeout};
@@ -19,7 +20,7 @@ use crate::queue::{Counted, Ticket};
 use crate::report::RouterReport;
 use crate::socket::prepare;
 use crate::transport::Transport;
-use crate::wanted::{self, Wanted};
+use crate::wanted::Wanted;
 use crate::worker::Worker;
 
 /// How often the targets are tried again that did not take a connection while the table says that they serve: the
@@ -39,6 +40,7 @@ pub(super) enum Found {
 pub(super) struct Upstream {
     pub(super) stream: Transport,
     pub(super) route: Arc<Route>,
+    pub(super) target: Arc<Target>,
     /// The proof that the stream is counted there.
     _counted: Counted,
 }
@@ -86,7 +88,7 @@ impl Seeker<'_> {
                 let queue = self.worker.queues.of(&chosen.route, &self.worker.shared.queues);
                 if !stands_in_queue && queue.as_ref().is_some_and(|queue| queue.is_waited_in()) {
                     let cause = format!("{} cannot be reached: others wait for it already", chosen.route.name);
-                    let told = Told { protocol: chosen.route.protocol, cause };
+                    let told = Told { protocol: chosen.route.protocol, code: ErrorCode::QueueFull, cause };
                     let limit = chosen.route.http.wait.unwrap_or(Duration::from_secs(FULL_LIMIT_S));
                     return Look::Wait(Hold { limit: Some(limit), what: What::Room, told });
                 }
@@ -102,9 +104,20 @@ impl Seeker<'_> {
     async fn dial(&self, chosen: Chosen, counted: Counted, tried: &mut Tried) -> Option<Upstream> {
         let Chosen { route, target } = chosen;
         let id = || self.worker.clock.request_id(Instant::now());
-        let header = route.proxy_protocol.map(|version| self.arrival.header(version, self.client, &id()));
-        match dial(target.addr, header.as_deref(), self.worker.shared.settings.connect_timeout).await {
-            Ok(stream) => Some(Upstream { stream: Transport::Tcp(stream), route, _counted: counted }),
+        let header = route.proxy_protocol.map(|version| match self.wanted {
+            // Of a handshake that is not ours this is all that is known.
+            Wanted::Passed(name) | Wanted::PassedOnRequest(name) if !name.is_empty() => {
+                self.arrival.calling(name).header(version, self.client, &id())
+            }
+            _ => self.arrival.header(version, self.client, &id()),
+        });
+        let limit = route.connect.unwrap_or(self.worker.shared.settings.connect_timeout);
+        let dialled = match self.wanted {
+            Wanted::PassedOnRequest(_) => dial_for_tls(target.addr, header.as_deref(), limit).await,
+            _ => dial(target.addr, header.as_deref(), limit).await,
+        };
+        match dialled {
+            Ok(stream) => Some(Upstream { stream: Transport::Tcp(stream), route, target, _counted: counted }),
             Err(error) => {
                 tried.push(target.addr, self.worker.unreached(&target, &error));
                 counted.for_nothing();
@@ -118,7 +131,7 @@ impl Seeker<'_> {
         let max = self.worker.shared.settings.waiting_max;
         let Some(_waits) = self.listener.waits(max) else {
             let cause = format!("{} (and {max} connections wait for it already)", first.told.cause);
-            return nobody(Told { cause, ..first.told });
+            return nobody(Told { code: ErrorCode::QueueFull, cause, ..first.told });
         };
         if first.what != What::Room {
             let route = self.route().map(|route| route.name.clone()).unwrap_or_default();
@@ -148,7 +161,7 @@ impl Seeker<'_> {
             if hold.what == What::Room && wait.ticket.is_none() {
                 let Some(ticket) = self.enter_queue() else {
                     let cause = format!("{} (and as many connections wait for it as may)", hold.told.cause);
-                    return nobody(Told { cause, ..hold.told });
+                    return nobody(Told { code: ErrorCode::QueueFull, cause, ..hold.told });
                 };
                 // Something may have been freed while nobody was in the queue.
                 if wait.ticket.insert(ticket).is_first() {
@@ -164,11 +177,9 @@ impl Seeker<'_> {
         }
     }
 
-    fn route(&self) -> Option<Arc<Route>> {
-        match self.wanted.find(&self.worker.tables.newest(), self.listener.kind) {
-            wanted::Found::Route(route) => Some(Arc::clone(route)),
-            wanted::Found::NothingYet | wanted::Found::Nobody => None,
-        }
+    /// The route by which it is found now.
+    pub(super) fn route(&self) -> Option<Arc<Route>> {
+        self.wanted.route(&self.worker.tables.newest(), self.listener.kind).map(Arc::clone)
     }
 
     fn enter_queue(&self) -> Option<Ticket> {
@@ -237,10 +248,30 @@ pub(crate) async fn until(deadline: Option<Instant>) {
 
 fn too_late(hold: &Hold) -> Told {
     let waited = hold.limit.unwrap_or_default();
-    Told {
-        cause: format!("{} (after a wait of {} s)", hold.told.cause, waited.as_secs_f32()),
-        protocol: hold.told.protocol,
-    }
+    Told { cause: format!("{} (after a wait of {} s)", hold.told.cause, waited.as_secs_f32()), ..hold.told }
+}
+
+/// The same to a `PostgreSQL` server, that has agreed to a handshake.
+///
+/// # Errors
+///
+/// Also what it said in place of that.
+async fn dial_for_tls(addr: SocketAddr, header: Option<&[u8]>, limit: Duration) -> io::Result<TcpStream> {
+    let mut stream = dial(addr, header, limit).await?;
+    let agree = async {
+        stream.write_all(&SSL_REQUEST).await?;
+        let mut answer = [0];
+        stream.read_exact(&mut answer).await?;
+        match ssl_answer(&answer) {
+            SslAnswer::Yes => Ok(stream),
+            SslAnswer::No(said) => Err(io::Error::other(format!("it {said}"))),
+            SslAnswer::Incomplete => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    };
+    timeout(limit, agree).await.map_err(|_| {
+        let cause = format!("no answer to its wish for TLS within {} s", limit.as_secs_f32());
+        io::Error::new(io::ErrorKind::TimedOut, cause)
+    })?
 }
 
 /// A connection to a target. It begins with this header, where there is one.
@@ -260,6 +291,6 @@ pub(crate) async fn dial(addr: SocketAddr, header: Option<&[u8]>, limit: Duratio
     let stream = timeout(limit, connect).await.map_err(|_| {
         io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs_f32()))
     })??;
-    prepare(&stream);
+    prepare(&stream, addr);
     Ok(stream)
 }

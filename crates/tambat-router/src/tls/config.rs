@@ -14,11 +14,45 @@ use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedCipherSuite};
+use tambat_model::Protocol;
 
+use super::asked::ACME_PROTOCOL;
 use super::settings::{Certificate, ClientAuth, TlsError};
 
-/// What is spoken inside (RFC 7301), the best first.
-const PROTOCOLS: [&[u8]; 2] = [HTTP2_PROTOCOL, b"http/1.1"];
+/// What is spoken inside, as far as it is agreed on (RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum Alpn {
+    #[default]
+    Http,
+    /// Direct TLS to `PostgreSQL`.
+    Postgres,
+    /// Direct TLS of XMPP's clients and servers (XEP-0368 §3).
+    Xmpp,
+    /// Nothing is: what a client offers is passed over.
+    Nothing,
+}
+
+impl Alpn {
+    /// In front of an app that speaks this.
+    pub(crate) fn of(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Http | Protocol::H2c => Self::Http,
+            Protocol::Postgres => Self::Postgres,
+            Protocol::Xmpp => Self::Xmpp,
+            _ => Self::Nothing,
+        }
+    }
+
+    /// The best first.
+    fn protocols(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Http => &[HTTP2_PROTOCOL, b"http/1.1"],
+            Self::Postgres => &[b"postgresql"],
+            Self::Xmpp => &[b"xmpp-client", b"xmpp-server"],
+            Self::Nothing => &[],
+        }
+    }
+}
 
 /// HTTP/2 (RFC 9113 §3.2).
 pub(super) const HTTP2_PROTOCOL: &[u8] = b"h2";
@@ -37,11 +71,8 @@ const SUITES: [SupportedCipherSuite; 9] = [
     TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 ];
 
-/// What a validation server of an ACME CA speaks (RFC 8737 §6.2).
-pub(super) const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
-
-/// The configurations of a listener: they differ in the certificate alone, and resume each other's sessions where the
-/// name is the same, which rustls sees to.
+/// The configurations of a listener: they differ in the certificate and in what is spoken inside, and resume each other's
+/// sessions where the name is the same, which rustls sees to.
 #[derive(Debug)]
 pub(super) struct Configs {
     base: ServerConfig,
@@ -49,10 +80,10 @@ pub(super) struct Configs {
     made: Mutex<Made>,
 }
 
-/// By the address of the certificate. Those of certificates that are gone are swept out when their number has doubled.
+/// By the address of the certificate, and by what is spoken. Those of certificates that are gone are swept out when their number has doubled.
 #[derive(Debug, Default)]
 struct Made {
-    configs: HashMap<usize, (Weak<Certificate>, Arc<ServerConfig>)>,
+    configs: HashMap<(usize, Alpn), (Weak<Certificate>, Arc<ServerConfig>)>,
     sweep_at: usize,
 }
 
@@ -77,7 +108,6 @@ impl Configs {
         // The keys of tickets change every six hours. A session's name and client certificate are in its ticket.
         base.ticketer = Ticketer::new()?;
         base.session_storage = Arc::new(NoServerSessionStorage {});
-        base.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         base.ignore_client_order = true;
         // What is sent before the handshake's end can be sent again by others (RFC 8446 §8).
         base.max_early_data_size = 0;
@@ -89,16 +119,16 @@ impl Configs {
         self.asks_clients
     }
 
-    /// The one with this certificate.
-    pub(super) fn of(&self, certificate: &Arc<Certificate>) -> Arc<ServerConfig> {
+    /// The one with this certificate, in front of what is spoken so.
+    pub(super) fn of(&self, certificate: &Arc<Certificate>, alpn: Alpn) -> Arc<ServerConfig> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = Arc::as_ptr(certificate) as usize;
+        let key = (Arc::as_ptr(certificate) as usize, alpn);
         if let Some((owner, config)) = made.configs.get(&key)
             && owner.strong_count() > 0
         {
             return Arc::clone(config);
         }
-        let config = Arc::new(self.with(certificate));
+        let config = Arc::new(self.with(certificate, alpn.protocols()));
         if made.configs.len() >= made.sweep_at.max(SWEEP_AT_MIN) {
             made.configs.retain(|_, (owner, _)| owner.strong_count() > 0);
             made.sweep_at = made.configs.len() * 2;
@@ -109,13 +139,12 @@ impl Configs {
 
     /// One for the proof of an ACME challenge with this certificate.
     pub(super) fn of_acme(&self, certificate: &Arc<Certificate>) -> Arc<ServerConfig> {
-        let mut config = self.with(certificate);
-        config.alpn_protocols = vec![ACME_PROTOCOL.to_vec()];
-        Arc::new(config)
+        Arc::new(self.with(certificate, &[ACME_PROTOCOL]))
     }
 
-    fn with(&self, certificate: &Certificate) -> ServerConfig {
+    fn with(&self, certificate: &Certificate, protocols: &[&[u8]]) -> ServerConfig {
         let mut config = self.base.clone();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         config.cert_resolver = Arc::new(Chosen(Some(Arc::clone(&certificate.key))));
         config
     }
@@ -140,13 +169,14 @@ mod tests {
     fn a_certificate_has_one_configuration_and_leaves_none_behind() {
         let configs = Configs::new(ClientAuth::Off).unwrap();
         let [first, second] = [certificate(&["a.example"]), certificate(&["b.example"])];
-        let config = configs.of(&first);
-        assert!(Arc::ptr_eq(&config, &configs.of(&first)));
-        assert!(!Arc::ptr_eq(&config, &configs.of(&second)));
+        let config = configs.of(&first, Alpn::Http);
+        assert!(Arc::ptr_eq(&config, &configs.of(&first, Alpn::Http)));
+        assert!(!Arc::ptr_eq(&config, &configs.of(&second, Alpn::Http)));
+        assert!(!Arc::ptr_eq(&config, &configs.of(&first, Alpn::Postgres)));
         for _ in 0..4 * SWEEP_AT_MIN {
-            configs.of(&Arc::new(Certificate { key: Arc::clone(&first.key), covers: Vec::new() }));
+            configs.of(&Arc::new(Certificate { key: Arc::clone(&first.key), covers: Vec::new() }), Alpn::Http);
         }
         assert!(configs.made.lock().unwrap().configs.len() <= SWEEP_AT_MIN);
-        assert!(Arc::ptr_eq(&config, &configs.of(&first)));
+        assert!(Arc::ptr_eq(&config, &configs.of(&first, Alpn::Http)));
     }
 }

@@ -91,7 +91,7 @@ pub(crate) struct HandshakeCounters {
 }
 
 impl HandshakeCounters {
-    pub(super) fn count<T>(&self, outcome: &Result<T, HandshakeFailure>) {
+    pub(crate) fn count<T>(&self, outcome: &Result<T, HandshakeFailure>) {
         match outcome {
             Ok(_) => self.done.fetch_add(1, Ordering::Relaxed),
             Err(failure) => self.failed[failure.index()].fetch_add(1, Ordering::Relaxed),

@@ -7,7 +7,8 @@ use rustls::server::{Accepted, AcceptedAlert, Acceptor};
 use rustls::{Error, PeerIncompatible, ServerConnection};
 use tokio::net::TcpStream;
 
-use super::config::ACME_PROTOCOL;
+use super::asked::asked;
+use super::config::Alpn;
 use super::failure::HandshakeFailure;
 use super::line::Line;
 use super::secured::{Secured, TlsVersion};
@@ -15,14 +16,36 @@ use super::settings::{Certificate, Hello, Lookup, TlsSettings};
 use super::stream::Wire;
 use crate::socket::is_transient;
 
-/// A fatal alert in the clear (RFC 8446 §6): there is nothing for this name here (RFC 6066 §3).
-const UNRECOGNIZED_NAME: [u8; 7] = alert(112);
+/// Fatal alerts in the clear (RFC 8446 §6).
+pub(crate) mod alerts {
+    /// There is nothing for this name here (RFC 6066 §3).
+    pub(crate) const UNRECOGNIZED_NAME: [u8; 7] = alert(112);
 
-/// The same: the client knows no version that is spoken here.
-const PROTOCOL_VERSION: [u8; 7] = alert(70);
+    /// The client knows no version that is spoken here.
+    pub(crate) const PROTOCOL_VERSION: [u8; 7] = alert(70);
 
-const fn alert(description: u8) -> [u8; 7] {
-    [0x15, 3, 3, 0, 2, 2, description]
+    /// It says nothing that is spoken here (RFC 7301 §3.2).
+    pub(crate) const NO_APPLICATION_PROTOCOL: [u8; 7] = alert(120);
+
+    /// It is nothing that the client has done.
+    pub(crate) const INTERNAL_ERROR: [u8; 7] = alert(80);
+
+    const fn alert(description: u8) -> [u8; 7] {
+        [0x15, 3, 3, 0, 2, 2, description]
+    }
+}
+
+/// What is known of a client that was heard before its handshake.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// What it has sent of it.
+    pub(crate) before: Vec<u8>,
+    /// The name that it wants, whatever it says in its handshake; none: that is said there.
+    pub(crate) name: Option<Box<str>>,
+    /// What is spoken inside.
+    pub(crate) alpn: Alpn,
+    /// What it is told as soon as it can read it, and last; none: it is served.
+    pub(crate) last: Option<Vec<u8>>,
 }
 
 /// A handshake that has no more costly arithmetic before it. Of TLS 1.3 the client's last word is missing as a rule.
@@ -42,9 +65,15 @@ pub(super) struct Handshaken {
 
 /// Answers the client's hello, and goes on until the costly part is done. None: that was all the client wanted, and its
 /// connection is to be closed.
-pub(super) async fn answer(line: &mut Line, settings: &TlsSettings) -> Result<Option<Answered>, HandshakeFailure> {
-    let accepted = hello(line).await?;
-    let (server_name, acme) = asked(&accepted);
+pub(super) async fn answer(
+    line: &mut Line,
+    settings: &TlsSettings,
+    told: &Told,
+) -> Result<Option<Answered>, HandshakeFailure> {
+    let mut before = &told.before[..];
+    let accepted = hello(line, &mut before).await?;
+    let (server_name, acme) = asked(&accepted.client_hello());
+    let server_name = told.name.clone().or(server_name);
     let found = settings.certificates.find(&Hello { server_name: server_name.as_deref(), acme });
     let certificate = match found {
         Lookup::Found(certificate) => Some(certificate),
@@ -54,8 +83,12 @@ pub(super) async fn answer(line: &mut Line, settings: &TlsSettings) -> Result<Op
     let Some(certificate) = certificate else {
         return Err(refuse_name(line));
     };
-    let config = if acme { settings.configs.of_acme(&certificate) } else { settings.configs.of(&certificate) };
+    let config =
+        if acme { settings.configs.of_acme(&certificate) } else { settings.configs.of(&certificate, told.alpn) };
     let mut tls = accepted.into_connection(config).map_err(|(error, alert)| refuse(line, &error, alert, false))?;
+    while !before.is_empty() {
+        take(&mut tls, &mut Replay { before: &mut before, line })?;
+    }
     let until = if acme || settings.configs.asks_clients() { is_done } else { is_answered };
     go_on(line, &mut tls, until).await?;
     Ok((!acme).then_some(Answered { tls, server_name, certificate }))
@@ -74,12 +107,17 @@ impl Answered {
     }
 }
 
-/// The client's first message, 64 KiB at most, in as many records as it likes.
-async fn hello(line: &mut Line) -> Result<Accepted, HandshakeFailure> {
+/// The client's first message, 64 KiB at most, in as many records as it likes. `before`: its beginning, of which the rest is
+/// left.
+async fn hello(line: &mut Line, before: &mut &[u8]) -> Result<Accepted, HandshakeFailure> {
     let mut acceptor = Acceptor::default();
     loop {
-        while !is_fed(acceptor.read_tls(&mut &*line))? {
-            line.readable().await.map_err(|_| HandshakeFailure::Gone)?;
+        if before.is_empty() {
+            while !is_fed(acceptor.read_tls(&mut &*line))? {
+                line.readable().await.map_err(|_| HandshakeFailure::Gone)?;
+            }
+        } else {
+            is_fed(acceptor.read_tls(before))?;
         }
         match acceptor.accept() {
             Ok(Some(accepted)) => return Ok(accepted),
@@ -87,15 +125,6 @@ async fn hello(line: &mut Line) -> Result<Accepted, HandshakeFailure> {
             Err((error, alert)) => return Err(refuse(line, &error, alert, true)),
         }
     }
-}
-
-/// The name that is asked for, and whether it is asked for the proof of a challenge.
-fn asked(accepted: &Accepted) -> (Option<Box<str>>, bool) {
-    let hello = accepted.client_hello();
-    // In lower case already.
-    let name = hello.server_name().map(|name| name.strip_suffix('.').unwrap_or(name).into());
-    let acme = hello.alpn().is_some_and(|mut all| all.next() == Some(ACME_PROTOCOL) && all.next().is_none());
-    (name, acme)
 }
 
 /// Goes on until so much of it is done.
@@ -118,6 +147,28 @@ async fn go_on(
         }
     }
     Ok(())
+}
+
+/// What a client has sent before, and its socket to answer on.
+struct Replay<'a, 'b> {
+    before: &'a mut &'b [u8],
+    line: &'a Line,
+}
+
+impl io::Read for Replay<'_, '_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.before.read(into)
+    }
+}
+
+impl io::Write for Replay<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// May bytes of the app be sent and received?
@@ -169,7 +220,7 @@ fn refuse(mut line: &Line, error: &Error, mut alert: AcceptedAlert, in_hello: bo
         _ if failure == HandshakeFailure::Name => return refuse_name(line),
         // Clients of older versions do not know that extension: they are told what is wrong with them.
         Error::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired) => {
-            let _ = line.write(&PROTOCOL_VERSION);
+            let _ = line.write(&alerts::PROTOCOL_VERSION);
         }
         _ => {
             let _ = alert.write(&mut line);
@@ -179,6 +230,6 @@ fn refuse(mut line: &Line, error: &Error, mut alert: AcceptedAlert, in_hello: bo
 }
 
 fn refuse_name(mut line: &Line) -> HandshakeFailure {
-    let _ = line.write(&UNRECOGNIZED_NAME);
+    let _ = line.write(&alerts::UNRECOGNIZED_NAME);
     HandshakeFailure::Name
 }

@@ -33,9 +33,14 @@ pub(crate) struct Here {
 impl Here {
     /// May this one be done here? Certificates of clients are checked by the threads.
     pub(crate) fn takes(&self, unshaken: &Unshaken, worker: usize) -> bool {
+        self.is_quick() && unshaken.worker == worker && !unshaken.settings.configs.asks_clients()
+    }
+
+    /// Asked once for each.
+    fn is_quick(&self) -> bool {
         let rest = self.rest.get();
         self.rest.set(rest.saturating_sub(1));
-        rest == 0 && unshaken.worker == worker && !unshaken.settings.configs.asks_clients()
+        rest == 0
     }
 
     fn has_taken(&self, time: Duration) {
@@ -62,4 +67,19 @@ pub(crate) fn shake_here(unshaken: Unshaken, worker: Rc<Worker>) {
             worker.serve(accepted);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_takes_long_leaves_many_to_the_threads() {
+        let here = Here::default();
+        here.has_taken(Duration::from_micros(STEP_MAX_US));
+        assert!(here.is_quick() && here.is_quick());
+        here.has_taken(Duration::from_micros(STEP_MAX_US + 1));
+        assert!((0..REST).all(|_| !here.is_quick()));
+        assert!(here.is_quick());
+    }
 }

@@ -11,6 +11,7 @@
 //!
 //! What is absent: where certificates come from ([`Certificates`] says which one a name gets), and their renewal.
 
+mod asked;
 mod config;
 mod failure;
 mod handshake;
@@ -24,8 +25,11 @@ mod testing;
 mod threads;
 mod under_way;
 
+pub(crate) use asked::ACME_PROTOCOL;
+pub(crate) use config::Alpn;
 pub(crate) use failure::HandshakeCounters;
 pub use failure::HandshakeFailure;
+pub(crate) use handshake::{Told, alerts};
 pub(crate) use here::{Here, shake_here};
 pub(crate) use secured::Secured;
 pub use settings::{Certificate, Certificates, ClientAuth, Hello, Lookup, TlsError, TlsSettings};

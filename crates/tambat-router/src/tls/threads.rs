@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::Instant;
 
-use super::handshake::answer;
+use super::handshake::{Told, answer};
 use super::line::Line;
 use super::settings::TlsSettings;
 use super::under_way::{Handshake, UnderWay};
@@ -50,6 +50,8 @@ pub(crate) struct Unshaken {
     pub(crate) worker: usize,
     /// It is one of those that may be under way.
     pub(crate) room: OwnedSemaphorePermit,
+    /// What is known of its client; none: it was not heard yet.
+    pub(crate) told: Option<Box<Told>>,
 }
 
 /// Starts a thread of handshakes. When it ends, those that are under way are closed.
@@ -112,12 +114,13 @@ impl Done {
 
 /// Shakes hands until little is left of it. None: it has come to nothing, or that was all the client wanted.
 pub(super) async fn shake(unshaken: Unshaken, limit: Duration) -> Option<Accepted> {
-    let Unshaken { client, arrival, open, settings, room, .. } = unshaken;
+    let Unshaken { client, arrival, open, settings, room, told, .. } = unshaken;
+    let mut told = told.unwrap_or_default();
     let under_way = UnderWay::new(open.listener(), Instant::now() + limit, room);
     let mut line = Line::Bare(client);
-    match under_way.within_time(Box::pin(answer(&mut line, &settings))).await {
+    match under_way.within_time(Box::pin(answer(&mut line, &settings, &told))).await {
         Ok(Some(answered)) => {
-            let handshake = Some(Box::new(Handshake { answered, under_way }));
+            let handshake = Some(Box::new(Handshake { answered, under_way, last: told.last.take() }));
             Some(Accepted { client: line.into_socket()?, arrival, open, handshake })
         }
         outcome => {

@@ -17,12 +17,14 @@ use crate::listener::ListenerState;
 pub(crate) struct Handshake {
     pub(super) answered: Answered,
     pub(super) under_way: UnderWay,
+    /// What the client is told then, and last; none: it is served.
+    pub(crate) last: Option<Vec<u8>>,
 }
 
 impl Handshake {
     /// Shakes hands to the end. None: it came to nothing, and the connection is closed.
     pub(crate) async fn finish(self, client: TcpStream) -> Option<TlsStream> {
-        let Self { answered, under_way } = self;
+        let Self { answered, under_way, .. } = self;
         let outcome = under_way.within_time(answered.finish(&client)).await;
         under_way.end(&outcome);
         Some(TlsStream::new(client, outcome.ok()?))

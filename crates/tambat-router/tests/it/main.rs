@@ -3,9 +3,13 @@
 #[cfg(test)]
 mod balance;
 #[cfg(test)]
+mod datagrams;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod http2;
+#[cfg(test)]
+mod life;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]

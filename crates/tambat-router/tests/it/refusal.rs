@@ -66,6 +66,44 @@ fn a_postgres_client_is_answered_an_error_after_its_wish_for_encryption_was_decl
 }
 
 #[test]
+fn a_client_of_a_server_that_speaks_first_is_told_without_having_spoken() {
+    let words = "tambat: web cannot be reached: web.1 exited with code 1";
+    let disconnect = b"SSH-2.0-tambat\r\n\0\0\0";
+    let error = [u8::try_from(words.len() + 3).unwrap(), 0, 0, 0, 0xff, 0x10, 0x04];
+    for (protocol, beginning) in
+        [(Protocol::Smtp, &b"421 4.3.2 "[..]), (Protocol::Mysql, &error[..]), (Protocol::Ssh, &disconnect[..])]
+    {
+        let rig = failed(protocol);
+        let start = Instant::now();
+        let told = rest(&rig.client());
+        assert!(start.elapsed() < Duration::from_secs(1), "{protocol}: {:?}", start.elapsed());
+        assert!(told.starts_with(beginning), "{protocol}: {}", told.escape_ascii());
+        assert!(String::from_utf8_lossy(&told).contains(words), "{protocol}: {}", told.escape_ascii());
+    }
+}
+
+#[test]
+fn a_client_of_mqtt_is_told_in_the_version_that_it_speaks() {
+    let rig = failed(Protocol::Mqtt);
+    for (level, told) in [(4, &b"\x20\x02\0\x03"[..]), (5, b"\x20\x3d\0\x88\x3a\x1f\0\x37tambat: web cannot be")] {
+        let mut client = rig.client();
+        // The level of the protocol comes in the second part.
+        client.write_all(b"\x10\x0d\0\x04MQTT").unwrap();
+        client.write_all(&[level, 2, 0, 10, 0, 0, 0]).unwrap();
+        let answer = rest(&client);
+        assert!(answer.starts_with(told), "{}", answer.escape_ascii());
+    }
+}
+
+#[test]
+fn a_client_of_tls_is_answered_an_alert() {
+    let rig = failed(Protocol::Tls);
+    let mut client = rig.client();
+    client.write_all(b"\x16\x03\x01\0\x05\x01\0\0\x01\0").unwrap();
+    assert_eq!(rest(&client), b"\x15\x03\x03\0\x02\x02\x50");
+}
+
+#[test]
 fn a_client_of_a_plain_stream_is_reset() {
     let rig = failed(Protocol::Tcp);
     let start = Instant::now();

@@ -71,7 +71,13 @@ pub(super) fn watch(group: &Group, slot: SlotId, live: &Live, pace: Pace, id: Wa
         .filter_map(|(nth, (name, port))| {
             let plan = group.plan().ports.iter().find(|plan| plan.name == *name)?;
             let probe = probe(group, plan.protocol, port.get(), nth == 0)?;
-            Some(WatchedPort { name: name.clone(), port: port.get(), probe, proxy_protocol: plan.proxy_protocol })
+            Some(WatchedPort {
+                name: name.clone(),
+                port: port.get(),
+                transports: plan.protocol.transports(),
+                probe,
+                proxy_protocol: plan.proxy_protocol,
+            })
         })
         .collect();
     let any_owner = group.plan().any_owner;

@@ -201,6 +201,8 @@ fn a_restart_overlaps_and_the_new_one_takes_over_when_it_is_ready() {
     assert_eq!(web.answers(1), ["tell 1 Ready"]);
     assert_eq!(web.state(), "0=web.1 Draining, 1=web.1 Ready");
     web.wait(2);
+    assert_eq!(web.on(0, &Event::Elapsed), ["cut 0"]);
+    web.wait(1);
     assert_eq!(web.on(0, &Event::Elapsed), ["stop 0"]);
     assert_eq!(web.exits(0, 0), ["tell 0 StopEnded"]);
     assert_eq!(web.state(), "1=web.1 Ready");

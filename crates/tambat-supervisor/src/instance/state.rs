@@ -16,8 +16,9 @@ pub(crate) enum State {
     Binding { pid: i32, since: Moment, seen: Sight, turn: Turn },
     /// It runs and is ready. A worker has no endpoints until it binds its port.
     Ready { pid: i32, endpoints: Vec<Endpoint>, after: std::time::Duration },
-    /// It takes no new connection; when those it has have ended it is stopped, and what then.
-    Draining { pid: i32, until: Moment, then: Then },
+    /// It takes no new connection; when those it has have ended it is stopped, and what then. `is_cut`: its streams have had
+    /// their time, and are ended.
+    Draining { pid: i32, until: Moment, then: Then, is_cut: bool },
     /// It was told to stop, and what then. `killed`: by force, which it had no chance to obey.
     Stopping { pid: Option<i32>, then: Then, killed: bool },
     /// It is started again at this moment.
@@ -90,6 +91,8 @@ pub(crate) enum Event {
 pub(crate) enum Action {
     /// Start the command, on new instance ports.
     Spawn,
+    /// End the streams that it still has.
+    Cut,
     /// Send the stop signal; the keeper sees to the grace. Once a run: a keeper takes a second one for "now".
     Stop,
     /// Kill the whole tree.

@@ -104,7 +104,8 @@ fn states() -> Vec<State> {
         binding(Turn::Reload),
         binding(Turn::Overdue),
         ready(endpoints()),
-        State::Draining { pid: PID, until: NOW, then: Then::Leave },
+        State::Draining { pid: PID, until: NOW, then: Then::Leave, is_cut: false },
+        State::Draining { pid: PID, until: NOW, then: Then::Leave, is_cut: true },
         stopping(Then::Stay),
         stopping(Then::Leave),
         stopping(Then::Start),
@@ -128,7 +129,9 @@ fn describe(state: &State) -> String {
             format!("BINDING {turn:?} ({})", text.split([' ', '(']).next().unwrap())
         }
         State::Ready { endpoints, after, .. } => format!("READY at {} after {after:?}", endpoints.len()),
-        State::Draining { until, then, .. } => format!("DRAINING for {}, then {then:?}", after(*until)),
+        State::Draining { until, then, is_cut, .. } => {
+            format!("DRAINING{} for {}, then {then:?}", if *is_cut { " by cuts" } else { "" }, after(*until))
+        }
         State::Stopping { pid, then, killed } => {
             let then = match then {
                 Then::Fail { cause, code } => format!("Fail {code} {cause:.40}"),
@@ -254,9 +257,18 @@ fn what_follows_from_each_event_in_each_state() {
         exited 1: GONE; tell StopEnded
         exited killed: GONE; tell StopEnded killed
         drained: STOPPING, then Leave; stop
-        elapsed: STOPPING, then Leave; stop
+        elapsed: DRAINING by cuts for 500ms, then Leave; cut
         stop: STOPPING, then Leave; stop
         restart: DRAINING for 0ns, then Start
+        kill: STOPPING by force, then Leave; kill
+    DRAINING by cuts for 0ns, then Leave
+        exited 0: GONE; tell StopEnded
+        exited 1: GONE; tell StopEnded
+        exited killed: GONE; tell StopEnded killed
+        drained: STOPPING, then Leave; stop
+        elapsed: STOPPING, then Leave; stop
+        stop: STOPPING, then Leave; stop
+        restart: DRAINING by cuts for 0ns, then Start
         kill: STOPPING by force, then Leave; kill
     STOPPING, then Stay
         start: STOPPING, then Start
@@ -606,5 +618,8 @@ fn who_drains_is_stopped_with_its_last_connection_or_at_the_limit() {
     assert_eq!(web.on(Event::Drained, NOW), [Action::Stop]);
     let mut busy = in_state(exporter(), ready(endpoints()));
     busy.on(Event::Retire, NOW);
-    assert_eq!(busy.on(Event::Elapsed, NOW + Duration::from_secs(2)), [Action::Stop]);
+    let limit = NOW + Duration::from_secs(2);
+    assert_eq!(busy.on(Event::Elapsed, limit), [Action::Cut]);
+    assert_eq!(busy.on(Event::Elapsed, limit), []);
+    assert_eq!(busy.on(Event::Elapsed, limit + CUT), [Action::Stop]);
 }

@@ -1,5 +1,6 @@
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 
+use tambat_model::Protocol;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::timeout;
 
@@ -8,8 +9,12 @@ use super::*;
 const SLOT: SlotId = SlotId { process: 0, nth: 0 };
 const LIMIT: Duration = Duration::from_secs(10);
 
+fn watched_port(port: u16, protocol: Protocol) -> WatchedPort {
+    WatchedPort { name: None, port, transports: protocol.transports(), probe: Probe::Accept, proxy_protocol: None }
+}
+
 fn begin(id: WatchId, port: u16, any_owner: bool, pace: Pace) -> Watch {
-    let ports = vec![WatchedPort { name: None, port, probe: Probe::Accept, proxy_protocol: None }];
+    let ports = vec![watched_port(port, Protocol::Tcp)];
     // Nothing is a descendant of this process here, so what it listens on itself is a stranger's.
     Watch::Begin { slot: SLOT, id, keeper: Pid::own(), ports, any_owner, pace, within: Duration::from_mins(1) }
 }
@@ -77,6 +82,35 @@ async fn who_listens_and_answers_is_ready_and_is_looked_at_no_more_once_that_is_
     assert!(timeout(LIMIT, scene.seen.recv()).await.unwrap().is_none());
 }
 
+#[test]
+fn a_port_of_two_transports_is_dialled_where_both_are() {
+    let addrs = |texts: &[&str]| -> Vec<SocketAddr> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+    let streams = addrs(&["127.0.0.1:9", "[::1]:9"]);
+    assert_eq!(at_all(&[streams.clone(), addrs(&["[::1]:9"])]), addrs(&["[::1]:9"]));
+    assert_eq!(at_all(&[streams.clone(), addrs(&["0.0.0.0:9"])]), streams);
+    assert_eq!(at_all(std::slice::from_ref(&streams)), streams);
+}
+
+#[tokio::test]
+async fn who_takes_datagrams_is_ready_and_where_both_transports_are_asked_for_one_is_not_enough() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addr = socket.local_addr().unwrap();
+    let watch = |protocol| {
+        let ports = vec![watched_port(addr.port(), protocol)];
+        let (keeper, within) = (Pid::own(), Duration::from_mins(1));
+        Watch::Begin { slot: SLOT, id: 1, keeper, ports, any_owner: true, pace: Pace::Boot, within }
+    };
+    let ready = Sight::Ready { endpoints: vec![Endpoint { port: None, addr, exposed: None }], unreadable: false };
+    let mut scene = Scene::begin(watch(Protocol::Udp));
+    assert_eq!(scene.next().await, (1, Sight::NotYet("it has not answered yet".to_owned())));
+    assert_eq!(scene.next().await, (1, ready.clone()));
+    let mut scene = Scene::begin(watch(Protocol::Dns));
+    assert!(matches!(scene.next().await, (1, Sight::Nobody { .. })), "nobody listens over TCP");
+    let _listener = TcpListener::bind(addr).unwrap();
+    assert_eq!(scene.next().await, (1, Sight::NotYet("it has not answered yet".to_owned())));
+    assert_eq!(scene.next().await, (1, ready));
+}
+
 #[tokio::test]
 async fn a_stranger_is_seen_twice_before_it_is_said() {
     let (_listener, port) = listener();
@@ -90,10 +124,10 @@ async fn a_stranger_is_seen_twice_before_it_is_said() {
     let mut watched = HashMap::new();
     take(&mut watched, begin(1, port, false, Pace::Boot), Instant::now());
     let one = watched.get_mut(&SLOT).unwrap();
-    let listening = tambat_os::listening().unwrap();
+    let listening = There::look([true, false]).unwrap();
     one.look(SLOT, &listening, Instant::now(), &answers, &sights);
     assert!(seen.try_recv().is_err(), "it may be about to end");
-    one.look(SLOT, &[], Instant::now(), &answers, &sights);
+    one.look(SLOT, &There::default(), Instant::now(), &answers, &sights);
     one.look(SLOT, &listening, Instant::now(), &answers, &sights);
     assert!(seen.try_recv().is_err(), "twice in a row");
     one.look(SLOT, &listening, Instant::now(), &answers, &sights);
@@ -140,7 +174,7 @@ async fn one_look_serves_all_that_are_nearly_due() {
     for nth in 0..50 {
         let Watch::Begin { id, keeper, any_owner, pace, within, .. } = begin(1, 1, true, Pace::Worker) else { return };
         let slot = SlotId { process: 0, nth };
-        let ports = vec![WatchedPort { name: None, port: 1, probe: Probe::Accept, proxy_protocol: None }];
+        let ports = vec![watched_port(1, Protocol::Tcp)];
         take(&mut watched, Watch::Begin { slot, id, keeper, ports, any_owner, pace, within }, Instant::now());
         tokio::time::advance(Duration::from_millis(2)).await;
     }

@@ -1,11 +1,13 @@
 //! What the router itself answers: an error with its cause and its mend, or a plain `200`.
 //!
-//! A browser gets a page, a program one line of JSON, and both get the code in `Tambat-Error`. Whatever came from outside
-//! stands escaped in either.
+//! A browser gets a page, a client of gRPC trailers, any other program one line of JSON, and all get the code in
+//! `Tambat-Error`. Whatever came from outside stands escaped in each.
 
 use std::fmt::Write as _;
 
 use tambat_model::ErrorCode;
+
+use super::grpc;
 
 /// What `CONNECT` and `TRACE` are told (RFC 9110 §15.5.6), and an `OPTIONS` that is answered here (§9.3.7).
 const ALLOW: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
@@ -48,8 +50,8 @@ pub struct Answer<'a> {
 /// How an answer of ours is written.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Form<'a> {
-    /// A page for a browser, in place of JSON.
-    pub html: bool,
+    /// What the client reads.
+    pub media: Media,
     /// The request was a `HEAD`: the fields without the body (RFC 9110 §9.3.2).
     pub head_only: bool,
     /// The connection is closed after it.
@@ -58,11 +60,27 @@ pub struct Form<'a> {
     pub date: Option<&'a str>,
 }
 
+/// What the body of an answer of ours is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Media {
+    /// One line, for a program.
+    #[default]
+    Json,
+    /// A page, for a browser.
+    Html,
+    /// None: for a client of gRPC an error is all trailers, in an answer of 200 ("Trailers-Only" of its protocol over
+    /// HTTP/2). What is no error is JSON.
+    Grpc,
+}
+
 impl Answer<'_> {
     /// Appends the whole answer.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let body = if self.form.html { self.page() } else { self.json() };
-        let mut head = self.form.head(self.code.status(), body.len());
+        let (mut head, body) = match self.form.media {
+            Media::Json => self.with(self.json()),
+            Media::Html => self.with(self.page()),
+            Media::Grpc => (self.trailers_only(), String::new()),
+        };
         // Writing to a String cannot fail, here and below.
         let _ = write!(head, "Tambat-Error: {}\r\n", self.code);
         if let Some(id) = self.request_id.filter(|id| id.bytes().all(|b| b.is_ascii_graphic())) {
@@ -75,6 +93,24 @@ impl Answer<'_> {
             let _ = write!(head, "Allow: {ALLOW}\r\n");
         }
         self.form.finish(&head, &body, out);
+    }
+
+    fn with(&self, body: String) -> (String, String) {
+        (self.form.head(self.code.status(), body.len()), body)
+    }
+
+    fn trailers_only(&self) -> String {
+        let mut head = self.form.head_without_body(200);
+        let status = grpc::status(self.code.status());
+        let _ = write!(head, "Content-Type: {}\r\nContent-Length: 0\r\ngrpc-status: {status}\r\n", grpc::TYPE);
+        head.push_str("grpc-message: ");
+        grpc::put_message(&mut head, self.cause);
+        if let Some(mend) = self.mend {
+            head.push_str("; ");
+            grpc::put_message(&mut head, mend);
+        }
+        head.push_str("\r\n");
+        head
     }
 
     fn json(&self) -> String {
@@ -168,7 +204,7 @@ pub struct CatalogueEntry {
 impl Catalogue {
     /// Appends the catalogue: a page, or one line of JSON.
     pub fn write(&self, form: Form<'_>, out: &mut Vec<u8>) {
-        let body = if form.html { self.page() } else { self.json() };
+        let body = if form.media == Media::Html { self.page() } else { self.json() };
         form.finish(&form.head(200, body.len()), &body, out);
     }
 
@@ -241,7 +277,7 @@ impl CatalogueEntry {
 impl Form<'_> {
     fn head(&self, status: u16, body_bytes: usize) -> String {
         let mut head = self.head_without_body(status);
-        let media = if self.html { "text/html; charset=utf-8" } else { "application/json" };
+        let media = if self.media == Media::Html { "text/html; charset=utf-8" } else { "application/json" };
         let _ = write!(head, "Content-Type: {media}\r\nContent-Length: {body_bytes}\r\n{GUARD}");
         head
     }
@@ -408,11 +444,11 @@ mod tests {
     #[test]
     fn the_length_is_that_of_the_body() {
         for code in ErrorCode::ALL {
-            for html in [false, true] {
-                let whole = answer(*code, Form { html, ..Form::default() });
+            for media in [Media::Json, Media::Html, Media::Grpc] {
+                let whole = answer(*code, Form { media, ..Form::default() });
                 let (head, body) = whole.split_once("\r\n\r\n").unwrap();
                 assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
-                let without = answer(*code, Form { html, head_only: true, ..Form::default() });
+                let without = answer(*code, Form { media, head_only: true, ..Form::default() });
                 assert_eq!(without, format!("{head}\r\n\r\n"));
                 assert_ne!(reason(code.status()), "Error");
             }
@@ -422,21 +458,40 @@ mod tests {
     #[test]
     fn what_came_from_outside_stands_escaped() {
         let cause = "<script>alert(\"1\")</script>'&\r\nX: y\u{0}";
-        let write = |html| {
-            let form = Form { html, ..Form::default() };
+        let write = |media| {
+            let form = Form { media, ..Form::default() };
             let (code, mend, route) = (ErrorCode::NoRoute, Some(cause), Some(cause));
             let answer = Answer { code, cause, mend, route, request_id: Some(cause), form, retry_after_s: None };
             let mut out = Vec::new();
             answer.write(&mut out);
             String::from_utf8(out).unwrap()
         };
-        let page = write(true);
+        let page = write(Media::Html);
         assert!(!page.contains("<script") && page.contains("&lt;script&gt;alert(&quot;1&quot;)"), "{page}");
-        let json = write(false);
+        let json = write(Media::Json);
         let (head, body) = json.split_once("\r\n\r\n").unwrap();
         assert!(!head.contains("X-Request-ID") && !head.contains("X: y"));
         assert!(body.contains(r#""cause":"<script>alert(\"1\")</script>'&\u000d\u000aX: y\u0000""#), "{body}");
         assert_eq!(body.lines().count(), 1);
+        let trailers = write(Media::Grpc);
+        assert!(trailers.ends_with("\r\n\r\n") && !trailers.contains("\r\nX: y"), "{trailers}");
+        let message = "\r\ngrpc-message: <script>alert(\"1\")</script>'&%0D%0AX: y%00; <script>";
+        assert!(trailers.contains(message), "{trailers}");
+    }
+
+    #[test]
+    fn a_client_of_grpc_gets_its_own_status_in_trailers() {
+        insta::assert_snapshot!(answer(ErrorCode::NoTarget, Form { media: Media::Grpc, ..Form::default() }).replace("\r\n", "\n"), @r"
+        HTTP/1.1 200 OK
+        Content-Type: application/grpc
+        Content-Length: 0
+        grpc-status: 14
+        grpc-message: web.1 listens on 3000, not on its PORT 20003: it ignores PORT; in server.js use process.env.PORT
+        Tambat-Error: no-target
+        X-Request-ID: 0190-abc
+        Retry-After: 1
+
+        ");
     }
 
     #[test]
@@ -482,7 +537,7 @@ mod tests {
         );
         assert!(json.ends_with(&format!("{expected}\n")), "{json}");
         let mut out = Vec::new();
-        catalogue.write(Form { html: true, ..Form::default() }, &mut out);
+        catalogue.write(Form { media: Media::Html, ..Form::default() }, &mut out);
         let page = String::from_utf8(out).unwrap();
         assert!(page.contains("<a href=\"http://web.shop.localhost:7080/\">"), "{page}");
     }

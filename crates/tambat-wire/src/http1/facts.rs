@@ -105,4 +105,6 @@ pub struct RequestFacts {
     pub upgrade: bool,
     /// Does the client wait for a 100 before it sends the body (RFC 9110 §10.1.1)?
     pub expects_continue: bool,
+    /// Is it a call of gRPC, whose errors stand in trailers?
+    pub is_grpc: bool,
 }

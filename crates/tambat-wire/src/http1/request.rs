@@ -342,6 +342,7 @@ fn facts(method: &str, kind: MethodKind, version: Version, scan: &Scan<'_>) -> R
         upgrade: is_11 && connection.upgrade && scan.upgrade.is_some() && !framing.has_body(),
         // An HTTP/1.0 client does not mean it, and one without a body has nothing to wait for (RFC 9110 §10.1.1).
         expects_continue: is_11 && scan.expects_continue && framing.has_body(),
+        is_grpc: scan.is_grpc,
     })
 }
 
@@ -421,8 +422,20 @@ mod tests {
             keep_alive: true,
             upgrade: false,
             expects_continue: false,
+            is_grpc: false,
         };
         assert_eq!(facts_of(REQUEST), facts);
+        for (value, is_grpc) in [
+            ("application/grpc", true),
+            ("Application/GRPC+proto", true),
+            ("application/grpc ; x=y", true),
+            ("application/grpc-web+proto", false),
+            ("application/grpcs", false),
+            ("application/gr", false),
+        ] {
+            let fields = format!("Content-Type: {value}");
+            assert_eq!(facts_of(&with(&fields)).is_grpc, is_grpc, "{fields}");
+        }
     }
 
     #[test]

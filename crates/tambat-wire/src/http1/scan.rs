@@ -69,6 +69,8 @@ pub(super) struct Scan<'b> {
     pub(super) request_id: Once<'b>,
     /// Trailers are kept for the client, or passed on by it (RFC 9110 §10.1.4).
     pub(super) takes_trailers: bool,
+    /// `Content-Type` says that it is a call of gRPC.
+    pub(super) is_grpc: bool,
     content_length: Once<'b>,
     transfer_encoding: Once<'b>,
 }
@@ -83,6 +85,10 @@ impl<'b> Scan<'b> {
             match known(field.name.as_bytes()) {
                 Known::Plain => scan.forwarding.copied |= 1 << nth,
                 Known::Dropped => {}
+                Known::ContentType => {
+                    scan.is_grpc = is_grpc(value);
+                    scan.forwarding.copied |= 1 << nth;
+                }
                 Known::Te => scan.takes_trailers |= takes_trailers(value),
                 Known::Claim => scan.forwarding.claims |= 1 << nth,
                 Known::Via => scan.forwarding.via |= 1 << nth,
@@ -156,6 +162,7 @@ enum Known {
     Host,
     Connection,
     ContentLength,
+    ContentType,
     TransferEncoding,
     Expect,
     Te,
@@ -185,6 +192,7 @@ fn known(name: &[u8]) -> Known {
         (11, b'c') if is("client-cert") => Known::Claim,
         (10, b'k') if is("keep-alive") => Known::Dropped,
         (10, b't') if is("tambat-hop") => Known::HopToken,
+        (12, b'c') if is("content-type") => Known::ContentType,
         (12, b'm') if is("max-forwards") => Known::MaxForwards,
         (12, b'x') if is("x-request-id") => Known::RequestId,
         (14, b'c') if is("content-length") => Known::ContentLength,
@@ -223,6 +231,15 @@ fn has_underscore(name: &[u8]) -> bool {
         Some(last) => name.as_chunks().0.iter().any(is_in) || is_in(last),
         None => name.contains(&b'_'),
     }
+}
+
+/// Is it the type of gRPC, with or without the name of a codec and parameters? That of gRPC-Web is another: its clients speak
+/// HTTP.
+fn is_grpc(value: &[u8]) -> bool {
+    const TYPE: &[u8] = b"application/grpc";
+    value.split_at_checked(TYPE.len()).is_some_and(|(name, rest)| {
+        name.eq_ignore_ascii_case(TYPE) && matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'))
+    })
 }
 
 /// `100-continue` is the only expectation there is (RFC 9110 §10.1.1).

@@ -15,6 +15,8 @@ pub(super) const PROXY: u8 = 0x21;
 pub(super) const UNSPECIFIED: u8 = 0x00;
 pub(super) const TCP_OVER_IPV4: u8 = 0x11;
 pub(super) const TCP_OVER_IPV6: u8 = 0x21;
+pub(super) const UDP_OVER_IPV4: u8 = 0x12;
+pub(super) const UDP_OVER_IPV6: u8 = 0x22;
 
 /// The part that every header has: signature, command, family, and the length of the rest in two bytes.
 pub(super) const FIXED_BYTES: usize = SIGNATURE.len() + 4;

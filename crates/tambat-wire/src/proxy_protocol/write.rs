@@ -19,6 +19,24 @@ pub fn write(version: ProxyProtocol, origin: &Origin, notes: &Notes<'_>, out: &m
     }
 }
 
+/// The header before a datagram of version 2 (section 2.2: `DGRAM`): the addresses and nothing else, for it stands before
+/// each.
+pub fn datagram_header(client: SocketAddr, server: SocketAddr) -> Vec<u8> {
+    let mut header = v2::SIGNATURE.to_vec();
+    let family = Family::of(client.ip(), server.ip());
+    let (over, addresses) = match family {
+        Family::V4(client, server) => (v2::UDP_OVER_IPV4, [client.octets(), server.octets()].concat()),
+        Family::V6(client, server) => (v2::UDP_OVER_IPV6, [client.octets(), server.octets()].concat()),
+    };
+    let ports = [client.port().to_be_bytes(), server.port().to_be_bytes()].concat();
+    let length = u16::try_from(addresses.len() + ports.len()).unwrap_or_default();
+    header.extend_from_slice(&[v2::PROXY, over]);
+    header.extend_from_slice(&length.to_be_bytes());
+    header.extend_from_slice(&addresses);
+    header.extend_from_slice(&ports);
+    header
+}
+
 /// The header of a connection that is on nobody's behalf, such as a health check: `LOCAL`. Version 1 has nothing of the
 /// kind, and some servers refuse `UNKNOWN`: there it has the ends of the connection itself (section 2.1).
 pub fn own_header(version: ProxyProtocol, local: SocketAddr, server: SocketAddr) -> Vec<u8> {

@@ -9,6 +9,8 @@ mod http1;
 mod http2;
 
 #[cfg(test)]
+mod bridge;
+#[cfg(test)]
 mod generate;
 #[cfg(test)]
 mod hyper;

@@ -57,7 +57,7 @@ pub(crate) async fn process(
         None => (plan.clone(), plan),
     };
     let foreign = foreign(&plan, &process.name, &needed, &attached).await?;
-    let wiring = Wiring { service_ports: usual_ports(&plan), foreign, attached };
+    let wiring = Wiring { service_ports: usual_ports(&plan), foreign, attached, ..Wiring::default() };
     let mut running = match providers_spawner.filter(|_| !needed.is_empty()) {
         Some(spawner) => {
             tell("starting what it uses");

@@ -12,6 +12,7 @@ use tambat_model::{
 
 use super::PlanArgs;
 use crate::daemon::{self, StateDir};
+use crate::entrances::reached;
 use crate::failure::Failure;
 use crate::{layers, output};
 
@@ -68,6 +69,16 @@ struct PlannedPort {
     hosts: Vec<String>,
     path: Option<String>,
     strip_path: bool,
+    /// Where else it is reached.
+    listens: Vec<PlannedListener>,
+}
+
+#[derive(Debug, Serialize)]
+struct PlannedListener {
+    /// As it is written.
+    address: String,
+    tls: &'static str,
+    hosts: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -92,7 +103,7 @@ fn report(
         name: process.name.to_string(),
         instances: counts.get(&process.name).copied().unwrap_or(0),
         command: redact_all(&process.command),
-        ports: process.ports.iter().map(|port| planned_port(&wiring, &process.name, port, args)).collect(),
+        ports: process.ports.iter().map(|port| planned_port(plan, &wiring, &process.name, port, args)).collect(),
         worker: process.role == Role::Worker,
         ready: ready(&process.ready, process.protocol()),
         at_once: matches!(process.ready, Readiness::AtOnce),
@@ -135,7 +146,13 @@ fn ports(plan: &Plan, base: Base, state: Option<&StateDir>) -> Result<(ServicePo
     Ok((ports, notes))
 }
 
-fn planned_port(wiring: &Wiring, process: &ProcessName, port: &tambat_model::PortPlan, args: &PlanArgs) -> PlannedPort {
+fn planned_port(
+    plan: &Plan,
+    wiring: &Wiring,
+    process: &ProcessName,
+    port: &tambat_model::PortPlan,
+    args: &PlanArgs,
+) -> PlannedPort {
     let key = PortKey { process: process.clone(), port: port.name.clone() };
     let site = port.site.as_ref();
     // 0: the kernel chooses, so nobody knows yet.
@@ -148,7 +165,19 @@ fn planned_port(wiring: &Wiring, process: &ProcessName, port: &tambat_model::Por
         hosts: site.into_iter().flat_map(|site| &site.hosts).map(ToString::to_string).collect(),
         path: site.filter(|site| !site.path.is_root()).map(|site| site.path.to_string()),
         strip_path: site.is_some_and(|site| site.strip),
+        listens: listens(plan, &key.to_string()),
     }
+}
+
+fn listens(plan: &Plan, name: &str) -> Vec<PlannedListener> {
+    let claims = plan.entrances().iter().flat_map(|plan| plan.claims.iter().map(move |claim| (plan.at, claim)));
+    let own = claims.filter(|(_, claim)| claim.who == name);
+    let listens = own.map(|(at, claim)| PlannedListener {
+        address: at.to_string(),
+        tls: claim.tls.as_str(),
+        hosts: claim.hosts.iter().map(ToString::to_string).collect(),
+    });
+    listens.collect()
 }
 
 fn ready(readiness: &Readiness, protocol: Protocol) -> String {
@@ -225,5 +254,6 @@ fn show_names(port: &PlannedPort) -> String {
     let path = port.path.as_deref().unwrap_or_default();
     let hosts = port.hosts.iter().map(|host| format!("            {host}{path}\n"));
     let stripped = port.strip_path.then(|| format!("            without {path} in what it gets\n"));
-    names.chain(hosts).chain(stripped).collect()
+    let listens = port.listens.iter().map(|of| reached(&of.address, of.tls, &of.hosts));
+    names.chain(hosts).chain(stripped).chain(listens.map(|line| format!("            {line}\n"))).collect()
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use tambat_api::{AppStatus, InstanceStatus, ProcessStatus};
 
 use super::running::{Running, block_on};
+use crate::entrances::reached;
 use crate::failure::Failure;
 use crate::output;
 
@@ -96,7 +97,9 @@ fn names(status: &AppStatus) -> Vec<Vec<String>> {
     let ports = status.processes.iter().flat_map(|p| p.ports.iter().map(move |port| (p, port)));
     let rows = ports.flat_map(|(process, port)| {
         let of = port.name.as_ref().map_or_else(|| process.name.clone(), |port| format!("{}:{port}", process.name));
-        port.names.iter().chain(&port.hosts).map(move |name| vec![of.clone(), name.clone()])
+        let listens = port.listens.iter().map(|at| reached(&at.address, &at.tls, &at.hosts));
+        let names = port.names.iter().chain(&port.hosts).cloned().chain(listens);
+        names.map(move |name| vec![of.clone(), name])
     });
     std::iter::once(header).chain(rows).collect()
 }

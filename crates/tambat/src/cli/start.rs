@@ -50,7 +50,21 @@ pub(crate) fn run(dir: &Path, args: &StartArgs, spawner: Option<Spawner>) -> Res
     let look = look(args, &plan, &formation);
     let terminal = terminal(&look);
     let exit_on_end = args.exit_on_end;
-    let app = AppStart { plan, formation, layers, bound, lock, socket, sockets, state, look, terminal, exit_on_end };
+    let published = BTreeMap::new();
+    let app = AppStart {
+        plan,
+        formation,
+        layers,
+        bound,
+        lock,
+        socket,
+        sockets,
+        state,
+        published,
+        look,
+        terminal,
+        exit_on_end,
+    };
     let start = Start { app, names, local_ca, router: args.router.clone().seen_from(dir) };
     daemon::run(start, spawner)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tambat_model::{Ledger, Plan, ProcessName, RouteTable, Scheme, Wiring, World};
+use tambat_model::{Ledger, ListenAddr, Plan, ProcessName, RouteTable, Scheme, Wiring, World};
 use tambat_router::{AccessLog, HealthView, Router};
 use tambat_supervisor::Command;
 use tokio::sync::{mpsc, watch};
@@ -40,6 +40,8 @@ pub(crate) struct App {
     pub(crate) state: Option<StateDir>,
     /// The addresses of each service port.
     pub(crate) addresses: BTreeMap<u16, Vec<std::net::SocketAddr>>,
+    /// Where each listener of its files is.
+    pub(crate) listens: BTreeMap<ListenAddr, std::net::SocketAddr>,
     /// Others' sockets.
     pub(crate) sockets: Sockets,
     /// The system believes the local CA by itself.

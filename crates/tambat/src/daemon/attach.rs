@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tambat_model::{Plan, ProcessName, Provider, ResourceUrl, World, closest};
+use tambat_model::{Plan, ProcessName, Protocol, Provider, ResourceUrl, World, closest};
+use tambat_probe::NoAnswer;
 use tambat_supervisor::Command;
-use tokio::net::TcpStream;
+use tambat_wire::{Judgement, Probe};
+use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 use super::App;
 
-/// A provider that does not accept within this time is not reachable.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// A provider that does not answer within this time is not reachable.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a provider was not swapped: whose fault, and what to do.
 #[derive(Debug)]
@@ -150,19 +152,60 @@ fn refuse_itself(app: &App, name: &str, url: &ResourceUrl) -> Result<(), Refusal
     Ok(())
 }
 
-/// Says how it went without ever saying the URL's password.
+/// Asks it in the protocol of its scheme, and says how it went without ever saying the URL's password.
 async fn reach(name: &str, url: &ResourceUrl) -> Result<(), String> {
     let not = |cause: String| format!("cannot attach {url} in place of {name}: {cause}; nothing was changed");
     let Some(port) = url.port() else {
         return Err(not(format!("it has no port, and {} has no usual one; write HOST:PORT", url.scheme())));
     };
-    match timeout(CONNECT_LIMIT, TcpStream::connect((url.host(), port))).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-            Err(not(format!("nobody listens at {}:{port}", url.host())))
+    let at = format!("{}:{port}", url.host());
+    let found = match timeout(ANSWER_LIMIT, lookup_host((url.host(), port))).await {
+        Ok(found) => found.map_err(|error| not(format!("{at} cannot be reached: {error}")))?,
+        Err(_) => return Err(not(format!("{} is not found within {} s", url.host(), ANSWER_LIMIT.as_secs()))),
+    };
+    let Some(probe) = question(url) else { return Ok(()) };
+    let mut last = format!("{} has no address", url.host());
+    for addr in found {
+        match tambat_probe::ask(addr, None, &probe, ANSWER_LIMIT).await {
+            Ok(judgement) => return judged(&probe, url, judgement).map_err(|cause| not(format!("{at} {cause}"))),
+            Err(no_answer) => last = unanswered(&at, &no_answer),
         }
-        Ok(Err(error)) => Err(not(format!("{}:{port} cannot be reached: {error}", url.host()))),
-        Err(_) => Err(not(format!("{}:{port} does not accept within {} s", url.host(), CONNECT_LIMIT.as_secs()))),
+    }
+    Err(not(last))
+}
+
+/// None: it cannot be asked, for nobody can tell whether datagrams arrive.
+fn question(url: &ResourceUrl) -> Option<Probe> {
+    let is_name = url.host().parse::<std::net::IpAddr>().is_err();
+    match url.protocol() {
+        Some(Protocol::Udp) => None,
+        // An address has no place in it (RFC 6066 §3).
+        Some(Protocol::Tls) => Some(Probe::Tls { server_name: is_name.then(|| url.host().to_owned()) }),
+        Some(protocol) => Probe::for_protocol(protocol, None, url.host()),
+        None => Some(Probe::Accept),
+    }
+}
+
+/// What keeps it from being attached: the end of a sentence that begins with its address.
+fn judged(probe: &Probe, url: &ResourceUrl, judgement: Judgement) -> Result<(), String> {
+    let protocol = url.protocol().map_or("", Protocol::as_str);
+    match judgement {
+        Judgement::Ready => Ok(()),
+        // Any status is an answer: which paths there are is not known.
+        Judgement::NotYet(_) if probe.is_http() => Ok(()),
+        Judgement::NotYet(said) => Err(format!("is not ready: {said}")),
+        Judgement::Wrong(said) => Err(format!("does not speak {protocol}: {said}")),
+        Judgement::Incomplete => Err(format!("does not speak {protocol}: it answered in part")),
+    }
+}
+
+fn unanswered(at: &str, no_answer: &NoAnswer) -> String {
+    match no_answer {
+        NoAnswer::Failed(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            format!("nobody listens at {at}")
+        }
+        NoAnswer::Failed(error) => format!("{at} cannot be reached: {error}"),
+        NoAnswer::Late => format!("{at} gives no answer within {} s", ANSWER_LIMIT.as_secs()),
     }
 }
 

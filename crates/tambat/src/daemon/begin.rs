@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use tambat_model::{ForeignUrl, Ledger, Manner, Plan, ProcessName, RouteTable, ServicePort, Wiring, World};
+use tambat_model::{ForeignUrl, Ledger, Manner, Plan, PortKey, ProcessName, RouteTable, ServicePort, Wiring, World};
 use tambat_os::{Spawner, WinSize};
 use tambat_router::{AccessLog, Checker, Router, RouterReport};
 use tambat_supervisor::{Commons, Outlets, OutputLine, Setup, Supervisor, Told};
@@ -48,6 +48,8 @@ pub(crate) struct AppStart {
     pub(crate) sockets: Sockets,
     /// What is remembered between runs; none where there is no place for it.
     pub(crate) state: Option<StateDir>,
+    /// The URLs by which everybody reaches its process ports; none of them under `tambat start`.
+    pub(crate) published: BTreeMap<PortKey, String>,
     /// How lines look.
     pub(crate) look: Look,
     /// The children's terminal; none: pipes.
@@ -173,6 +175,7 @@ impl AppStart {
             look: self.look.clone(),
             state: self.state,
             addresses: self.bound.addresses,
+            listens: self.bound.listens,
             sockets: self.sockets,
             ca_is_believed: routing.ca_is_believed,
             name_ports: Mutex::new(routing.name_ports),
@@ -196,6 +199,7 @@ impl AppStart {
             service_ports: self.bound.ports.clone(),
             foreign: self.bound.foreign.iter().map(|(provider, port)| (provider.clone(), unseen(*port))).collect(),
             attached: attached.into_iter().filter(|(name, _)| self.plan.providers().contains(name)).collect(),
+            published: self.published.clone(),
         }
     }
 

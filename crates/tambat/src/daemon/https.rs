@@ -1,34 +1,65 @@
-//! What the router needs to serve the names of this user's apps over https.
+//! What the router needs where TLS ends here: for the names of this user's apps, and at the listeners of an app's files.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tambat_certs::{LocalCa, Report, Store, StoreSettings};
-use tambat_model::RouteTable;
+use tambat_certs::{Driver, FilePair, LocalCa, Report, Store, StoreSettings};
+use tambat_model::{RouteTable, TlsPlan};
 use tambat_router::{ClientAuth, TlsSettings};
 use tokio::sync::watch;
 
 use super::Sayer;
 use crate::certificates::StoreCertificates;
 use crate::failure::Failure;
+use crate::route::client_auth;
 
 /// The name of this machine, at which a shared listener lists the apps; no app has it.
 const LOCALHOST: &str = "localhost";
 
-/// TLS with certificates of the local CA, for the names that are in the route table when somebody asks.
+/// What an app has where TLS ends here.
+pub(super) struct Tls {
+    /// For the names of this user's apps; none: there is no local CA.
+    pub(super) names: Option<Arc<TlsSettings>>,
+    /// For the listeners of the app's files; none: there is nothing that says who we are.
+    pub(super) entrances: Option<Arc<TlsSettings>>,
+    /// To be run.
+    pub(super) driver: Driver,
+}
+
+/// TLS with the certificates of `[router.tls]`, whose files are seen from `dir`, and of the local CA, for the names that
+/// are in the route table when somebody asks. Whoever starts an app is told at once what is wrong with files.
 pub(super) fn settings(
-    ca: LocalCa,
+    ca: Option<LocalCa>,
+    (plan, dir): (&TlsPlan, &Path),
     tables: watch::Receiver<Arc<RouteTable>>,
     sayer: &Sayer,
-) -> Result<Arc<TlsSettings>, Failure> {
+) -> Result<Tls, Failure> {
     let cannot = |why: String| Failure::new(format!("cannot serve names over https: {why}"));
+    let (now, has_ca) = (SystemTime::now(), ca.is_some());
+    let pair =
+        |files: &tambat_model::CertificateFiles| FilePair { chain: dir.join(&files.chain), key: dir.join(&files.key) };
+    let files: Vec<FilePair> = plan.certificates.iter().map(pair).collect();
+    for pair in &files {
+        pair.load(now).map_err(|error| Failure::new(error.to_string()))?;
+    }
+    let has_any = has_ca || !files.is_empty();
     let sayer = sayer.clone();
     let report: Report = Arc::new(move |news| sayer.say(news.to_string()));
-    let settings = StoreSettings { files: Vec::new(), local: Some(ca), acme: None, report };
-    // With a local CA alone there is nothing to drive.
-    let (store, _) = Store::new(settings, SystemTime::now()).map_err(|error| cannot(error.to_string()))?;
-    let is_served = move |name: &str| name == LOCALHOST || tables.borrow().hosts().takes(name);
+    let settings = StoreSettings { files, local: ca, acme: None, report };
+    let (store, driver) = Store::new(settings, now).map_err(|error| cannot(error.to_string()))?;
+    let is_served = move |name: &str| {
+        let table = tables.borrow();
+        let mut entrances = table.entrances();
+        name == LOCALHOST || table.hosts().takes(name) || entrances.any(|(_, entrance)| entrance.terminated.takes(name))
+    };
     let certificates = Arc::new(StoreCertificates::new(store, is_served));
-    let settings = TlsSettings::new(certificates, ClientAuth::Off).map_err(|error| cannot(error.to_string()))?;
-    Ok(Arc::new(settings))
+    let with = |clients| {
+        let settings = TlsSettings::new(Arc::clone(&certificates) as _, clients);
+        settings.map(Arc::new).map_err(|error| cannot(error.to_string()))
+    };
+    let names = has_ca.then(|| with(ClientAuth::Off)).transpose()?;
+    let clients = plan.client_auth.as_ref().map_or(Ok(ClientAuth::Off), |plan| client_auth(plan, dir))?;
+    let entrances = has_any.then(|| with(clients)).transpose()?;
+    Ok(Tls { names, entrances, driver })
 }

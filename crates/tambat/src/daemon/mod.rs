@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use tambat_model::Plan;
 use tambat_os::Spawner;
-use tambat_router::{Listener, Router, RouterSettings};
+use tambat_router::{DatagramListener, Router, RouterSettings};
 use tokio::sync::{mpsc, watch};
 
 use crate::control_socket::ControlSocket;
@@ -46,8 +46,8 @@ pub(crate) use journal::{Journal, Sayer};
 pub(crate) use limits::router_settings;
 pub(crate) use logstore::Past;
 pub(crate) use screen::{Screen, ScreenEnd};
-pub(crate) use seen::{figures, listener};
-pub(crate) use service::{Bound, bind, holder, port_of, unseen_template, wanted_base};
+pub(crate) use seen::figures;
+pub(crate) use service::{Bound, bind, holder, holder_over, of_this_machine, port_of, unseen_template, wanted_base};
 pub(crate) use signals::{Incoming, listen, next};
 pub(crate) use state::StateDir;
 pub(crate) use terminal::Look;
@@ -97,24 +97,28 @@ async fn serve(mut start: Start, spawner: Spawner) -> Result<ExitCode, Failure> 
     let (voice, (screen, shown)) = (Voice::new(), Screen::start());
     let (tables, table) = watch::channel(Arc::default());
     let (report_out, reports) = mpsc::unbounded_channel();
-    let listeners = start.app.bound.take_listeners();
-    let settings = router_settings_of(&start, &listeners, &names, &voice.sayer)?;
+    let (listeners, datagrams) = (start.app.bound.take_listeners(), start.app.bound.take_datagrams());
+    let settings = router_settings_of(&start, &names, &voice.sayer)?;
     let access = settings.access.clone();
     let metrics = start.router.metrics.map(MetricsListener::bind).transpose()?;
     let router = Router::start(listeners, table, report_out, settings)
+        .and_then(|router| receive(router, datagrams))
         .map_err(|error| Failure::new(format!("cannot start the router: {error}")))?;
     let commons = Arc::default();
     let ground = Ground { spawner: Arc::new(spawner), commons, router: Arc::new(router), access, screen };
     let local_ca = start.local_ca.take();
     let roots = local_ca.as_ref().map(|local| local.roots.clone());
-    let tls = local_ca.map(|local| https::settings(local.ca, tables.subscribe(), &voice.sayer)).transpose()?;
+    let tls_plan = (&plan.router().tls, plan.dir());
+    let tls = https::settings(local_ca.map(|local| local.ca), tls_plan, tables.subscribe(), &voice.sayer)?;
+    let mut first_table = tables.subscribe();
+    let entrances = start.app.bound.take_entrances();
     let ca_is_believed = roots.as_ref().is_some_and(Roots::is_in_system);
     let routing = Routing { tables, reports, name_ports: names.ports, ca_is_believed };
     let begun = start.app.begin(&ground, voice, routing)?;
     drop(ground);
     let app = Arc::clone(&begun.app);
     names.notes.iter().for_each(|note| app.sayer.say(note));
-    let (names, serving) = names.serve(&app, tls);
+    let (names, serving) = names.serve(&app, tls.names);
     let keeping = roots.map(|roots| {
         let sayer = app.sayer.clone();
         tokio::spawn(roots.keep(move |line| sayer.say(line)))
@@ -123,12 +127,20 @@ async fn serve(mut start: Start, spawner: Spawner) -> Result<ExitCode, Failure> 
         let app = Arc::clone(&app);
         tokio::spawn(listener.serve(move || seen::metrics(&app)))
     });
+    let driven = tokio::spawn(tls.driver.run());
     let mut running = begun.attend(control, Some(names));
+    // Whoever comes is told by the table whom they reach. One that ends at once has none.
+    let _ = first_table.changed().await;
+    let opened = entrances.into_iter().try_for_each(|entrance| entrance.open(&app.router, tls.entrances.as_ref()));
+    if let Err(error) = opened {
+        app.sayer.say(format!("cannot listen: {error}"));
+    }
     let outcome = running.run(&mut incoming).await;
     if serving.end().await {
         // Whoever has the port now accepts at once; what others were asked by way of us is answered.
         app.router.drain(HANDOVER_LIMIT).await;
     }
+    driven.abort();
     metrics.iter().chain(&keeping).for_each(tokio::task::JoinHandle::abort);
     if running.end().await {
         shown.finish();
@@ -136,14 +148,15 @@ async fn serve(mut start: Start, spawner: Spawner) -> Result<ExitCode, Failure> 
     outcome
 }
 
-fn router_settings_of(
-    start: &Start,
-    listeners: &[Listener],
-    names: &hostnames::Claimed,
-    sayer: &Sayer,
-) -> Result<RouterSettings, Failure> {
+/// The router, taking datagrams from these as well.
+pub(crate) fn receive(router: Router, datagrams: Vec<DatagramListener>) -> std::io::Result<Router> {
+    datagrams.into_iter().try_for_each(|listener| router.add_datagrams(listener))?;
+    Ok(router)
+}
+
+fn router_settings_of(start: &Start, names: &hostnames::Claimed, sayer: &Sayer) -> Result<RouterSettings, Failure> {
     let plan: &Plan = &start.app.plan;
-    let sockets = listeners.iter().map(|l| l.sockets.len()).sum::<usize>() + names.files();
+    let sockets = start.app.bound.sockets() + names.files();
     let instances = start.app.formation.values().map(|count| usize::from(*count)).sum();
     let hop_token = Some(Arc::clone(names.token.reveal()));
     let base = RouterSettings { hop_token, ..limits::router_settings(instances, sockets) };

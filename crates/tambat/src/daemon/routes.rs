@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tambat_model::{ForeignService, Manner, RouteTable, ServicePort, Wiring, World, foreign_route, route_table};
+use tambat_model::{
+    ForeignService, Manner, PortKey, RouteTable, ServicePort, Wiring, World, foreign_route, route_table,
+};
 use tambat_router::{Checker, RouterReport};
 use tambat_supervisor::Command;
 use tokio::sync::{mpsc, watch};
@@ -76,17 +78,24 @@ async fn changed(names: &mut Option<NamesInTables>) {
 /// has that from `tambat ps` and `tambat logs`.
 fn tellable(app: &App, wiring: &Wiring, world: &Arc<World>) -> Arc<World> {
     // On a server anybody is told.
-    let is_reached = |port: ServicePort| {
+    let is_reached = |key: &PortKey, port: ServicePort| {
         app.plan.manner() == Manner::Serve
+            || is_listened_at_for_others(app, key)
             || app.addresses.get(&port.get()).is_some_and(|all| all.iter().any(|address| !address.ip().is_loopback()))
     };
     let mut told = Arc::clone(world);
-    for (key, _) in wiring.service_ports.iter().filter(|(_, port)| is_reached(*port)) {
+    for (key, _) in wiring.service_ports.iter().filter(|(key, port)| is_reached(key, *port)) {
         if let Some(view) = Arc::make_mut(&mut told).processes.get_mut(&key.process) {
             *view = std::mem::take(view).discreet();
         }
     }
     told
+}
+
+fn is_listened_at_for_others(app: &App, key: &PortKey) -> bool {
+    let of_others = app.plan.entrances().iter().filter(|entrance| !entrance.at.get().ip().is_loopback());
+    let name = key.to_string();
+    of_others.into_iter().any(|entrance| entrance.claims.iter().any(|claim| claim.who == name))
 }
 
 /// Waits until those who waited have been told why nobody serves them any more, but not for one that does not listen.

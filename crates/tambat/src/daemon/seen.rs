@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tambat_api::{RoutesReport, TargetStatus};
 use tambat_model::{Admission, InstanceView, Phase, PortName, Route};
-use tambat_router::{AccessLog, ListenerKind};
+use tambat_router::AccessLog;
 
 use super::{App, health};
 use crate::metrics::{self, Figures, ProcessFigures};
@@ -19,7 +19,7 @@ pub(crate) fn routes(app: &App) -> RoutesReport {
 
 /// The metrics as they are now.
 pub(crate) fn metrics(app: &App) -> String {
-    let listeners = app.router.listener_counters().into_iter().map(|(kind, counters)| (listener(kind), counters));
+    let listeners = app.router.listener_counters().into_iter().map(|(kind, counters)| (kind.label(), counters));
     metrics::render(&Figures {
         processes: figures(app),
         unrouted: app.router.unrouted().snapshot(),
@@ -27,15 +27,6 @@ pub(crate) fn metrics(app: &App) -> String {
         access_lines_lost: app.access.as_ref().map_or(0, AccessLog::lost),
         ..Figures::default()
     })
-}
-
-/// What a listener is called in metrics.
-pub(crate) fn listener(kind: ListenerKind) -> String {
-    match kind {
-        ListenerKind::Service(port) => format!("localhost:{port}"),
-        ListenerKind::Shared => "names".to_owned(),
-        ListenerKind::Named(at) => at.to_string(),
-    }
 }
 
 /// The figures of each process port of an app.

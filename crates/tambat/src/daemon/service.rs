@@ -5,14 +5,16 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use tambat_model::{
-    BASE_DEFAULT, Base, Layer, Manner, Plan, PortKey, Provider, ServicePort, ServicePorts, UrlTemplate, Wanted,
-    next_base,
+    BASE_DEFAULT, Base, Layer, ListenAddr, Manner, Plan, PortKey, Protocol, Provider, ServicePort, ServicePorts,
+    Transport, UrlTemplate, Wanted, next_base,
 };
 use tambat_os::Holder;
-use tambat_router::{Listener, ListenerKind};
+use tambat_os::ports::Sockets;
+use tambat_router::{DatagramListener, Listener, ListenerKind};
 
 use super::state::{RememberedBase, StateDir};
 use crate::cli::PortArgs;
+use crate::entrances::BoundEntrance;
 use crate::failure::Failure;
 
 /// Everything that was bound.
@@ -20,8 +22,16 @@ use crate::failure::Failure;
 pub(crate) struct Bound {
     /// For the router, unless it has them.
     listeners: Vec<Listener>,
+    /// The same for datagrams.
+    datagrams: Vec<DatagramListener>,
+    /// How many sockets that is.
+    sockets: usize,
     /// Which process port has which number.
     pub(crate) ports: ServicePorts,
+    /// The listeners that the app's files ask for, unless the router has them.
+    entrances: Vec<BoundEntrance>,
+    /// Where each of those is.
+    pub(crate) listens: BTreeMap<ListenAddr, SocketAddr>,
     /// The ports held for providers in other apps.
     pub(crate) foreign: Vec<(Provider, ServicePort)>,
     /// The addresses of each service port.
@@ -33,7 +43,7 @@ pub(crate) struct Bound {
 /// Why ports could not be bound.
 enum Unbound {
     /// A default port is busy.
-    Busy { key: PortKey, port: ServicePort },
+    Busy { key: PortKey, port: ServicePort, holder: String },
     /// Anything else.
     Failed(Failure),
 }
@@ -60,8 +70,25 @@ pub(crate) fn wanted_base(args: &PortArgs, port: Option<&Layer>) -> Result<Base,
     }
 }
 
-/// Binds a listener for each process port. A busy default port moves the base up by 100, until all fit.
+/// Binds the listeners that the app's files ask for (on a server they are the server's), and one for each process port.
 pub(crate) fn bind(
+    plan: &Plan,
+    args: &PortArgs,
+    port: Option<&Layer>,
+    hosts: &[IpAddr],
+    state: Option<&StateDir>,
+) -> Result<Bound, Failure> {
+    let own = plan.entrances().iter().filter(|_| plan.manner() == Manner::Start);
+    // Before the service ports: these move away from what is taken.
+    let entrances = own.map(BoundEntrance::bind).collect::<Result<Vec<_>, _>>()?;
+    let mut bound = bind_services(plan, args, port, hosts, state)?;
+    bound.listens = entrances.iter().map(|entrance| (entrance.at, entrance.addr)).collect();
+    bound.entrances = entrances;
+    Ok(bound)
+}
+
+/// Binds a listener for each process port. A busy default port moves the base up by 100, until all fit.
+fn bind_services(
     plan: &Plan,
     args: &PortArgs,
     port: Option<&Layer>,
@@ -73,7 +100,7 @@ pub(crate) fn bind(
         return match bind_at(plan, wanted, hosts) {
             Ok(bound) => Ok(bound),
             Err(Unbound::Failed(failure)) => Err(failure),
-            Err(Unbound::Busy { key, port }) => Err(busy_explicit(&key, port)),
+            Err(Unbound::Busy { key, port, holder }) => Err(busy_explicit(&key, port, &holder)),
         };
     };
     let mut base = remembered_base(args, first, state).unwrap_or(first);
@@ -93,12 +120,11 @@ pub(crate) fn bind(
                 return Ok(Bound { notes, ..bound });
             }
             Err(Unbound::Failed(failure)) => return Err(failure),
-            Err(Unbound::Busy { key, port }) => {
-                let busy = format!("port {port} for {key} is taken by {}", holder(port));
+            Err(Unbound::Busy { key, port, holder }) => {
+                let busy = format!("port {port} for {key} is taken by {holder}");
                 if args.strict_port {
                     return Err(Failure::new(format!(
-                        "cannot serve {key} at port {port}: it is taken by {}; end that, or leave out --strict-port",
-                        holder(port)
+                        "cannot serve {key} at port {port}: it is taken by {holder}; end that, or leave out --strict-port"
                     )));
                 }
                 notes.push(busy);
@@ -144,9 +170,12 @@ fn bind_at(plan: &Plan, base: Base, hosts: &[IpAddr]) -> Result<Bound, Unbound> 
         bound.bind_one(plan, (key, port), hosts)?;
     }
     for provider in foreign_providers(plan) {
-        let sockets = tambat_os::ports::bind_service(0, &[IpAddr::V4(Ipv4Addr::LOCALHOST)], &[])
+        // What that process speaks turns out when its app runs.
+        let both = [Transport::Tcp, Transport::Udp].map(of_this_machine);
+        let sockets = tambat_os::ports::bind_over(&both, 0, &[IpAddr::V4(Ipv4Addr::LOCALHOST)], &[])
             .map_err(|error| Unbound::Failed(Failure::new(format!("cannot hold a port for {provider}: {error}"))))?;
-        let port = port_of(&sockets).map_err(|error| Unbound::Failed(Failure::new(error.to_string())))?;
+        let port =
+            number_of(sockets.addresses().next()).map_err(|error| Unbound::Failed(Failure::new(error.to_string())))?;
         bound.foreign.push((provider, port));
         bound.hold(port, sockets);
     }
@@ -157,8 +186,8 @@ impl Bound {
     fn bind_one(&mut self, plan: &Plan, (key, port): Wanted, extra: &[IpAddr]) -> Result<(), Unbound> {
         let process = plan.process(&key.process);
         let protocol = process.and_then(|p| p.ports.iter().find(|p| p.name == key.port)).map(|p| p.protocol);
-        let may =
-            process.is_some_and(|p| p.expose) || protocol.is_some_and(tambat_model::Protocol::carries_client_address);
+        let may = process.is_some_and(|p| p.expose) || protocol.is_some_and(Protocol::carries_client_address);
+        let transports = protocol.map_or(Protocol::Tcp.transports(), Protocol::transports);
         let mut hosts = Hosts::default();
         if may {
             extra.iter().for_each(|host| hosts.widen(*host));
@@ -171,32 +200,59 @@ impl Bound {
         }
         let number = port.map_or(0, ServicePort::get);
         let explicit = process.is_some_and(|p| p.ports.iter().any(|p| p.name == key.port && p.service.is_some()));
-        let sockets = tambat_os::ports::bind_service(number, &hosts.asked, &hosts.if_there).map_err(|error| match (
-            error.kind(),
-            port,
-        ) {
-            (ErrorKind::AddrInUse, Some(port)) if explicit => Unbound::Failed(busy_explicit(&key, port)),
-            (ErrorKind::AddrInUse, Some(port)) => Unbound::Busy { key: key.clone(), port },
+        let over: Vec<tambat_os::Transport> = transports.iter().copied().map(of_this_machine).collect();
+        let bound = tambat_os::ports::bind_over(&over, number, &hosts.asked, &hosts.if_there);
+        let sockets = bound.map_err(|error| match (error.kind(), port) {
+            (ErrorKind::AddrInUse, Some(port)) if explicit => {
+                Unbound::Failed(busy_explicit(&key, port, &holder_over(transports, port)))
+            }
+            (ErrorKind::AddrInUse, Some(port)) => {
+                Unbound::Busy { key: key.clone(), port, holder: holder_over(transports, port) }
+            }
             (ErrorKind::PermissionDenied, Some(port)) => Unbound::Failed(Failure::new(format!(
                 "cannot serve {key} at port {port}: ports below 1024 need a privilege; choose another with -p or `port`"
             ))),
             _ => Unbound::Failed(Failure::new(format!("cannot serve {key} at port {number}: {error}"))),
         })?;
-        let port = port_of(&sockets).map_err(|error| Unbound::Failed(Failure::new(error.to_string())))?;
+        let port =
+            number_of(sockets.addresses().next()).map_err(|error| Unbound::Failed(Failure::new(error.to_string())))?;
         self.ports.insert(key, port);
         self.hold(port, sockets);
         Ok(())
     }
 
-    fn hold(&mut self, port: ServicePort, sockets: Vec<TcpListener>) {
-        let addresses = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+    fn hold(&mut self, port: ServicePort, sockets: Sockets) {
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        for address in sockets.addresses() {
+            self.sockets += 1;
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
         self.addresses.insert(port.get(), addresses);
-        self.listeners.push(Listener { kind: ListenerKind::Service(port), sockets, tls: None });
+        let kind = ListenerKind::Service(port);
+        let Sockets { streams, datagrams } = sockets;
+        if !streams.is_empty() {
+            self.listeners.push(Listener { kind, sockets: streams, tls: None });
+        }
+        if !datagrams.is_empty() {
+            self.datagrams.push(DatagramListener { kind, sockets: datagrams });
+        }
     }
 
     /// How many sockets listen.
     pub(crate) fn sockets(&self) -> usize {
-        self.addresses.values().map(Vec::len).sum()
+        self.sockets + self.entrances.iter().map(BoundEntrance::sockets).sum::<usize>()
+    }
+
+    /// The listeners of the app's files, for the router.
+    pub(crate) fn take_entrances(&mut self) -> Vec<BoundEntrance> {
+        std::mem::take(&mut self.entrances)
+    }
+
+    /// The listeners for datagrams, for the router.
+    pub(crate) fn take_datagrams(&mut self) -> Vec<DatagramListener> {
+        std::mem::take(&mut self.datagrams)
     }
 
     /// The listeners, for the router.
@@ -234,21 +290,36 @@ impl Hosts {
 }
 
 pub(crate) fn port_of(sockets: &[TcpListener]) -> io::Result<ServicePort> {
-    let addr = sockets.first().map(TcpListener::local_addr).transpose()?;
-    let port = addr.and_then(|a| ServicePort::try_from(a.port()).ok());
+    number_of(sockets.first().map(TcpListener::local_addr).transpose()?)
+}
+
+fn number_of(first: Option<SocketAddr>) -> io::Result<ServicePort> {
+    let port = first.and_then(|a| ServicePort::try_from(a.port()).ok());
     port.ok_or_else(|| io::Error::other("cannot hold a service port: neither 127.0.0.1 nor ::1 is there"))
 }
 
-fn busy_explicit(key: &PortKey, port: ServicePort) -> Failure {
+fn busy_explicit(key: &PortKey, port: ServicePort, holder: &str) -> Failure {
     Failure::new(format!(
-        "cannot serve {key} at port {port}, which tambat.toml asks for: it is taken by {}; end that, or change `port`",
-        holder(port)
+        "cannot serve {key} at port {port}, which tambat.toml asks for: it is taken by {holder}; end that, or change `port`"
     ))
+}
+
+pub(crate) fn of_this_machine(transport: Transport) -> tambat_os::Transport {
+    match transport {
+        Transport::Tcp => tambat_os::Transport::Tcp,
+        Transport::Udp => tambat_os::Transport::Udp,
+    }
 }
 
 /// Who listens at this port, as people name it.
 pub(crate) fn holder(port: ServicePort) -> String {
-    match tambat_os::holder_of(port.get()) {
+    holder_over(&[Transport::Tcp], port)
+}
+
+/// The same over any of these transports.
+pub(crate) fn holder_over(transports: &[Transport], port: ServicePort) -> String {
+    let find = |transport: &Transport| tambat_os::holder_over(of_this_machine(*transport), port.get());
+    match transports.iter().find_map(find) {
         Some(Holder::Known(info)) => format!("{} (pid {})", info.name, info.pid),
         Some(Holder::Unreadable { uid }) => format!("a process of user {uid}"),
         None => "a process that cannot be seen from here".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tambat_api::{AppStatus, HandleStatus, InstanceStatus, PortStatus, ProcessStatus, ResourceStatus};
+use tambat_api::{AppStatus, HandleStatus, InstanceStatus, ListenStatus, PortStatus, ProcessStatus, ResourceStatus};
 use tambat_model::{
     Cause, Gate, HandleState, InstanceView, Manner, Phase, PortKey, PortPlan, PortSite, ProcessPlan, ProcessView, Role,
     Scheme, Wiring, public_url, redact, redact_all, url_at,
@@ -10,6 +10,7 @@ use tambat_model::{
 
 use super::journal::{self, Spot};
 use super::{App, health};
+use crate::entrances::reached;
 
 /// The whole app. Passwords in the templates of its URLs are hidden unless another app asks, to write its handles.
 pub(crate) fn of(app: &App, reveal: bool) -> AppStatus {
@@ -47,8 +48,13 @@ pub(crate) fn headlines(app: &App) -> Vec<String> {
             over_tls = over_tls.take().or_else(|| by_tls(port));
             // The first is the one that people visit; `ps` has them all.
             let name = port.site.as_ref().and_then(|site| visited(site, at.http));
-            Some((key.to_string(), name.map_or_else(|| url.clone(), |name| format!("{url}  {name}"))))
+            let first = name.map_or_else(|| url.clone(), |name| format!("{url}  {name}"));
+            let name = key.to_string();
+            let more = listens(app, &name).into_iter().map(|of| reached(&of.address, &of.tls, &of.hosts));
+            let lines = std::iter::once(first).chain(more);
+            Some(lines.map(|line| (name.clone(), line)).collect::<Vec<_>>())
         })
+        .flatten()
         .collect();
     let width = served.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let mut lines = vec![format!("{}, in {}", app.plan.name(), app.plan.dir().display())];
@@ -164,6 +170,7 @@ fn port_status(app: &App, wiring: &Wiring, process: &ProcessPlan, port: &PortPla
         names: names(Scheme::Http),
         https_names: names(Scheme::Https),
         hosts: port.site.iter().flat_map(|site| &site.hosts).map(ToString::to_string).collect(),
+        listens: listens(app, &key.to_string()),
         template: if reveal { port.template.as_str().to_owned() } else { redact(port.template.as_str()) },
         connections: counters.connections,
         open: counters.open as u64,
@@ -172,6 +179,18 @@ fn port_status(app: &App, wiring: &Wiring, process: &ProcessPlan, port: &PortPla
         bytes_in: counters.bytes_in,
         bytes_out: counters.bytes_out,
     })
+}
+
+/// Where the process port of this name is reached by its `listen`.
+fn listens(app: &App, name: &str) -> Vec<ListenStatus> {
+    let claims = app.plan.entrances().iter().flat_map(|plan| plan.claims.iter().map(move |claim| (plan.at, claim)));
+    let own = claims.filter(|(_, claim)| claim.who == name);
+    let listens = own.map(|(at, claim)| ListenStatus {
+        address: app.listens.get(&at).copied().unwrap_or_else(|| at.get()).to_string(),
+        tls: claim.tls.as_str().to_owned(),
+        hosts: claim.hosts.iter().map(ToString::to_string).collect(),
+    });
+    listens.collect()
 }
 
 fn instance(view: &InstanceView) -> InstanceStatus {

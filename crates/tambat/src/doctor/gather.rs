@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tambat_api::{Client, ServeStatus};
+use tambat_api::{CertificateStatus, Client, ServeStatus};
 use tambat_os::Holder;
 
 use super::judge::{Facts, FolderFact, PortFact, PortHolder, Unusable, ports};
@@ -31,6 +31,7 @@ pub(crate) async fn gather(apps: Option<&Path>) -> Facts {
             Some(apps) => server(apps).await,
             None => None,
         },
+        kept: canonical.as_deref().and_then(kept).unwrap_or_default(),
         apps: canonical.or_else(|| apps.map(Path::to_owned)),
         now_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
     }
@@ -102,6 +103,12 @@ async fn server(apps: &Path) -> Option<ServeStatus> {
         }
     }
     None
+}
+
+/// What the server of these apps has kept of its CA.
+fn kept(apps: &Path) -> Option<Vec<CertificateStatus>> {
+    let state = StateDir::of(apps).ok()?;
+    Some(crate::serve::kept_certificates(state.path()))
 }
 
 #[cfg(test)]

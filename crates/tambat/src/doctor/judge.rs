@@ -28,6 +28,8 @@ pub(crate) struct Facts {
     pub(crate) has_apps: bool,
     /// The server of these apps, if it runs.
     pub(crate) server: Option<ServeStatus>,
+    /// The certificates that were kept for the names of these apps: what is looked at where no server runs.
+    pub(crate) kept: Vec<CertificateStatus>,
     /// Seconds since 1970-01-01 UTC.
     pub(crate) now_s: u64,
 }
@@ -100,6 +102,13 @@ pub(crate) struct Finding {
     pub(crate) fix: Option<String>,
 }
 
+impl Facts {
+    /// Whoever serves knows best; else what was kept.
+    fn certificates(&self) -> &[CertificateStatus] {
+        self.server.as_ref().map_or(&self.kept, |server| &server.certificates)
+    }
+}
+
 impl Finding {
     fn fine(id: impl Into<String>, seen: impl Into<String>) -> Self {
         Self { id: id.into(), verdict: Verdict::Fine, seen: seen.into(), fix: None }
@@ -162,9 +171,13 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
     findings.push(ipv6(facts));
     findings.push(local_ca(facts));
     findings.push(server(facts));
-    let certificates = facts.server.iter().flat_map(|server| &server.certificates);
     findings.extend(clock(facts));
-    findings.extend(certificates.map(|of| certificate(facts.now_s, of)));
+    let of_certificate = |of: &CertificateStatus| match certificate(facts.now_s, of) {
+        finding if facts.server.is_some() || finding.verdict == Verdict::Fine => finding,
+        // Whatever it is, nobody is served by it now.
+        finding => Finding::bad(finding.id, Verdict::Note, finding.seen, "`tambat serve` orders another when it runs"),
+    };
+    findings.extend(facts.certificates().iter().map(of_certificate));
     findings.extend(facts.server.as_ref().and_then(|server| server.ca_away.as_ref()).map(|why| {
         let fix =
             "certificates there are go on being served; it is asked again by itself; see that this machine reaches it";
@@ -281,8 +294,7 @@ fn server(facts: &Facts) -> Finding {
 
 /// By the certificates there are: one that is not good yet was made by somebody whose clock is ahead of ours.
 fn clock(facts: &Facts) -> Option<Finding> {
-    let certificates = facts.server.iter().flat_map(|server| &server.certificates);
-    let latest = certificates.filter_map(|of| of.not_before).max()?;
+    let latest = facts.certificates().iter().filter_map(|of| of.not_before).max()?;
     let behind = latest.saturating_sub(facts.now_s);
     if behind < CLOCK_OFF_S {
         return Some(Finding::fine("clock", "the clock is not before the beginning of any certificate"));
@@ -366,6 +378,7 @@ mod tests {
             apps: Some("/srv/tambat/apps".into()),
             has_apps: false,
             server: None,
+            kept: Vec::new(),
             now_s: NOW_S,
         }
     }
@@ -411,6 +424,22 @@ mod tests {
         fine  local-ca        every store of roots on this machine has the local CA
         fine  server          there is no server's directory /srv/tambat/apps
         ");
+    }
+
+    #[test]
+    fn certificates_that_were_kept_are_looked_at_where_no_server_runs() {
+        let kept = vec![
+            certificate("shop.example", Some(NOW_S + 20 * DAY_S)),
+            certificate("over.example", Some(NOW_S - 7_200)),
+        ];
+        let facts = Facts { has_apps: true, kept, ..well() };
+        let shown = show(&judge(&facts));
+        assert!(shown.ends_with("fine   certificate shop.example  good for 20 days"), "{shown}");
+        let over =
+            "note   certificate over.example  it has expired 2 hours ago\n       fix: `tambat serve` orders another";
+        assert!(shown.contains(over), "{shown}");
+        let serving = Facts { server: Some(serving(Vec::new(), Vec::new())), ..facts };
+        assert!(!show(&judge(&serving)).contains("over.example"), "the server has said what there is");
     }
 
     /// A server in trouble: an app that is broken, and certificates in every state.

@@ -6,7 +6,6 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use tambat_api::{ErrorBody, RoutesReport, TargetStatus};
 use tambat_os::Lock;
-use tambat_router::ListenerKind;
 
 use super::Handle;
 use crate::control_socket::{Body, ControlSocket, json, text};
@@ -80,11 +79,7 @@ pub(super) fn figures(handle: &Handle) -> String {
         let targets_out = targets.len() - targets_in;
         ProcessFigures { name: name.to_owned(), traffic: traffic.snapshot(), targets_in, targets_out }
     });
-    let listeners = handle.router.listener_counters().into_iter().map(|(kind, counters)| match kind {
-        ListenerKind::Service(port) => (format!("localhost:{port}"), counters),
-        ListenerKind::Shared => ("names".to_owned(), counters),
-        ListenerKind::Named(at) => (at.to_string(), counters),
-    });
+    let listeners = handle.router.listener_counters().into_iter().map(|(kind, counters)| (kind.label(), counters));
     metrics::render(&Figures {
         processes: processes.collect(),
         unrouted: handle.router.unrouted().snapshot(),

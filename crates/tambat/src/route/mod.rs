@@ -8,13 +8,14 @@ mod listen;
 mod table;
 mod tls;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tambat_manifest::{LoadError, RouteFile};
-use tambat_model::RouteTable;
+use tambat_model::{EntrancePlan, ListenAddr, RouteTable};
 use tambat_os::Signal;
 use tambat_router::{
     AccessLog, Checker, HealthView, Listener, ListenerKind, QUESTIONS_MAX, Router, RouterReport, TlsSettings,
@@ -24,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::cli::sockets;
 use crate::daemon::router_settings;
+use crate::entrances::{BoundEntrance, who};
 use crate::failure::{CODE_SIGNALLED, Failure};
 use crate::metrics::MetricsListener;
 use crate::output;
@@ -75,13 +77,14 @@ impl Handle {
 pub(crate) fn run(path: &Path, dir: &Path, args: &RouterArgs) -> Result<ExitCode, Failure> {
     let file = RouteFile::load(path)?;
     let listeners = [bind(file.listen())?, bind(file.listen_tls())?];
+    let entrances = file.entrances().iter().map(BoundEntrance::bind).collect::<Result<Vec<_>, _>>()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
     runtime.block_on(async {
         let signals = Signals::install().map_err(|error| Failure::new(format!("cannot watch signals: {error}")))?;
-        serve(path, dir, args, file, listeners, signals).await
+        serve(path, dir, args, file, (listeners, entrances), signals).await
     })
 }
 
@@ -90,12 +93,14 @@ async fn serve(
     dir: &Path,
     args: &RouterArgs,
     file: RouteFile,
-    [plain, with_tls]: [Vec<Bound>; 2],
+    ([plain, with_tls], bound): ([Vec<Bound>; 2], Vec<BoundEntrance>),
     mut signals: Signals,
 ) -> Result<ExitCode, Failure> {
     let (reports, heard) = mpsc::unbounded_channel();
     let (tables, table) = watch::channel(Arc::default());
-    let sockets = plain.len() + with_tls.len();
+    let sockets = plain.len() + with_tls.len() + bound.iter().map(BoundEntrance::sockets).sum::<usize>();
+    let mut listening = [lines(&plain, ""), lines(&with_tls, " tls")].concat();
+    listening.extend(bound.iter().zip(file.entrances()).map(|(bound, plan)| line(bound, plan)));
     let mut routing = Routing::new(path, file, tables, heard, sockets);
     let questions = routing.checker.count().min(QUESTIONS_MAX);
     let base = router_settings(0, sockets + questions);
@@ -106,11 +111,13 @@ async fn serve(
     let access = settings.access.clone();
     let metrics = args.metrics.or(routing.file.router().metrics).map(MetricsListener::bind).transpose()?;
     let control = control(path)?;
-    let listening = [lines(&plain, ""), lines(&with_tls, " tls")].concat();
     let settings_of_tls = tls.as_ref().map(|tls| Arc::clone(&tls.settings));
-    let listeners = vec![shared(plain, None), shared(with_tls, settings_of_tls)];
+    let listeners = vec![shared(plain, None), shared(with_tls, settings_of_tls.clone())];
     let router = Router::start(listeners, table.clone(), reports, settings)
         .map_err(|error| Failure::new(format!("cannot start the router: {error}")))?;
+    let opened = bound.into_iter().try_for_each(|bound| bound.open(&router, settings_of_tls.as_ref()));
+    opened.map_err(|error| Failure::new(format!("cannot listen: {error}")))?;
+    routing.tls = settings_of_tls;
     let (routes, health) = (routing.routes.subscribe(), routing.checker.view());
     let handle = Handle { router: Arc::new(router), tables: table, access, routes, health };
     listening.iter().for_each(|line| output::print(line));
@@ -130,6 +137,11 @@ async fn serve(
 /// What is printed of these listeners.
 fn lines(all: &[Bound], how: &str) -> Vec<String> {
     all.iter().map(|bound| format!("listening {}{how}", bound.addr)).collect()
+}
+
+/// The same of a listener that routes have of their own.
+fn line(bound: &BoundEntrance, plan: &EntrancePlan) -> String {
+    format!("listening {} {}", bound.addr, who(plan))
 }
 
 fn shared(all: Vec<Bound>, tls: Option<Arc<TlsSettings>>) -> Listener {
@@ -169,6 +181,10 @@ struct Routing {
     reports: mpsc::UnboundedReceiver<RouterReport>,
     /// How many sockets accept.
     sockets: usize,
+    /// The listeners that routes have of their own, and how many sockets each has.
+    entrances: BTreeMap<ListenAddr, usize>,
+    /// What handshakes need that end here; none: there is no certificate.
+    tls: Option<Arc<TlsSettings>>,
 }
 
 impl Routing {
@@ -180,7 +196,8 @@ impl Routing {
         sockets: usize,
     ) -> Self {
         let mut memory = Memory::default();
-        let (routes, _) = watch::channel(Arc::new(memory.routes(file.take_routes())));
+        let entrances = file.entrances().iter().map(|plan| (plan.at, sockets_of(plan))).collect();
+        let (routes, _) = watch::channel(Arc::new(memory.routes(file.take_routes(), file.take_entrances())));
         let mut routing = Self {
             path: path.to_owned(),
             file,
@@ -193,6 +210,8 @@ impl Routing {
             stale: false,
             reports,
             sockets,
+            entrances,
+            tls: None,
         };
         routing.checker.watch(routing.routes.borrow().checks());
         routing.publish();
@@ -205,7 +224,7 @@ impl Routing {
         let asked = loop {
             tokio::select! {
                 incoming = signals.next() => match incoming {
-                    Incoming::Reload => self.reload(),
+                    Incoming::Reload => self.reload(router),
                     Incoming::Stop(signal) => break signal,
                 },
                 failure = self.look_after() => return Err(failure),
@@ -283,24 +302,73 @@ impl Routing {
         self.next_table = Instant::now() + start.elapsed() * (TABLE_SHARE - 1);
     }
 
+    /// Listens where routes want it that were not there before, or nowhere.
+    fn bind_new<'a>(&self, plans: &'a [EntrancePlan]) -> Result<Vec<(BoundEntrance, &'a EntrancePlan)>, Failure> {
+        let again = "start tambat route again for that";
+        let mut bound = Vec::new();
+        for plan in plans {
+            if plan.ends_tls() && self.tls.is_none() {
+                let at = plan.at;
+                return Err(Failure::new(format!(
+                    "there was no certificate at the start, and TLS ends at {at}; {again}"
+                )));
+            }
+            match self.entrances.get(&plan.at) {
+                None => bound.push((BoundEntrance::bind(plan)?, plan)),
+                Some(sockets) if *sockets == sockets_of(plan) => {}
+                Some(_) => return Err(Failure::new(format!("{} is for another transport now; {again}", plan.at))),
+            }
+        }
+        Ok(bound)
+    }
+
+    /// New listeners accept from now on, and those that nobody wants any more do not; connections go on.
+    fn open_and_close(&mut self, router: &Router, bound: Vec<BoundEntrance>, gone: Vec<ListenAddr>) {
+        for bound in bound {
+            let (at, sockets) = (bound.at, bound.sockets());
+            match bound.open(router, self.tls.as_ref()) {
+                Ok(()) => {
+                    self.sockets += sockets;
+                    self.entrances.insert(at, sockets);
+                }
+                Err(error) => say(&format!("cannot listen at {at}: {error}")),
+            }
+        }
+        for at in gone {
+            router.remove(ListenerKind::Named(at));
+            self.sockets = self.sockets.saturating_sub(self.entrances.remove(&at).unwrap_or_default());
+        }
+    }
+
     /// Reads the file again. What is wrong with it is said, and the old routes stay.
-    fn reload(&mut self) {
+    fn reload(&mut self, router: &Router) {
         let shown = self.path.display().to_string();
         match RouteFile::load(&self.path) {
             Ok(mut file) => {
-                let routes = file.take_routes();
+                let (routes, entrances) = (file.take_routes(), file.take_entrances());
                 let note = if file.differs_in_routes_alone(&self.file) {
                     ""
                 } else {
-                    "; `listen`, `listen_tls` and `[router]` are read at the start only: start tambat route again for those"
+                    "; `[router]`, and `listen` and `listen_tls` of all routes, are read at the start only: start tambat \
+                     route again for those"
                 };
-                if self.routes.borrow().are_of(&routes) {
+                if self.routes.borrow().are_of(&routes, &entrances) {
                     return say(&format!("SIGHUP: {shown} has the same routes as before{note}"));
                 }
-                let routes = Arc::new(self.memory.routes(routes));
+                let bound = match self.bind_new(&entrances) {
+                    Ok(bound) => bound,
+                    Err(failure) => return say(&format!("SIGHUP: {failure}: the old routes stay")),
+                };
+                let lines: Vec<String> = bound.iter().map(|(bound, plan)| line(bound, plan)).collect();
+                let bound = bound.into_iter().map(|(bound, _)| bound).collect();
+                let gone: Vec<ListenAddr> = self.entrances.keys().copied().collect();
+                let gone = gone.into_iter().filter(|at| entrances.iter().all(|plan| plan.at != *at)).collect();
+                let routes = Arc::new(self.memory.routes(routes, entrances));
                 self.checker.watch(routes.checks());
                 self.routes.send_replace(Arc::clone(&routes));
                 self.publish();
+                self.open_and_close(router, bound, gone);
+                lines.iter().for_each(|line| output::print(line));
                 say(&format!("SIGHUP: {shown} read again: {}{note}", routes.in_words()));
             }
             Err(error) => {
@@ -314,6 +382,11 @@ impl Routing {
             }
         }
     }
+}
+
+/// How many sockets such a listener has.
+fn sockets_of(plan: &EntrancePlan) -> usize {
+    usize::from(plan.has_streams()) + usize::from(plan.has_datagrams())
 }
 
 /// A signal that arrived.

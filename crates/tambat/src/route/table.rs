@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tambat_manifest::FileRoute;
-use tambat_model::{Admission, Cause, Ledger, Load, Route, RouteTable, Site, Target, Traffic};
+use tambat_model::{Admission, Cause, EntrancePlan, Ledger, Load, Route, RouteTable, Site, Target, Traffic, Transport};
 use tambat_router::{Check, Health, HealthView, TargetHealth};
 
 /// Targets are somebody else's: they have one generation.
@@ -27,6 +27,7 @@ pub(crate) struct Memory {
 #[derive(Debug)]
 pub(crate) struct Routes {
     all: Vec<Known>,
+    entrances: Vec<EntrancePlan>,
     by_name: HashMap<String, usize>,
     /// Each check once, and the targets it is about.
     checks: HashMap<Arc<Check>, Asked>,
@@ -57,9 +58,11 @@ pub(crate) struct Seen {
 }
 
 impl Memory {
-    /// The routes of a file as they are read; what was there before keeps its counters and what it has in flight.
-    pub(crate) fn routes(&mut self, routes: Vec<FileRoute>) -> Routes {
+    /// The routes of a file as they are read, and the listeners of their own; what was there before keeps its counters and
+    /// what it has in flight.
+    pub(crate) fn routes(&mut self, routes: Vec<FileRoute>, entrances: Vec<EntrancePlan>) -> Routes {
         let mut made = Routes {
+            entrances,
             all: Vec::with_capacity(routes.len()),
             by_name: routes.iter().zip(0..).map(|(route, nth)| (route.name.clone(), nth)).collect(),
             checks: HashMap::new(),
@@ -122,9 +125,9 @@ impl Routes {
         self.checks.keys().map(|check| Check::clone(check))
     }
 
-    /// Are these the same routes, in the same order?
-    pub(crate) fn are_of(&self, routes: &[FileRoute]) -> bool {
-        self.all.iter().map(|known| &known.route).eq(routes)
+    /// Are these the same routes, in the same order, at the same listeners?
+    pub(crate) fn are_of(&self, routes: &[FileRoute], entrances: &[EntrancePlan]) -> bool {
+        self.all.iter().map(|known| &known.route).eq(routes) && self.entrances == entrances
     }
 
     /// `3 routes, 5 targets`.
@@ -144,6 +147,10 @@ impl Routes {
             return known;
         }
         let check = Arc::new(check);
+        // Nobody accepts datagrams, so nobody can be asked for that: such targets are in.
+        if !route.protocol.is_over(Transport::Tcp) {
+            return check;
+        }
         self.checks.insert(Arc::clone(&check), Asked { name: target.name.clone(), targets: 1 });
         check
     }
@@ -174,22 +181,29 @@ impl Seen {
 
     /// The route table.
     pub(crate) fn table(&self) -> RouteTable {
-        let mut table = RouteTable::default();
+        let (mut table, mut routes) = (RouteTable::default(), HashMap::new());
         for known in &self.routes.all {
             let route = Arc::new(Route {
-                name: known.route.name.clone(),
-                protocol: known.route.protocol,
                 idle: Some(known.route.idle),
+                datagram_idle: known.route.datagram_idle,
+                connect: known.route.connect,
+                connections_max: known.route.connections_max,
                 proxy_protocol: known.route.proxy_protocol,
                 http: Arc::clone(&known.route.http),
-                admission: self.admission(known),
                 traffic: Arc::clone(&known.traffic),
+                ..Route::new(&known.route.name, known.route.protocol, self.admission(known))
             });
-            for host in &known.route.hosts {
+            routes.insert(known.route.name.as_str(), Arc::clone(&route));
+            // With listeners of its own, its names are there.
+            let shared = known.route.hosts.iter().filter(|_| known.route.listen.is_empty());
+            for host in shared {
                 let site = Site { path: known.route.path.clone(), strip: known.route.strip, route: Arc::clone(&route) };
                 // A file in which two routes claim one name and path does not come to be.
                 drop(table.hosts_mut().insert(host.clone(), site));
             }
+        }
+        for plan in &self.routes.entrances {
+            table.set_entrance(plan.at, plan.entrance(|name| routes.get(name).cloned()));
         }
         table
     }
@@ -258,7 +272,7 @@ mod tests {
 
     /// Routes whose targets are asked.
     fn watched(memory: &mut Memory, checker: &mut Checker, routes: Vec<FileRoute>) -> Arc<Routes> {
-        let routes = Arc::new(memory.routes(routes));
+        let routes = Arc::new(memory.routes(routes, Vec::new()));
         checker.watch(routes.checks());
         routes
     }
@@ -308,9 +322,9 @@ mod tests {
         let in_flight = load(&before, 0).admit(None).unwrap();
         before.all[0].traffic.shard(0).begin();
         fails(&mut checker, 1);
-        assert!(before.are_of(&shop("[\"127.0.0.1:1\", \"127.0.0.1:2\"]")));
+        assert!(before.are_of(&shop("[\"127.0.0.1:1\", \"127.0.0.1:2\"]"), &[]));
         let new = shop("[\"127.0.0.1:3\", \"127.0.0.1:1\"]");
-        assert!(!before.are_of(&new));
+        assert!(!before.are_of(&new, &[]));
         let after = watched(&mut memory, &mut checker, new);
         assert!(Arc::ptr_eq(&load(&before, 0), &load(&after, 1)) && load(&after, 1).in_flight() == 1);
         assert!(load(&before, 1).is_closed() && !load(&after, 0).is_closed() && !load(&after, 1).is_closed());

@@ -1,10 +1,11 @@
 //! The apps of a server: what its directory has, which of them can be served beside each other, and what each of them needs
 //! for it. One that is broken keeps no other from being served.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use tambat_manifest::Loaded;
-use tambat_model::{Formation, Plan, Source, clashes};
+use tambat_model::{EntrancePlan, Formation, ListenPlan, Plan, Source, clashes};
 use tambat_os::Spawner;
 
 use crate::cli::{self, PortArgs};
@@ -38,6 +39,18 @@ pub(crate) struct Good {
     loaded: Loaded,
 }
 
+impl Good {
+    /// As it is called in the directory.
+    pub(crate) fn name(&self) -> &str {
+        &self.entry.name
+    }
+
+    /// The listeners that its files ask for.
+    pub(crate) fn entrances(&self) -> &[EntrancePlan] {
+        self.loaded.plan.entrances()
+    }
+}
+
 /// Every folder of this directory, and every link, in the order of their names. What begins with a dot is none of ours.
 pub(crate) fn entries(apps: &Path) -> Result<Vec<Entry>, Failure> {
     let unreadable = |error: std::io::Error| Failure::usage(format!("cannot read {}: {error}", apps.display()));
@@ -55,10 +68,11 @@ pub(crate) fn entries(apps: &Path) -> Result<Vec<Entry>, Failure> {
 }
 
 /// Which of them can be served, and why the others cannot. Of two that want the same the first has it.
-pub(crate) fn judge(entries: Vec<Entry>) -> (Vec<Good>, Vec<Broken>) {
+/// `listen`: what the server says of its listeners.
+pub(crate) fn judge(entries: Vec<Entry>, listen: &[ListenPlan]) -> (Vec<Good>, Vec<Broken>) {
     let (mut good, mut broken) = (Vec::<Good>::new(), Vec::new());
     for entry in entries {
-        match tambat_manifest::load_served(&entry.path) {
+        match tambat_manifest::load_served(&entry.path, listen) {
             Ok(loaded) => {
                 let clashes = clashes(&loaded.plan, good.iter().map(|good| &good.loaded.plan));
                 if clashes.is_empty() {
@@ -142,6 +156,8 @@ fn prepare_one(loaded: Loaded, workshop: &Workshop<'_>) -> Result<AppStart, Fail
         socket,
         sockets: (*sockets).clone(),
         state,
+        // Where names are served is not known to one app.
+        published: BTreeMap::new(),
         terminal: None,
         exit_on_end: false,
         plan,
@@ -196,7 +212,7 @@ mod tests {
         app("c", "[processes.web]\ncomand = \"run\"\n");
         app("d", &web("d.example"));
         fs::create_dir(dir.path().join("e")).unwrap();
-        let (good, broken) = judge(entries(dir.path()).unwrap());
+        let (good, broken) = judge(entries(dir.path()).unwrap(), &[]);
         let names: Vec<&str> = good.iter().map(|good| good.entry.name.as_str()).collect();
         assert_eq!(names, ["a", "d"]);
         let why = |nth: usize| (broken[nth].name.as_str(), broken[nth].why.as_str());

@@ -7,7 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tambat_api::CertificateStatus;
 use tambat_certs::{
-    AcmeSettings, AcmeStatus, Driver, Eab, FilePair, FileStatus, Lifetime, News, Offered, Store, StoreSettings,
+    AcmeSettings, AcmeStatus, CertName, Driver, Eab, FilePair, FileStatus, Lifetime, News, Offered, Store,
+    StoreSettings,
 };
 use tambat_manifest::{AcmeKeys, ServeFile};
 use tambat_model::HostPattern;
@@ -24,6 +25,9 @@ const HMAC_BYTES_MAX: u64 = 4_096;
 
 /// Roots: a bundle of all there are has a quarter of this.
 const ROOTS_BYTES_MAX: u64 = 1024 * 1024;
+
+/// What a CA gave, in the folder of a server's state.
+const ACME_FOLDER: &str = "acme";
 
 /// What a server has for its listener with TLS.
 pub(crate) struct Tls {
@@ -43,6 +47,8 @@ pub(crate) struct Keeping {
     store: Arc<Store>,
     /// How many orders have failed, by name, since the server was started.
     failed: Arc<Mutex<BTreeMap<String, u64>>>,
+    /// A CA signs what it may.
+    has_ca: bool,
 }
 
 /// Does this file call for a listener with TLS?
@@ -66,6 +72,7 @@ pub(crate) fn tls(file: &ServeFile, dir: &Path, state: &Path, sayer: &Sayer) -> 
         pair.load(now).map_err(|error| Failure::new(error.to_string()))?;
     }
     let acme = file.acme.as_ref().map(|keys| acme(keys, dir, state)).transpose()?;
+    let has_ca = acme.is_some();
     let failed = Arc::<Mutex<BTreeMap<String, u64>>>::default();
     let (counted, said) = (Arc::clone(&failed), sayer.clone());
     let report: tambat_certs::Report = Arc::new(move |news: &News| {
@@ -81,12 +88,12 @@ pub(crate) fn tls(file: &ServeFile, dir: &Path, state: &Path, sayer: &Sayer) -> 
     let clients = plan.client_auth.as_ref().map_or(Ok(ClientAuth::Off), |plan| client_auth(plan, dir))?;
     let settings = TlsSettings::new(Arc::clone(&certificates) as _, clients);
     let settings = settings.map_err(|error| Failure::new(error.to_string()))?;
-    Ok(Some(Tls { settings: Arc::new(settings), certificates, keeping: Keeping { store, failed }, driver }))
+    Ok(Some(Tls { settings: Arc::new(settings), certificates, keeping: Keeping { store, failed, has_ca }, driver }))
 }
 
 fn acme(keys: &AcmeKeys, dir: &Path, state: &Path) -> Result<AcmeSettings, Failure> {
     let wrong = |error: tambat_certs::SettingsError| Failure::usage(error.to_string());
-    let mut settings = AcmeSettings::new(&keys.directory, state.join("acme")).map_err(wrong)?;
+    let mut settings = AcmeSettings::new(&keys.directory, state.join(ACME_FOLDER)).map_err(wrong)?;
     settings.set_contact(keys.contact.clone()).map_err(wrong)?;
     // Without it the file is refused.
     settings.terms_agreed = true;
@@ -119,6 +126,12 @@ impl Keeping {
         self.store.set_names(names);
     }
 
+    /// Has this name a certificate, or is one ordered for it?
+    pub(crate) fn will_serve(&self, host: &HostPattern) -> bool {
+        let HostPattern::Exact(name) = host else { return false };
+        self.store.find(Some(name)).is_some() || (self.has_ca && CertName::of(host).is_some())
+    }
+
     /// Each certificate that is there, or wanted.
     pub(crate) fn status(&self) -> Vec<CertificateStatus> {
         let status = self.store.status();
@@ -140,6 +153,11 @@ impl Keeping {
         };
         self.status().into_iter().map(figures).collect()
     }
+}
+
+/// What a CA has given and refused the server whose state is here, while that does not run.
+pub(crate) fn kept(state: &Path) -> Vec<CertificateStatus> {
+    tambat_certs::kept(&state.join(ACME_FOLDER)).iter().map(of_acme).collect()
 }
 
 fn of_file(of: &FileStatus) -> CertificateStatus {

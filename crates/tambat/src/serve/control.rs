@@ -10,7 +10,7 @@ use tambat_router::{AccessLog, Router};
 use super::apps::Broken;
 use super::certificates::Keeping;
 use crate::control_socket::{Body, ControlSocket, json, text};
-use crate::daemon::{App, figures, listener};
+use crate::daemon::{App, figures};
 use crate::metrics::{self, Figures, ProcessFigures};
 
 /// What there is to see of a server.
@@ -77,7 +77,7 @@ impl View {
         metrics::render(&Figures {
             processes: self.apps.iter().flat_map(of).collect(),
             unrouted: self.router.unrouted().snapshot(),
-            listeners: listeners.map(|(kind, counters)| (listener(kind), counters)).collect(),
+            listeners: listeners.map(|(kind, counters)| (kind.label(), counters)).collect(),
             access_lines_lost: self.access.as_ref().map_or(0, AccessLog::lost),
             certificates: self.keeping.as_ref().map(Keeping::figures).unwrap_or_default(),
             ca_away: self.keeping.as_ref().map(|keeping| keeping.ca_away().is_some()),

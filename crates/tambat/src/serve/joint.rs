@@ -67,7 +67,10 @@ impl Tables {
         let tables: Vec<_> = of_running.map(|(app, table)| (app, table.borrow().clone())).collect();
         let joined = joined(tables.iter().map(|(app, table)| (*app, &**table)));
         if let Some(keeping) = &self.keeping {
-            let names: Vec<HostPattern> = joined.hosts().sites().into_iter().map(|(host, _)| host).collect();
+            let mut names: Vec<HostPattern> = joined.hosts().sites().into_iter().map(|(host, _)| host).collect();
+            // Those whose handshakes end at listeners of the apps.
+            let ended = joined.entrances().flat_map(|(_, entrance)| entrance.terminated.sites());
+            names.extend(ended.map(|(host, _)| host));
             keeping.set_names(&names);
         }
         self.out.send_replace(Arc::new(joined));

@@ -16,6 +16,7 @@ mod certificates;
 mod control;
 mod joint;
 mod listen;
+mod published;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -45,10 +46,11 @@ use crate::run_lock::RunLock;
 use crate::sockets::Sockets;
 
 use apps::{Broken, Workshop};
-use certificates::Tls;
+pub(crate) use certificates::kept as kept_certificates;
+use certificates::{Keeping, Tls};
 use control::View;
 use joint::{Reports, Tables};
-use listen::Public;
+use listen::{Asked, Public};
 
 /// Where names are served by HTTP unless something says otherwise.
 pub(crate) const HTTP_PORT_PUBLIC: u16 = 80;
@@ -88,6 +90,8 @@ struct Prepared {
     public: Public,
     /// With TLS; none: there are no certificates.
     public_tls: Option<Public>,
+    /// Where else apps ask to be reached.
+    asked: Asked,
     /// What is remembered.
     state: StateDir,
     metrics: Option<MetricsListener>,
@@ -119,12 +123,17 @@ fn prepare(serve: &Serve, spawner: &Spawner) -> Result<Prepared, Failure> {
     let bind_tls = || listen::bind(&serve.addresses, serve.https_port, "--https-port");
     let public_tls = certificates::wanted(&serve.file).then(bind_tls).transpose()?;
     let metrics = serve.router.metrics.or(serve.file.router.metrics).map(MetricsListener::bind).transpose()?;
-    let (good, mut broken) = apps::judge(entries);
+    let (good, mut broken) = apps::judge(entries, &serve.file.router.plan.listen);
+    let taken: Vec<_> = public.addrs().into_iter().chain(public_tls.iter().flat_map(Public::addrs)).collect();
+    // Before the service ports of apps, which move away from what is taken.
+    let (asked, good, others) = Asked::bind(good, &taken, public_tls.is_some());
+    broken.extend(others);
     let look = Look { width: apps::width(&good), ..serve.look.clone() };
     let workshop = Workshop { spawner, sockets: &sockets, port: serve.port, look: &look };
-    let (starts, others) = apps::prepare(good, &workshop);
+    let (mut starts, others) = apps::prepare(good, &workshop);
+    starts.iter_mut().for_each(|start| start.bound.listens = asked.addrs());
     broken.extend(others);
-    Ok(Prepared { starts, broken, public, public_tls, state, metrics, sockets, lock, look })
+    Ok(Prepared { starts, broken, public, public_tls, asked, state, metrics, sockets, lock, look })
 }
 
 /// Where account and certificates are kept.
@@ -173,6 +182,7 @@ async fn attend(serve: &Serve, prepared: Prepared, spawner: Spawner) -> Result<E
         broken: prepared.broken,
         public: prepared.public,
         public_tls: prepared.public_tls,
+        asked: prepared.asked,
         state: prepared.state,
         sockets: prepared.sockets,
         sayer,
@@ -207,6 +217,7 @@ struct Work {
     broken: Vec<Broken>,
     public: Public,
     public_tls: Option<Public>,
+    asked: Asked,
     state: StateDir,
     sockets: Sockets,
     sayer: Sayer,
@@ -234,8 +245,11 @@ impl Work {
         let (tables, table) = watch::channel(Arc::default());
         let settings = self.settings(serve, tls.as_ref())?;
         let access = settings.access.clone();
+        self.publish(keeping.as_ref());
         let listeners = self.starts.iter_mut().flat_map(|start| start.bound.take_listeners()).collect();
+        let datagrams = self.starts.iter_mut().flat_map(|start| start.bound.take_datagrams()).collect();
         let router = Router::start(listeners, table, report_out, settings)
+            .and_then(|router| daemon::receive(router, datagrams))
             .map_err(|error| Failure::new(format!("cannot start the router: {error}")))?;
         let router = Arc::new(router);
         let spawner = Arc::new(spawner);
@@ -266,12 +280,25 @@ impl Work {
         Ok((server, lost))
     }
 
+    /// Each app knows by which URLs everybody reaches it.
+    fn publish(&mut self, keeping: Option<&Keeping>) {
+        let port = |public: &Public| public.addrs().first().map(std::net::SocketAddr::port);
+        let Some(http) = port(&self.public) else { return };
+        let is_certified = |host: &tambat_model::HostPattern| keeping.is_some_and(|keeping| keeping.will_serve(host));
+        let https = self.public_tls.as_ref().and_then(port);
+        let doors = published::Doors { http, https, is_certified: &is_certified };
+        for start in &mut self.starts {
+            start.published = published::urls(&start.plan, &doors);
+        }
+    }
+
     /// From now on everybody is let in. A CA is asked for nothing before, since it comes to see.
     fn listen(self, server: &mut Server, tls: Option<Tls>) -> Result<(), Failure> {
         let cannot = |error: std::io::Error| Failure::new(format!("cannot listen: {error}"));
         let lines = self.listens();
         let shared = |public: Public, tls| Listener { kind: ListenerKind::Shared, sockets: public.sockets, tls };
         server.router.add(shared(self.public, None)).map_err(cannot)?;
+        self.asked.open(&server.router, tls.as_ref().map(|tls| &tls.settings)).map_err(cannot)?;
         if let (Some(public), Some(tls)) = (self.public_tls, tls) {
             server.router.add(shared(public, Some(tls.settings))).map_err(cannot)?;
             server.background.push(tokio::spawn(tls.driver.run()));
@@ -284,14 +311,14 @@ impl Work {
     fn listens(&self) -> Vec<String> {
         let plain = self.public.addrs().into_iter().map(|addr| addr.to_string());
         let tls = self.public_tls.iter().flat_map(Public::addrs).map(|addr| format!("{addr} tls"));
-        plain.chain(tls).collect()
+        plain.chain(tls).chain(self.asked.lines()).collect()
     }
 
     fn settings(&self, serve: &Serve, tls: Option<&Tls>) -> Result<RouterSettings, Failure> {
         let instances = self.starts.iter().flat_map(|start| start.formation.values()).map(|n| usize::from(*n)).sum();
         let of_apps: usize = self.starts.iter().map(|start| start.bound.sockets()).sum();
         let public = self.public.sockets.len() + self.public_tls.as_ref().map_or(0, |tls| tls.sockets.len());
-        let base = daemon::router_settings(instances, of_apps + public);
+        let base = daemon::router_settings(instances, of_apps + public + self.asked.sockets());
         let base = RouterSettings { challenges: tls.map(|tls| Arc::clone(&tls.certificates) as _), ..base };
         let said = self.sayer.clone();
         let plan = &serve.file.router.plan;

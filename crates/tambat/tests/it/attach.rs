@@ -1,6 +1,7 @@
 //! `attach` and `detach`: tested first, only the consumers restarted, kept until detached, and no password anywhere.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -34,17 +35,30 @@ protocol = "http"
 
 const ALL: [&str; 4] = ["web", "cache", "other", "api"];
 
-/// A backing service somewhere else: something that accepts.
+/// A backing service somewhere else: something that says this to everybody.
 struct Remote {
-    _listener: TcpListener,
     port: u16,
 }
 
 impl Remote {
     fn new() -> Self {
+        Self::saying(b"-NOAUTH Authentication required.\r\n")
+    }
+
+    fn saying(words: &'static [u8]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        Self { _listener: listener, port }
+        // Until the end of the test's process.
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                std::thread::spawn(move || {
+                    let mut heard = [0; 1024];
+                    let _ = stream.write_all(words);
+                    while stream.read(&mut heard).is_ok_and(|read| read > 0) {}
+                });
+            }
+        });
+        Self { port }
     }
 
     fn url(&self) -> String {
@@ -72,6 +86,61 @@ fn what_cannot_be_reached_is_not_attached() {
     let after = (ALL.map(|name| app.pid_of(name)), app.environment("web")["CACHE_URL"].clone());
     assert_eq!(before, after);
     assert_eq!(app.process("web")["uses"][0]["attached"], false);
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn what_does_not_speak_as_its_scheme_says_is_not_attached() {
+    let app = AppDir::manifest(SHOP);
+    let mut running = app.start(&[]);
+    running.ready(&ALL);
+    let before = app.pid_of("web");
+    let ssh = Remote::saying(b"SSH-2.0-OpenSSH_9.2\r\n");
+    for scheme in
+        ["redis", "rediss", "postgres", "mysql", "xmpp", "mqtt", "mqtts", "smtp", "dns", "tls", "http", "https"]
+    {
+        let url = format!("{scheme}://127.0.0.1:{}", ssh.port);
+        let said = app.tambat(&["attach", "cache", &url]).must_be(1);
+        let protocol = if ["rediss", "mqtts", "https"].contains(&scheme) { "tls" } else { scheme };
+        let expected = format!("127.0.0.1:{} does not speak {protocol}: it answered \"SSH-2.0-OpenSSH_9.2\"", ssh.port);
+        assert!(said.stderr.contains(&expected) && said.stderr.contains("nothing was changed"), "{}", said.stderr);
+    }
+    for (words, scheme, why) in [
+        (&b"-LOADING Redis is loading the dataset in memory\r\n"[..], "redis", "-LOADING Redis is loading"),
+        (b"421 4.3.2 not now\r\n", "smtp", "it greets with \"421 4.3.2 not now\""),
+        (b"\x20\x02\0\x03", "mqtt", "it answers CONNACK with the code 0x03"),
+    ] {
+        let url = format!("{scheme}://127.0.0.1:{}", Remote::saying(words).port);
+        let said = app.tambat(&["attach", "cache", &url]).must_be(1);
+        assert!(said.stderr.contains("is not ready: it ") && said.stderr.contains(why), "{}", said.stderr);
+    }
+    assert_eq!(app.pid_of("web"), before);
+    assert_eq!(running.stop(), 0);
+}
+
+/// Each is asked in its own words, and any answer in them will do.
+#[test]
+fn what_speaks_as_its_scheme_says_is_attached() {
+    let app = AppDir::manifest(SHOP);
+    let mut running = app.start(&[]);
+    running.ready(&ALL);
+    for (words, schemes) in [
+        (&b"SSH-2.0-OpenSSH_9.2\r\n"[..], &["ssh", "sftp", "tcp", "foo"][..]),
+        (b"220 mail.example.com ESMTP\r\n", &["smtp", "submission"]),
+        (b"\x05\0\0\0\x0a8.0\0", &["mysql", "mariadb"]),
+        (b"\x20\x02\0\x05", &["mqtt"]),
+        (b"\x15\x03\x03\0\x02\x02\x70", &["tls", "rediss", "mqtts", "smtps", "https"]),
+        (b"HTTP/1.1 500 Oops\r\n\r\n", &["http", "ws"]),
+        (b"", &["udp"]),
+    ] {
+        let remote = Remote::saying(words);
+        for scheme in schemes {
+            let url = format!("{scheme}://127.0.0.1:{}", remote.port);
+            let said = app.tambat(&["attach", "api", &url]).must_be(0);
+            assert!(said.stderr.contains(&format!("api is now {url}; restarted: other")), "{}", said.stderr);
+        }
+    }
+    assert_eq!(app.environment("other")["API_URL"].as_str().unwrap().split(':').next(), Some("udp"));
     assert_eq!(running.stop(), 0);
 }
 

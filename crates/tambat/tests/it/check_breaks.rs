@@ -124,6 +124,20 @@ fn good_apps_keep_every_clause() {
 }
 
 #[test]
+fn an_app_behind_the_proxy_protocol_is_asked_as_the_router_would_connect() {
+    keeps("proxy_protocol", ALONE);
+    let app = app("keeps/proxy_protocol");
+    let manifest = fs::read_to_string(app.path().join("tambat.toml")).unwrap();
+    let first = app.clone().file("tambat.toml", manifest.replace("\"v2\"", "\"v1\""));
+    judged(&report(&first, 0), None, ALONE);
+    // Where nothing promises it a header, nobody gets an answer.
+    let none = app.file("tambat.toml", manifest.replace("proxy_protocol", "#"));
+    let told = report(&none, 1);
+    let broken = told["clauses"].as_array().unwrap().iter().filter(|clause| clause["verdict"] == "broken");
+    assert!(broken.map(|clause| &clause["id"]).any(|id| *id == "PB-06"), "{told:#}");
+}
+
+#[test]
 fn a_good_app_declares_its_server() {
     keeps("node", &[15, 18]);
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
@@ -165,9 +166,10 @@ fn the_environment_says_who_believes_the_local_ca() {
     let app = app.env("NODE_EXTRA_CA_CERTS", "/mine");
     let mut running = app.start(&[]);
     running.ready(&[]);
-    let bundle = root(&app).with_file_name("bundle.pem");
     let told = app.environment("web");
-    assert_eq!(told["SSL_CERT_FILE"], bundle.to_str().unwrap());
+    let bundle = PathBuf::from(told["SSL_CERT_FILE"].as_str().unwrap());
+    let folder = if nix::unistd::geteuid().is_root() { "state/tambat-roots" } else { "state/tambat/ca" };
+    assert_eq!(bundle, app.home_path().join(folder).join("bundle.pem"));
     assert_eq!(told["NODE_EXTRA_CA_CERTS"], "/mine");
     let node = app.variable("web", "NODE_EXTRA_CA_CERTS");
     assert_eq!((&node["source"], &node["lost"][0]), (&Value::from("shell"), &Value::from("local CA")));
@@ -177,6 +179,35 @@ fn the_environment_says_who_believes_the_local_ca() {
     let system = fs::read_to_string("/etc/ssl/certs/ca-certificates.crt").unwrap();
     assert!(all.starts_with(&system) && all.ends_with(&ours));
     assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn a_child_that_drops_root_can_read_whom_to_believe() {
+    if !nix::unistd::geteuid().is_root() {
+        // Nobody else becomes another user.
+        return;
+    }
+    let read = "cat \"$SSL_CERT_FILE\" \"$NODE_EXTRA_CA_CERTS\" | grep -c END.CERTIFICATE; id -u; exec sleep 100";
+    let drop = format!("exec setpriv --reuid 65534 --regid 65534 --clear-groups /bin/sh -c '{read}'");
+    let app = AppDir::new().file("Procfile", format!("job: {drop}\n"));
+    // What lies around the state folder is its user's affair, here the test's.
+    for folder in [app.home_path(), app.home_path().join("state")] {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut running = app.start(&[]);
+    running.out_line("65534");
+    let all = fs::read_to_string("/etc/ssl/certs/ca-certificates.crt").unwrap().matches("END CERTIFICATE").count();
+    running.out_line(&(all + 2).to_string());
+    assert_eq!(running.stop(), 0);
+    // Without XDG_STATE_HOME the state is in root's home, which nobody enters, and the roots are where the system has such
+    // things: here in a namespace, whose own that folder is.
+    let home = app.home_path().join("home");
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
+    let app = app.file("Procfile", format!("web: {}\n", drop.replace("; exec sleep 100", "")));
+    let script = "mount -t tmpfs none /var/lib && chmod 755 /var/lib && unset XDG_STATE_HOME && \
+                  exec tambat start -p 0 --http-port 0 --exit-on-end";
+    let said = app.program("unshare", &["-m", "/bin/sh", "-c", script]).must_be(0);
+    assert!(said.stdout.contains(&(all + 2).to_string()) && said.stdout.contains("65534"), "{said:?}");
 }
 
 /// Three apps; who asks asks for the last one's name.

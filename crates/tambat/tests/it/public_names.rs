@@ -8,8 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::support::{AppDir, Apps, Base, Output, Pebble, Running, Wanted, try_get_at, until};
+use crate::support::{AppDir, Apps, Base, Output, Pebble, Running, Wanted, finish_within, try_get_at, until};
 
 /// A server's apps, its CA and where it serves.
 struct Stage {
@@ -18,6 +19,12 @@ struct Stage {
     http: u16,
     https: u16,
 }
+
+/// The client of a flood.
+const FLOODER: &str = include_str!("public_names/flood.py");
+
+/// Handshakes are slow where nothing is optimised.
+const FLOOD_LIMIT: Duration = Duration::from_mins(2);
 
 const DAYS_90_S: u64 = 90 * 24 * 3_600;
 
@@ -99,8 +106,8 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 #[test]
 fn every_name_gets_its_certificate_by_http_and_keeps_it_over_a_restart() {
     let stage = Stage::new(DAYS_90_S, true, "");
-    stage.apps.app("shop", &web("\"shop.example\""));
-    stage.apps.app("blog", &web("[\"blog.example\", \"blog.localhost\", \"*.blog.example\"]"));
+    let shop = stage.apps.app("shop", &web("\"shop.example\""));
+    let blog = stage.apps.app("blog", &web("[\"blog.example\", \"blog.localhost\", \"*.blog.example\"]"));
     let mut running = stage.serve();
     let root = stage.pebble.issuer(&stage.apps.dir);
     stage.until_served("shop.example", &root);
@@ -122,8 +129,14 @@ fn every_name_gets_its_certificate_by_http_and_keeps_it_over_a_restart() {
         let mode = fs::metadata(&file).unwrap().permissions().mode() & 0o077;
         assert_eq!(mode, 0, "others may read {}", file.display());
     }
+    let told = |dir: &AppDir| dir.variable("web", "TAMBAT_URL")["value"].as_str().unwrap().to_owned();
+    assert_eq!(told(&shop), format!("https://shop.example:{}", stage.https));
+    assert_eq!(told(&blog), format!("https://blog.example:{}", stage.https));
     let before = stage.certificate("shop.example");
     assert_eq!(running.stop(), 0);
+    // What was kept is seen while nobody serves it.
+    let seen = stage.finding("certificate shop.example");
+    assert_eq!((&seen["verdict"], &seen["seen"]), (&"fine".into(), &"good for 89 days".into()), "{seen}");
     let _again = stage.serve();
     assert_eq!(stage.until_certificate("shop.example"), before.unwrap());
     stage.until_served("blog.example", &root);
@@ -160,8 +173,8 @@ fn while_the_ca_is_away_the_certificate_goes_on_and_is_renewed_when_it_is_back()
     assert!(metrics(&running).contains("tambat_certificate_ca_away 0"));
 }
 
-/// Answers whoever asks about names, and keeps what it was asked: 200 for this one, 404 for others.
-fn asked_about(allowed: &'static str) -> (u16, Arc<Mutex<Vec<String>>>) {
+/// Answers whoever asks about names, and keeps what it was asked: 200 for those that begin so, 404 for others.
+fn asked_about(allowed: &'static [&'static str]) -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (port, asked) = (listener.local_addr().unwrap().port(), Arc::<Mutex<Vec<String>>>::default());
     let heard = Arc::clone(&asked);
@@ -171,7 +184,8 @@ fn asked_about(allowed: &'static str) -> (u16, Arc<Mutex<Vec<String>>>) {
             let Some(first) = lines.next() else { continue };
             let _ = lines.take_while(|line| !line.is_empty()).count();
             let name = first.split("domain=").nth(1).unwrap_or_default().split(' ').next().unwrap().to_owned();
-            let status = if name == allowed { "200 OK" } else { "404 Not Found" };
+            let is_allowed = allowed.iter().any(|begin| name.starts_with(begin));
+            let status = if is_allowed { "200 OK" } else { "404 Not Found" };
             heard.lock().unwrap().push(name);
             let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         }
@@ -179,20 +193,65 @@ fn asked_about(allowed: &'static str) -> (u16, Arc<Mutex<Vec<String>>>) {
     (port, asked)
 }
 
+/// Names of a flood. It takes seconds, in which one question in a hundred is allowed.
+const FLOOD: u32 = 5_000;
+
+/// As in the machine that decides: so many questions at once, and 10 a second; so many orders at once, and one in 36 s.
+const ASKS_BURST: u64 = 50;
+const ORDERS_BURST: u64 = 20;
+
+/// How many handshakes for so many names of this kind were refused; and how long they took.
+fn flood(stage: &Stage, prefix: &str, count: u32) -> (String, Duration) {
+    let began = Instant::now();
+    let mut command = stage.apps.dir.any_command("/usr/bin/python3");
+    command.args(["-c", FLOODER, &stage.https.to_string(), prefix, &count.to_string()]);
+    let said = finish_within(command, "a flood of names", FLOOD_LIMIT).must_be(0).stdout;
+    (said, began.elapsed())
+}
+
 /// Hostile case F10.
 #[test]
 fn names_that_nobody_allows_get_no_certificate_however_many_ask() {
-    let (port, asked) = asked_about("good.any.example");
+    let (port, asked) = asked_about(&["good.", "yes"]);
+    let asked = || asked.lock().unwrap().clone();
     let stage = Stage::new(DAYS_90_S, true, &format!("ask = \"http://127.0.0.1:{port}/ask\"\n"));
     let shop: AppDir = stage.apps.app("shop", &web("\"*.any.example\""));
-    let _running = stage.serve();
+    let mut running = stage.serve();
     until("it to run", || (shop.tambat(&["wait", "--timeout", "30s"]).code == 0).then_some(()));
-    for nth in 0..20 {
-        assert_eq!(stage.curl(&format!("r{nth}.any.example"), &["-k"]).code, 35);
-        assert_eq!(stage.curl("r0.any.example", &["-k"]).code, 35, "what was denied is remembered");
-    }
-    stage.until_served("good.any.example", &stage.pebble.issuer(&stage.apps.dir));
-    let asked = asked.lock().unwrap().clone();
-    assert_eq!(asked.iter().filter(|name| *name == "r0.any.example").count(), 1, "{asked:?}");
-    assert_eq!(stage.pebble.orders(), 1, "{asked:?}");
+    let root = stage.pebble.issuer(&stage.apps.dir);
+    stage.until_served("good.any.example", &root);
+    // Thousands of names that are not allowed: each is refused, and whoever decides is asked about few of them, each once.
+    let before = asked().len();
+    let (said, took) = flood(&stage, "no", FLOOD);
+    assert_eq!(said, format!("refused {FLOOD}\n"));
+    let most = ASKS_BURST + took.as_secs() * 10 + 20;
+    let mut questions = asked().split_off(before);
+    let count = questions.len() as u64;
+    assert!((ASKS_BURST..=most).contains(&count), "{count} questions in {took:?}, {most} at most");
+    questions.sort();
+    questions.dedup();
+    assert_eq!(questions.len() as u64, count, "none twice");
+    assert_eq!(stage.pebble.orders(), 1);
+    // The first of them are remembered: the same names again are no questions.
+    let remembered =
+        questions.iter().filter_map(|name| name.strip_prefix("no")?.split('.').next()?.parse::<u32>().ok());
+    let first = (0..).zip(sorted(remembered)).take_while(|(nth, number)| nth == number).count();
+    assert!(first as u64 >= ASKS_BURST / 2, "{first}");
+    let before = asked().len();
+    let (said, _) = flood(&stage, "no", u32::try_from(first).unwrap());
+    assert_eq!((said, asked().len()), (format!("refused {first}\n"), before));
+    // A flood of names that are allowed is one of orders: those have a limit of their own.
+    let (said, took) = flood(&stage, "yes", 60);
+    let most = ORDERS_BURST + took.as_secs() / 36 + 1;
+    let orders = u64::try_from(stage.pebble.orders()).unwrap() - 1;
+    assert!((1..=most).contains(&orders), "{orders} orders in {took:?}: {said}");
+    // Whoever has a certificate is served as before.
+    stage.until_served("good.any.example", &root);
+    assert_eq!(running.stop(), 0);
+}
+
+fn sorted(numbers: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut all: Vec<u32> = numbers.collect();
+    all.sort_unstable();
+    all
 }

@@ -78,6 +78,17 @@ fn answers(app: &AppDir, expected: impl Fn(&str) -> String) {
     keeps_the_contract(app);
 }
 
+/// Starts it, has a client of its own kind talk to it, stops it, and judges it.
+fn serves(app: &AppDir, process: &str, talk: impl FnOnce(&str)) {
+    let mut running = app.start(&[]);
+    running.ready(&[process]);
+    talk(&app.port(process).to_string());
+    assert_eq!(running.stop(), 0);
+    let said = running.stderr().join("\n");
+    assert!(!said.contains("was killed"), "{said}");
+    app.tambat(&["check", process, "--boot", "20s", "--grace", "10s"]).must_be(0);
+}
+
 /// No clause is broken; the limits are those of a busy machine.
 fn keeps_the_contract(app: &AppDir) {
     app.tambat(&["check", "web", "--boot", "20s", "--grace", "10s"]).must_be(0);
@@ -171,6 +182,65 @@ fn axum() {
     std::fs::create_dir_all(app.path().join("target/release")).unwrap();
     std::os::unix::fs::symlink(built, app.path().join("target/release/hello")).unwrap();
     answers(&app, |_| "hello from axum\n".to_owned());
+}
+
+/// Says hello to the server at this address, as a client of that authority if there is one.
+const GRPC_CLIENT: &str = r#"
+import sys, grpc
+options = [("grpc.default_authority", sys.argv[2])] if len(sys.argv) > 2 else []
+with grpc.insecure_channel(sys.argv[1], options=options) as channel:
+    print(channel.unary_unary("/demo.Greeter/Hello")(b"from grpc", timeout=20).decode())
+"#;
+
+#[test]
+fn grpc() {
+    let app = app("grpc", "grpc");
+    let mut running = app.start(&[]);
+    running.ready(&["api"]);
+    let hello = |args: &[&str]| {
+        let said = app.program("python", &[&["-c", GRPC_CLIENT], args].concat());
+        assert_eq!(said.must_be(0).stdout, "hello from grpc\n");
+    };
+    let line = running.err_line("http://api.shop.localhost:");
+    let port = line.split_once("http://api.shop.localhost:").unwrap().1.split_whitespace().next().unwrap().to_owned();
+    hello(&[&format!("localhost:{}", app.port("api"))]);
+    hello(&[&format!("127.0.0.1:{port}"), &format!("api.shop.localhost:{port}")]);
+    assert_eq!(running.stop(), 0);
+    app.tambat(&["check", "api", "--strict", "--boot", "20s", "--grace", "10s"]).must_be(0);
+}
+
+#[test]
+fn mariadb() {
+    programs::mariadb();
+    let app = app("mariadb", "").unprivileged();
+    serves(&app, "db", |port| {
+        let asked = ["--no-defaults", "-h", "127.0.0.1", "-P", port, "-u", "root", "-Ne", "select 6 * 7"];
+        assert_eq!(app.program("mariadb", &asked).must_be(0).stdout, "42\n");
+    });
+}
+
+#[test]
+fn mosquitto() {
+    programs::mosquitto();
+    let app = app("mosquitto", "").unprivileged();
+    serves(&app, "broker", |port| {
+        let at = ["-h", "127.0.0.1", "-p", port, "-t", "ships"];
+        app.program("mosquitto_pub", &[&at[..], &["-r", "-q", "1", "-m", "Ayu"]].concat()).must_be(0);
+        let heard = app.program("mosquitto_sub", &[&at[..], &["-C", "1", "-W", "20"]].concat()).must_be(0);
+        assert_eq!(heard.stdout, "Ayu\n");
+    });
+}
+
+#[test]
+fn smtp_with_aiosmtpd() {
+    programs::aiosmtpd();
+    let app = app("smtp", "smtp").file("message.txt", "Subject: ship\r\n\r\nAyu\r\n");
+    serves(&app, "mail", |port| {
+        let (from, to) = ("a@example.com", "b@example.com");
+        let url = format!("smtp://127.0.0.1:{port}");
+        app.curl(&["-f", &url, "--mail-from", from, "--mail-rcpt", to, "-T", "message.txt"]).must_be(0);
+        assert_eq!(std::fs::read_dir(app.path().join("mail/new")).unwrap().count(), 1);
+    });
 }
 
 #[test]

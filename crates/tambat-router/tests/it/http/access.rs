@@ -12,11 +12,11 @@ use crate::http::words::{Server, asks, client_at, message, router, send};
 use crate::rig::{eventually, rest};
 
 #[derive(Debug, Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Sink(Arc<Mutex<Vec<u8>>>);
 
 impl Sink {
     /// The line in which this stands; there is to be one.
-    fn line_with(&self, words: &str) -> String {
+    pub(crate) fn line_with(&self, words: &str) -> String {
         let mut found = None;
         eventually(words, || {
             let written = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();

@@ -1,6 +1,6 @@
 //! HTTP through the router, over raw sockets.
 
-mod access;
+pub(crate) mod access;
 mod bodies;
 mod ends;
 mod exchanges;

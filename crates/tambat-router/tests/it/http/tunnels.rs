@@ -99,8 +99,20 @@ fn a_drain_waits_for_tunnels_up_to_its_limit_and_the_end_closes_them() {
     let rig = plain(&[&backend]);
     let (client, target) = tunnel(&rig, &backend);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(rig.router.drain(Duration::from_millis(100)));
-    says(&client, &target, "still here");
+    let limit = Duration::from_millis(300);
+    std::thread::scope(|scope| {
+        let ends = scope.spawn(|| {
+            says(&client, &target, "still here");
+            let start = std::time::Instant::now();
+            let heard = (rest(&client), rest(&target));
+            (heard, start.elapsed())
+        });
+        runtime.block_on(rig.router.drain(limit));
+        let (heard, after) = ends.join().unwrap();
+        // Both are told, and nobody is reset.
+        assert_eq!(heard, (vec![], vec![]));
+        assert!(after > limit / 2, "{after:?}");
+    });
     rig.router.shutdown();
     assert!(is_closed(&client) && is_closed(&target));
 }

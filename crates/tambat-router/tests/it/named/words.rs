@@ -19,6 +19,11 @@ impl Door {
         Self::with(None, RouterSettings::default())
     }
 
+    /// One where handshakes may end.
+    pub(crate) fn with_tls(tls: &Arc<TlsSettings>) -> Self {
+        Self::with(Some(Arc::clone(tls)), RouterSettings::default())
+    }
+
     pub(crate) fn with(tls: Option<Arc<TlsSettings>>, settings: RouterSettings) -> Self {
         let rig = Rig::with(Protocol::Tcp, None, settings);
         let at = listen(&rig, tls);

@@ -4,4 +4,4 @@ mod exchanges;
 mod handshakes;
 mod http2;
 mod security;
-mod words;
+pub(crate) mod words;

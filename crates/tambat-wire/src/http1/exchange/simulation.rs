@@ -212,6 +212,7 @@ impl Plan {
             keep_alive: random.one_in(2),
             upgrade: version == Version::Http11 && !framing.has_body() && random.one_in(4),
             expects_continue: version == Version::Http11 && framing.has_body() && random.one_in(4),
+            is_grpc: false,
         };
         let wire = if in_chunks { chunks(random, &request_body, has_trailer) } else { request_body.clone() };
         let mut request = Script::random(random, wire, 0, in_chunks);

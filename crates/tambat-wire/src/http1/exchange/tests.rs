@@ -29,6 +29,7 @@ const GET: RequestFacts = RequestFacts {
     keep_alive: true,
     upgrade: false,
     expects_continue: false,
+    is_grpc: false,
 };
 
 const KEEP: Option<Over> = Some(Over { client: After::Keep, target: After::Keep });

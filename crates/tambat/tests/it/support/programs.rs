@@ -80,6 +80,32 @@ pub(crate) fn ejabberd() {
     file("/usr/sbin/ejabberdctl", "ejabberd");
 }
 
+/// MariaDB's server, what makes its data, and its client.
+pub(crate) fn mariadb() {
+    needs("/usr/sbin/mariadbd", &["--version"], "mariadb-server");
+    needs("mariadb", &["--version"], "mariadb-client");
+}
+
+/// mosquitto, which has no question that it answers with success, and its clients.
+pub(crate) fn mosquitto() {
+    file("/usr/sbin/mosquitto", "mosquitto");
+    file("/usr/bin/mosquitto_pub", "mosquitto-clients");
+}
+
+/// OpenSSH's server and its clients.
+pub(crate) fn openssh() {
+    file("/usr/sbin/sshd", "openssh-server");
+    file("/usr/bin/sftp", "openssh-client");
+}
+
+/// The Python that has the library `aiosmtpd`.
+pub(crate) fn aiosmtpd() -> PathBuf {
+    let python = repository().join("target/tools/smtp/bin/python");
+    let ran = Command::new(&python).args(["-c", "import aiosmtpd"]).output();
+    assert!(ran.is_ok_and(|output| output.status.success()), "{}", not_installed("aiosmtpd of Python"));
+    python
+}
+
 /// The program for databases of NSS. It has no question that it answers with success.
 pub(crate) fn certutil() {
     file("/usr/bin/certutil", "libnss3-tools");
@@ -109,6 +135,12 @@ pub(crate) fn h2() -> PathBuf {
     let ran = Command::new(&python).args(["-c", "import h2, wsproto"]).output();
     assert!(ran.is_ok_and(|output| output.status.success()), "{}", not_installed("h2 and wsproto of Python"));
     python
+}
+
+/// nghttp2's clients, `nghttp` and `h2load`.
+pub(crate) fn nghttp2() {
+    needs("nghttp", &["--version"], "nghttp2-client");
+    needs("h2load", &["--version"], "nghttp2-client");
 }
 
 /// The folder in which Node.js finds the library `ws`.

@@ -1,0 +1,88 @@
+//! Clients and servers of XMPP: the domain that their stream is for says whom they want.
+
+use std::time::Duration;
+
+use tambat_model::{ByServerName, ErrorCode, ListenAddr};
+use tambat_wire::door::xmpp::{StartTls, StartTlsStep};
+use tambat_wire::peek::xmpp::{StreamError, StreamHeader};
+use tokio::time::timeout;
+
+use super::tls::shake;
+use super::{Heard, Visitor};
+use crate::tls::{Alpn, Told};
+use crate::wanted::Wanted;
+
+/// Who has a domain.
+enum Owner {
+    /// The app, from the first byte.
+    App,
+    /// The app, once TLS is agreed on and ended here.
+    AppBehindUs,
+}
+
+/// Leads one whose stream begins so to whom it wants.
+pub(super) async fn lead(at: ListenAddr, told: Result<StreamHeader, StreamError>, visitor: Visitor) {
+    let id = visitor.id();
+    let header = match told {
+        Ok(header) => header,
+        Err(error) => {
+            visitor.is_refused(None, ErrorCode::NotTold);
+            return visitor.is_told(&error.answer(None, &id)).await;
+        }
+    };
+    match owner(at, header.asked(), &visitor) {
+        Some(Owner::App) => visitor.to(Wanted::Domain(header.asked().into())),
+        Some(Owner::AppBehindUs) => {
+            let limit: Duration = visitor.worker.shared.settings.handshake_timeout;
+            // Who takes longer is closed.
+            let _ = timeout(limit, offer_tls(&header, &id, visitor)).await;
+        }
+        None => {
+            visitor.is_refused(Some(header.asked()).filter(|name| !name.is_empty()), ErrorCode::NoRoute);
+            visitor.is_told(&header.nobody().answer(Some(&header), &id)).await;
+        }
+    }
+}
+
+fn owner(at: ListenAddr, domain: &str, visitor: &Visitor) -> Option<Owner> {
+    let table = visitor.worker.tables.newest();
+    let entrance = table.entrance(at)?;
+    let site = entrance.xmpp.first(domain)?;
+    let is_ended_here = matches!(
+        entrance.by_server_name(domain),
+        Some(ByServerName::Terminated(ended)) if ended.route.name == site.route.name
+    );
+    Some(if is_ended_here && visitor.open.listener().tls().is_some() { Owner::AppBehindUs } else { Owner::App })
+}
+
+/// Agrees on TLS, and has a thread shake hands.
+async fn offer_tls(header: &StreamHeader, id: &str, mut visitor: Visitor) {
+    let (mut offer, words) = match StartTls::begin(header, id) {
+        Ok(begun) => begun,
+        Err(words) => {
+            visitor.is_refused(Some(header.asked()), ErrorCode::NotTold);
+            return visitor.is_told(&words).await;
+        }
+    };
+    if visitor.say(&words).await.is_err() {
+        return;
+    }
+    loop {
+        match offer.on(&visitor.received[header.len..]) {
+            StartTlsStep::Incomplete => {}
+            StartTlsStep::Handshake(words) => {
+                if visitor.say(words).await.is_err() {
+                    return;
+                }
+                visitor.received = Vec::new();
+                // A client need not say the name again.
+                let told = Told { name: Some(header.asked().into()), alpn: Alpn::Xmpp, ..Told::default() };
+                return shake(told, visitor).await;
+            }
+            StartTlsStep::Close(words) => return visitor.is_told(&words).await,
+        }
+        if visitor.hear().await != Heard::More {
+            return;
+        }
+    }
+}
