@@ -129,6 +129,22 @@ pub(crate) fn websockets() -> PathBuf {
     python
 }
 
+/// The Python that has the library `redis`.
+pub(crate) fn redis_py() -> PathBuf {
+    let python = repository().join("target/tools/redis/bin/python");
+    let ran = Command::new(&python).args(["-c", "import redis"]).output();
+    assert!(ran.is_ok_and(|output| output.status.success()), "{}", not_installed("redis of Python"));
+    python
+}
+
+/// The Python that has the libraries `psycopg` and `asyncpg`.
+pub(crate) fn postgres_py() -> PathBuf {
+    let python = repository().join("target/tools/postgres/bin/python");
+    let ran = Command::new(&python).args(["-c", "import psycopg, asyncpg"]).output();
+    assert!(ran.is_ok_and(|output| output.status.success()), "{}", not_installed("psycopg and asyncpg of Python"));
+    python
+}
+
 /// The Python that has the libraries `h2` and `wsproto`.
 pub(crate) fn h2() -> PathBuf {
     let python = repository().join("target/tools/h2/bin/python");
