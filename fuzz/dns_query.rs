@@ -3,7 +3,7 @@
 use tambat_wire::servfail;
 
 /// An answer is never longer than its query, has its number and its question, says what it is, and is no query itself.
-pub fn dns_query(query: &[u8]) {
+pub(crate) fn dns_query(query: &[u8]) {
     let Some(answer) = servfail(query) else { return };
     assert!(answer.len() <= query.len());
     assert_eq!(answer[..2], query[..2]);

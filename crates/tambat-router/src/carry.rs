@@ -320,11 +320,15 @@ impl<'a> Direction<'a> {
 
     /// One read, one write.
     fn pass_on(&mut self, cx: &mut Context<'_>, tools: &mut Tools, course: Course<'_>) -> Poll<io::Result<bool>> {
+        if self.to.is_stream() {
+            // Many share one connection: what cannot be sent is not read.
+            std::task::ready!(self.to.poll_write_ready(cx))?;
+        }
         if !self.is_behind {
             std::task::ready!(self.from.poll_read_ready(cx))?;
         }
         let scratch = &mut tools.buffer;
-        let window = self.window.min(scratch.len());
+        let window = self.to.window().unwrap_or(self.window).min(scratch.len());
         let received = match self.receive(&mut scratch[..window]) {
             // What it has sent before it was cut off has been passed on.
             Ok(0) if self.from.is_truncated() => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),

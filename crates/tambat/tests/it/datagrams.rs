@@ -1,13 +1,13 @@
 //! Datagrams: DNS by Debian's dnsmasq and `dig`, and servers of any datagrams, through their service ports.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{AppDir, LIMIT, finish, until};
+use crate::support::{AppDir, LIMIT, Routed, finish, until};
 
 /// dnsmasq in the foreground, answering for one name and asking nobody.
 const DNS: &str = r#"
@@ -188,6 +188,30 @@ fn one_that_crashes_is_started_again_and_its_client_goes_on() {
     // It waits until there is one again.
     assert_ne!(ask(&client).1, old);
     assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn a_router_alone_carries_datagrams_and_lets_their_listener_go_when_its_file_says_so() {
+    let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    server.set_read_timeout(Some(LIMIT)).unwrap();
+    let target = server.local_addr().unwrap();
+    let shared = "listen = [\"127.0.0.1:0\"]\n[routes.web]\nhosts = [\"web.test\"]\ntargets = [\"127.0.0.1:1\"]\n";
+    let with =
+        format!("{shared}[routes.echo]\nprotocol = \"udp\"\nlisten = \"127.0.0.1:0\"\ntargets = [\"{target}\"]\n");
+    let mut routed = Routed::start(&with);
+    let line = until("it listens for echo", || routed.stdout().into_iter().find(|line| line.ends_with(" echo")));
+    let at: SocketAddr = line.split(' ').nth(1).unwrap().parse().unwrap();
+    let client = client(at.port());
+    client.send(b"hello").unwrap();
+    let mut buffer = [0; 64];
+    let (bytes, from) = server.recv_from(&mut buffer).unwrap();
+    assert_eq!(&buffer[..bytes], b"hello");
+    server.send_to(b"well met", from).unwrap();
+    let bytes = client.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..bytes], b"well met");
+    routed.reload(shared);
+    until("its address is free", || UdpSocket::bind(at).ok());
+    assert_eq!(routed.stop(), 0);
 }
 
 #[test]
