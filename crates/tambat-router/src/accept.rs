@@ -4,13 +4,13 @@
 //! from duplicates of one socket would all be woken by each connection, and whichever is awake most would end up with
 //! most of them; and there would be as many pauses to keep when descriptors run out.
 
-use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use std::{io, mem};
 
 use socket2::SockRef;
 use tokio::io::Interest;
@@ -25,9 +25,8 @@ use crate::http::too_many_connections;
 use crate::listener::{ListenerKind, ListenerState};
 use crate::report::RouterReport;
 use crate::router::Shared;
-use crate::socket::prepare_listener;
-use crate::tls::{Handshaker, TlsSettings, Unshaken};
-use crate::worker::{Accepted, Order, Worker};
+use crate::tls::{TlsSettings, Unshaken, shake_here};
+use crate::worker::{Accepted, Worker};
 
 /// How long accepting rests when descriptors or memory have run out: nothing tells when there are some again.
 const PAUSE_MS: u64 = 100;
@@ -37,14 +36,6 @@ const PAUSE_REPORT_EVERY_S: u64 = 60;
 
 /// How many connections are accepted in one go, so that a flood of them leaves the streams of this thread their turn.
 const BATCH: usize = 64;
-
-/// Who takes what is accepted, on its own thread.
-#[derive(Debug, Clone)]
-pub(crate) enum Taker {
-    Worker(Rc<Worker>),
-    /// All of it begins with a handshake.
-    Handshaker(Rc<Handshaker>),
-}
 
 /// The accept loops of one thread.
 #[derive(Debug, Default)]
@@ -57,10 +48,10 @@ impl Accepting {
         listener: TcpListener,
         state: Arc<ListenerState>,
         tls: Option<Arc<TlsSettings>>,
-        taker: Taker,
+        worker: &Rc<Worker>,
     ) {
         let kind = state.kind;
-        self.0.push((kind, spawn_local(accept(listener, state, tls, taker)).abort_handle()));
+        self.0.push((kind, spawn_local(accept(listener, state, tls, Rc::clone(worker))).abort_handle()));
     }
 
     /// Accepts nothing more at these.
@@ -70,8 +61,7 @@ impl Accepting {
 }
 
 /// Accepts connections and deals them out until it is cancelled or the socket is no listener any more.
-async fn accept(listener: TcpListener, state: Arc<ListenerState>, tls: Option<Arc<TlsSettings>>, taker: Taker) {
-    prepare_listener(&listener);
+async fn accept(listener: TcpListener, state: Arc<ListenerState>, tls: Option<Arc<TlsSettings>>, worker: Rc<Worker>) {
     // Of a socket without an address, which is none of ours, every connection fails.
     let addr = listener.local_addr().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into());
     #[expect(
@@ -80,36 +70,13 @@ async fn accept(listener: TcpListener, state: Arc<ListenerState>, tls: Option<Ar
     )]
     let listener = AsyncFd::with_interest(listener, Interest::READABLE);
     let cause = match listener {
-        Ok(listener) => Acceptor { listener, addr, state: &state, tls, taker: &taker, reported: None }.run().await,
+        Ok(listener) => {
+            let (state, worker) = (&state, &worker);
+            Acceptor { listener, addr, state, tls, worker, reported: None, is_new_turn: true }.run().await
+        }
         Err(error) => error,
     };
-    taker.shared().reports.send(RouterReport::ListenerLost { addr, cause: cause.to_string() });
-}
-
-impl Taker {
-    fn shared(&self) -> &Arc<Shared> {
-        match self {
-            Self::Worker(worker) => &worker.shared,
-            Self::Handshaker(handshaker) => &handshaker.shared,
-        }
-    }
-
-    /// Has it served by the worker whose turn it is.
-    fn deal(&self, accepted: Accepted) {
-        let shared = self.shared();
-        match (self, shared.turn()) {
-            (Self::Worker(worker), turn) if turn == worker.number => worker.serve(accepted),
-            (_, turn) => shared.order(turn, Order::Serve(vec![accepted])),
-        }
-    }
-
-    /// Has a thread shake hands.
-    fn shake(&self, unshaken: Unshaken) {
-        match self {
-            Self::Worker(worker) => worker.shared.shake(unshaken),
-            Self::Handshaker(handshaker) => handshaker.deal(unshaken),
-        }
-    }
+    worker.shared.reports.send(RouterReport::ListenerLost { addr, cause: cause.to_string() });
 }
 
 struct Acceptor<'a> {
@@ -117,8 +84,10 @@ struct Acceptor<'a> {
     addr: SocketAddr,
     state: &'a Arc<ListenerState>,
     tls: Option<Arc<TlsSettings>>,
-    taker: &'a Taker,
+    worker: &'a Rc<Worker>,
     reported: Option<Instant>,
+    /// Has nobody been taken since this thread looked last for what has come?
+    is_new_turn: bool,
 }
 
 /// What an error of `accept` means.
@@ -136,13 +105,13 @@ impl Acceptor<'_> {
     async fn run(&mut self) -> io::Error {
         loop {
             for _ in 0..BATCH {
-                let max = self.taker.shared().settings.connections_max;
+                let max = self.worker.shared.settings.connections_max;
                 if self.state.all_open() >= max {
                     self.pause(&format!("{max} connections are open, which is as many as there may be")).await;
                     continue;
                 }
                 let room = self.room().await;
-                match self.listener.async_io(Interest::READABLE, TcpListener::accept).await {
+                match self.next().await {
                     Ok((client, peer)) => self.take(client, peer, room),
                     Err(error) => match trouble(&error) {
                         Trouble::Passing => {}
@@ -152,35 +121,61 @@ impl Acceptor<'_> {
                 }
             }
             tokio::task::yield_now().await;
+            self.is_new_turn = true;
+        }
+    }
+
+    /// The next connection.
+    async fn next(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        loop {
+            match self.listener.try_io(Interest::READABLE, TcpListener::accept) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let _ready = self.listener.readable().await?;
+                    self.is_new_turn = true;
+                }
+                accepted => return accepted,
+            }
         }
     }
 
     /// Waits until one more handshake may be under way; none: there is no handshake here.
     async fn room(&self) -> Option<(Arc<TlsSettings>, OwnedSemaphorePermit)> {
         let settings = Arc::clone(self.tls.as_ref()?);
-        let room = Arc::clone(&self.taker.shared().handshake_room).acquire_owned().await;
+        let room = Arc::clone(&self.worker.shared.handshake_room).acquire_owned().await;
         // Nobody closes it.
         Some((settings, room.ok()?))
     }
 
-    fn take(&self, client: TcpStream, peer: SocketAddr, tls: Option<(Arc<TlsSettings>, OwnedSemaphorePermit)>) {
+    fn take(&mut self, client: TcpStream, peer: SocketAddr, tls: Option<(Arc<TlsSettings>, OwnedSemaphorePermit)>) {
         // It is not to block anybody.
         if client.set_nonblocking(true).is_err() {
             return;
         }
-        let (shared, port, arrival) = (self.taker.shared(), self.addr.port(), Arrival::of(peer));
+        let (shared, port, arrival) = (&self.worker.shared, self.addr.port(), Arrival::of(peer));
         // Whose connection it is, and whom it counts for, the header says.
         if shared.settings.introduces(peer.ip(), self.state.kind) {
             let open = self.state.opened_by_proxy(port, tls.map(|(settings, _)| settings));
-            return self.taker.deal(Accepted { client, arrival, open, handshake: None });
+            return self.worker.deal(Accepted { client, arrival, open, handshake: None });
         }
         let open = match count(shared, peer.ip()) {
             Ok(count) => self.state.opened(port, count),
             Err(TooMany) => return turn_one_too_many_away(&client, self.state, tls.is_some(), shared),
         };
         match tls {
-            None => self.taker.deal(Accepted { client, arrival, open, handshake: None }),
-            Some((settings, room)) => self.taker.shake(Unshaken { client, arrival, open, settings, room, told: None }),
+            None => self.worker.deal(Accepted { client, arrival, open, handshake: None }),
+            Some((settings, room)) => {
+                let worker = shared.turn();
+                self.shake(Unshaken { client, arrival, open, settings, worker, room, told: None });
+            }
+        }
+    }
+
+    /// Here, or on a thread of those that do nothing else.
+    fn shake(&mut self, unshaken: Unshaken) {
+        if mem::take(&mut self.is_new_turn) && self.worker.here.takes(&unshaken, self.worker.number) {
+            shake_here(unshaken, Rc::clone(self.worker));
+        } else {
+            self.worker.shared.shake(unshaken);
         }
     }
 
@@ -189,7 +184,7 @@ impl Acceptor<'_> {
         let every = Duration::from_secs(PAUSE_REPORT_EVERY_S);
         if self.reported.is_none_or(|at| at.elapsed() >= every) {
             self.reported = Some(Instant::now());
-            self.taker.shared().reports.send(RouterReport::AcceptPaused { addr: self.addr, cause: cause.to_owned() });
+            self.worker.shared.reports.send(RouterReport::AcceptPaused { addr: self.addr, cause: cause.to_owned() });
         }
         tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
     }

@@ -73,7 +73,7 @@ async fn shake(client: TcpStream, arrival: Arrival, open: Open, settings: Arc<Tl
     let limit = worker.shared.settings.handshake_timeout;
     let room = timeout(limit, Arc::clone(&worker.shared.handshake_room).acquire_owned()).await;
     if let (Ok(Ok(room)), Ok(client)) = (room, client.into_std()) {
-        worker.shared.shake(Unshaken { client, arrival, open, settings, room, told: None });
+        worker.shared.shake(Unshaken { client, arrival, open, settings, worker: worker.number, room, told: None });
     }
 }
 

@@ -20,8 +20,9 @@ use crate::listener::{CountersSnapshot, Listener, ListenerKind, ListenerState};
 use crate::queue::Queues;
 use crate::report::{Reports, RouterReport};
 use crate::settings::RouterSettings;
+use crate::socket::prepare_listener;
 use crate::tls::{self, HANDSHAKES_MAX, Task, TlsSettings, Unshaken};
-use crate::worker::{self, Accepted, Order, Scope};
+use crate::worker::{self, Order, Scope};
 
 /// How often a draining router looks whether all is done: connections do not tell when they end.
 const DRAIN_LOOK_EVERY_MS: u64 = 10;
@@ -83,6 +84,8 @@ impl Router {
     pub fn add(&self, listener: Listener) -> io::Result<()> {
         for socket in &listener.sockets {
             socket.set_nonblocking(true)?;
+            // At once: a connection has the options that its listener had when it came.
+            prepare_listener(socket);
         }
         if listener.tls.is_some() {
             self.start_handshakers()?;
@@ -101,7 +104,6 @@ impl Router {
     /// same kind counts anew. There may be none.
     pub fn remove(&self, kind: ListenerKind) {
         if self.listeners().remove(&kind).is_some() {
-            self.shared.task_all(|| Task::Unlisten(kind));
             self.shared.order_all(|| Order::Unlisten(kind));
         }
     }
@@ -163,9 +165,8 @@ impl Router {
 
     async fn drain_those(&self, scope: Scope, limit: Duration) {
         let unheard = Arc::new(());
-        self.shared.task_all(|| Task::Drain(scope, Arc::clone(&unheard)));
         self.shared.order_all(|| Order::Drain(scope, Arc::clone(&unheard)));
-        // Until the last thread has heard of it, connections are accepted.
+        // Until the last worker has heard of it, connections are accepted.
         if self.empties(scope, &unheard, limit).await || limit.is_zero() {
             return;
         }
@@ -173,7 +174,7 @@ impl Router {
         self.empties(scope, &unheard, Duration::from_millis(CUT_MS)).await;
     }
 
-    /// Waits until all threads have heard of an order, and nothing is open there, or `limit` has passed. Is that so?
+    /// Waits until all workers have heard of an order, and nothing is open there, or `limit` has passed. Is that so?
     async fn empties(&self, scope: Scope, unheard: &Arc<()>, limit: Duration) -> bool {
         let start = Instant::now();
         let is_open = || Arc::strong_count(unheard) > 1 || self.open_at(scope) > 0;
@@ -217,7 +218,7 @@ impl Router {
 impl Drop for Router {
     fn drop(&mut self) {
         self.shared.order_all(|| Order::Stop);
-        self.shared.task_all(|| Task::Stop);
+        self.shared.stop_handshakers();
         let handshakers = self.handshakers.get_mut().unwrap_or_else(PoisonError::into_inner);
         for thread in self.threads.drain(..).chain(handshakers.drain(..)) {
             // One that panicked has ended, too.
@@ -293,54 +294,35 @@ impl Shared {
         let _ = self.orders[worker].send(order);
     }
 
-    /// Deals these out among all workers. Each is woken once.
-    pub(crate) fn deal(&self, all: Vec<Accepted>) {
-        let mut hands: Vec<Vec<Accepted>> = self.orders.iter().map(|_| Vec::new()).collect();
-        for accepted in all {
-            hands[self.turn()].push(accepted);
-        }
-        for (worker, hand) in hands.into_iter().enumerate().filter(|(_, hand)| !hand.is_empty()) {
-            self.order(worker, Order::Serve(hand));
-        }
-    }
-
     /// Where names are served over TLS.
     pub(crate) fn https_port(&self) -> Option<u16> {
         Some(self.https_port.load(Ordering::Relaxed)).filter(|port| *port != 0)
     }
 
-    /// Accepts from this socket, on a thread of handshakes where all of its connections begin with one.
+    /// Accepts from this socket.
     fn listen(&self, socket: TcpListener, state: Arc<ListenerState>, tls: Option<Arc<TlsSettings>>) {
-        match (tls, self.handshaker(), state.kind) {
+        let tls = match (tls, state.kind) {
             // Who wants to shake hands is known once it has been heard.
-            (Some(settings), _, ListenerKind::Named(_)) => {
+            (Some(settings), ListenerKind::Named(_)) => {
                 state.may_end_tls(settings);
-                self.order(self.turn(), Order::Listen(socket, state, None));
+                None
             }
-            (Some(settings), Some((_, handshaker)), _) => {
-                let _ = handshaker.send(Task::Listen(socket, state, settings));
-            }
-            (tls, _, _) => self.order(self.turn(), Order::Listen(socket, state, tls)),
-        }
+            (tls, _) => tls,
+        };
+        self.order(self.turn(), Order::Listen(socket, state, tls));
     }
 
     /// Has a thread shake hands. What comes when there is none any more is closed.
     pub(crate) fn shake(&self, unshaken: Unshaken) {
-        if let Some((_, handshaker)) = self.handshaker() {
-            let _ = handshaker.send(Task::Shake(unshaken));
+        if let Some(handshakers) = self.handshakers.get() {
+            let turn = self.handshaker_turn.fetch_add(1, Ordering::Relaxed) % handshakers.len();
+            let _ = handshakers[turn].send(Task::Shake(unshaken));
         }
     }
 
-    /// The thread of handshakes whose turn it is; none: there is none.
-    pub(crate) fn handshaker(&self) -> Option<(usize, &UnboundedSender<Task>)> {
-        let handshakers = self.handshakers.get()?;
-        let turn = self.handshaker_turn.fetch_add(1, Ordering::Relaxed) % handshakers.len();
-        Some((turn, &handshakers[turn]))
-    }
-
-    fn task_all(&self, task: impl Fn() -> Task) {
+    fn stop_handshakers(&self) {
         for handshaker in self.handshakers.get().into_iter().flatten() {
-            let _ = handshaker.send(task());
+            let _ = handshaker.send(Task::Stop);
         }
     }
 

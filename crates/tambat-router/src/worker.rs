@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_local;
 
-use crate::accept::{Accepting, Taker};
+use crate::accept::Accepting;
 use crate::access::AccessBuffer;
 use crate::arrival::Arrival;
 use crate::connection;
@@ -33,7 +33,7 @@ use crate::report::RouterReport;
 use crate::router::Shared;
 use crate::splice::Pipes;
 use crate::tables::Tables;
-use crate::tls::{Handshake, TlsSettings};
+use crate::tls::{Handshake, Here, TlsSettings};
 use crate::transport::Transport;
 
 /// What a worker is told.
@@ -91,6 +91,7 @@ pub(crate) struct Worker {
     /// Borrowed within one poll, never across an `await`.
     pub(crate) tools: RefCell<Tools>,
     pub(crate) deadlines: Rc<Deadlines>,
+    pub(crate) here: Here,
     pub(crate) cuts: Cuts,
     pub(crate) pool: Pool,
     /// Connections of HTTP/2, which many requests share.
@@ -157,6 +158,7 @@ impl Worker {
             pool: Pool::new(&deadlines, shared.settings.target_idle),
             links: Links::new(&deadlines, shared.settings.target_idle),
             deadlines,
+            here: Here::default(),
             cuts: Cuts::default(),
             spare: Spare::default(),
             queues: KnownQueues::default(),
@@ -169,6 +171,14 @@ impl Worker {
             is_draining: Cell::new(false),
             shared,
         })
+    }
+
+    /// Deals a connection out, to this worker or another.
+    pub(crate) fn deal(self: &Rc<Self>, accepted: Accepted) {
+        match self.shared.turn() {
+            turn if turn == self.number => self.serve(accepted),
+            turn => self.shared.order(turn, Order::Serve(vec![accepted])),
+        }
     }
 
     /// Serves a connection.
@@ -294,7 +304,7 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
         match order {
             // One that comes too late is closed.
             Order::Listen(listener, state, tls) if !worker.is_draining.get() => {
-                accepting.begin(listener, state, tls, Taker::Worker(Rc::clone(&worker)));
+                accepting.begin(listener, state, tls, &worker);
             }
             Order::Receive(socket, state) if !worker.is_draining.get() => {
                 receiving.retain(|reception| !reception.is_over());

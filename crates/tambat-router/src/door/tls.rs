@@ -72,6 +72,6 @@ pub(super) async fn shake(told: Told, visitor: Visitor) {
     let room = timeout(limit, worker.shared.handshake_room.clone().acquire_owned()).await;
     if let (Ok(Ok(room)), Ok(client)) = (room, client.into_std()) {
         let told = Some(Box::new(Told { before: received, ..told }));
-        worker.shared.shake(Unshaken { client, arrival, open, settings, room, told });
+        worker.shared.shake(Unshaken { client, arrival, open, settings, worker: worker.number, room, told });
     }
 }

@@ -49,7 +49,7 @@ fn it_is_ready_when_it_greets_and_the_data_stay() {
     assert_eq!(app.process("db")["stateful"], true);
     let url = app.environment("web")["DB_URL"].clone();
     assert_eq!(url, format!("mysql://app@127.0.0.1:{port}/shop"));
-    stop_by_term(&app, "db", &mut running);
+    stop_by_term(&app, "db", &mut running, None);
 
     let mut running = app.start(&[]);
     running.ready(&["db"]);
@@ -57,9 +57,8 @@ fn it_is_ready_when_it_greets_and_the_data_stay() {
     assert_eq!(query(&app, port, "select name from shop.ships").must_be(0).stdout, "Ayu\n");
     let mut command = app.any_command("mariadb");
     command.args(at(port)).arg("--unbuffered");
-    let mut client = Client::start(command, "select 'connected';\n", "connected");
-    stop_by_term(&app, "db", &mut running);
-    client.leaves();
+    let client = Client::start(command, "select 'connected';\n", "connected");
+    stop_by_term(&app, "db", &mut running, Some(client));
 
     let spoken = spoken(&app, "db");
     assert!(spoken.contains("the MySQL protocol (server 5.5.5-10."), "{spoken}");
