@@ -128,6 +128,19 @@ pub(crate) fn app(root: &Path, words: &[&str]) -> Result<(), Failure> {
     enter_network(root, &beside(&own()?, LOAD_BINARY)?, &[&["app"], words].concat())
 }
 
+/// What a good client notices of floods.
+///
+/// # Errors
+///
+/// As above, and when the words ask for something else.
+pub(crate) fn floods(root: &Path, words: &[&str]) -> Result<(), Failure> {
+    if http::floods::wanted(words)?.tambat.is_none() {
+        run::shown(run::cargo(root, &BUILD))?;
+    }
+    run::shown(run::cargo(root, &BUILD_LOAD))?;
+    enter_network(root, &beside(&own()?, LOAD_BINARY)?, &[&["floods"], words].concat())
+}
+
 /// Counts the instructions of the pure engine.
 ///
 /// # Errors
@@ -181,6 +194,11 @@ pub(crate) fn inside(root: &Path, words: &[&str]) -> Result<(), Failure> {
         ["stream", words @ ..] => {
             let (bench, selection) = beside_proxies(Selection::parse(words, streams::MEASUREMENTS)?)?;
             streams::measure(root, &bench, &selection)
+        }
+        ["floods", words @ ..] => {
+            let wanted = http::floods::wanted(words)?;
+            let tambat = wanted.tambat.clone().map_or_else(|| beside(&own, BINARY), Ok)?;
+            http::floods::measure(root, &bench(tambat, Path::new(""))?, &wanted)
         }
         ["app", words @ ..] => http::app::measure(
             root,

@@ -30,6 +30,8 @@ usage: cargo xtask TASK
                      program instead of building one, --nginx that one instead of Debian's
   bench tls […]      the same with TLS and HTTP/2 in front
   bench stream […]   the same for what is no HTTP: streams at ports of their own, by SNI, over TLS; Redis
+  bench floods [--rounds N] [--tambat FILE]
+                     what a good client notices while others flood the router over HTTP/2
   bench app [--rounds N]
                      what tambat-app costs beside axum::serve, and how soon it accepts
   bench engine       instructions that the pure HTTP engine takes for one exchange (callgrind)
@@ -48,6 +50,7 @@ enum Task {
     BenchHttp(Vec<String>),
     BenchTls(Vec<String>),
     BenchStream(Vec<String>),
+    BenchFloods(Vec<String>),
     BenchApp(Vec<String>),
     BenchEngine,
     /// The measuring half of these, in a network of its own.
@@ -85,6 +88,7 @@ fn task(words: &[&str]) -> Option<Task> {
         ["bench", "http", words @ ..] => Some(Task::BenchHttp(owned(words))),
         ["bench", "tls", words @ ..] => Some(Task::BenchTls(owned(words))),
         ["bench", "stream", words @ ..] => Some(Task::BenchStream(owned(words))),
+        ["bench", "floods", words @ ..] => Some(Task::BenchFloods(owned(words))),
         ["bench", "app", words @ ..] => Some(Task::BenchApp(owned(words))),
         ["bench", "engine"] => Some(Task::BenchEngine),
         [bench::INSIDE, words @ ..] => Some(Task::BenchInside(owned(words))),
@@ -109,6 +113,7 @@ fn perform(task: &Task) -> Result<(), Failure> {
         Task::BenchHttp(words) => bench::http(&root, &borrowed(words)),
         Task::BenchTls(words) => bench::tls(&root, &borrowed(words)),
         Task::BenchStream(words) => bench::stream(&root, &borrowed(words)),
+        Task::BenchFloods(words) => bench::floods(&root, &borrowed(words)),
         Task::BenchApp(words) => bench::app(&root, &borrowed(words)),
         Task::BenchEngine => bench::engine(&root),
         Task::BenchInside(words) => bench::inside(&root, &borrowed(words)),

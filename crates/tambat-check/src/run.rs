@@ -8,6 +8,7 @@ mod copy;
 mod course;
 mod forwarded;
 mod http;
+mod http2;
 mod load;
 mod recorder;
 mod rude;

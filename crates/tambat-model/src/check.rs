@@ -301,14 +301,6 @@ mod tests {
                 "`web` speaks h2c, where clients share a connection, so `proxy_protocol` names none of them",
             ),
             (
-                ProcessDraft { protocol: Some(Udp), proxy_protocol: Some(ProxyProtocol::V1), ..web() },
-                "version 1 of the PROXY protocol is a line before a stream, and `web` takes datagrams, which have none",
-            ),
-            (
-                ProcessDraft { protocol: Some(Udp), health: Some(HealthRules::default()), ..web() },
-                "`web` takes datagrams, and `health` asks by connections",
-            ),
-            (
                 {
                     let mut twice = with_ports("web", &[("a", Tcp, None)]);
                     (twice.proxy_protocol, twice.ports[0].proxy_protocol) =
@@ -323,6 +315,23 @@ mod tests {
             ),
         ];
         for (process, what) in cases {
+            assert_eq!(problems(vec![process]), [what]);
+        }
+    }
+
+    #[test]
+    fn what_asks_for_connections_where_there_are_datagrams_is_found() {
+        let udp = || process("web", Some(Udp), &[]);
+        for (process, what) in [
+            (
+                ProcessDraft { proxy_protocol: Some(ProxyProtocol::V1), ..udp() },
+                "version 1 of the PROXY protocol is a line before a stream, and `web` takes datagrams, which have none",
+            ),
+            (
+                ProcessDraft { health: Some(HealthRules::default()), ..udp() },
+                "`web` takes datagrams, and `health` asks by connections",
+            ),
+        ] {
             assert_eq!(problems(vec![process]), [what]);
         }
     }

@@ -18,7 +18,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 pub const DATAGRAM_BYTES_MAX: usize = 65_535;
 
 /// What the kernel is asked to keep until it is read: a burst of datagrams, while the router's thread has other things
-/// to do. The kernel grants what net.core.rmem_max allows.
+/// to do. The kernel grants what `net.core.rmem_max` allows.
 const RECEIVE_BUFFER_BYTES: usize = 1024 * 1024;
 
 /// Binds one address for datagrams. The socket is nonblocking and close-on-exec, and one of IPv6 is for IPv6 alone. At an

@@ -25,7 +25,6 @@ use crate::http::too_many_connections;
 use crate::listener::{ListenerKind, ListenerState};
 use crate::report::RouterReport;
 use crate::router::Shared;
-use crate::socket::prepare_listener;
 use crate::tls::{TlsSettings, Unshaken, shake_here};
 use crate::worker::{Accepted, Worker};
 
@@ -63,7 +62,6 @@ impl Accepting {
 
 /// Accepts connections and deals them out until it is cancelled or the socket is no listener any more.
 async fn accept(listener: TcpListener, state: Arc<ListenerState>, tls: Option<Arc<TlsSettings>>, worker: Rc<Worker>) {
-    prepare_listener(&listener);
     // Of a socket without an address, which is none of ours, every connection fails.
     let addr = listener.local_addr().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into());
     #[expect(

@@ -6,7 +6,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use tambat_model::{Load, Traffic};
 
 use crate::access::EndedBy;
+use crate::cuts::Watched;
+use crate::deadlines::Deadline;
 use crate::door::Session;
 use crate::listener::ListenerState;
 use crate::socket::{is_something_there, is_transient, receive_part, receive_unasked};
@@ -104,29 +106,66 @@ impl Course<'_> {
 /// or it is cut. Then both sides know how it ended.
 ///
 /// Cancelling it loses what has been read and not yet written.
-pub(crate) async fn carry(client: &Transport, target: &Transport, leftovers: Leftovers, course: Course<'_>) -> Carried {
-    let watched = course.worker.cuts.watch(course.load);
-    let deadline = course.worker.deadlines.deadline();
-    let (mut up, mut down) = (Direction::new(client, target, true), Direction::new(target, client, false));
-    up.brings(leftovers.up, course);
-    down.brings(leftovers.down, course);
-    // A side whose bytes are not being read is not asked for them, and would break off unnoticed.
-    let mut client_error = pin!(client.broken());
-    let mut target_error = pin!(target.broken());
-    let mut by = None;
-    deadline.set(Instant::now(), course.idle);
-    let (up, down) = (&mut up, &mut down);
-    let end = poll_fn(|cx| {
+pub(crate) fn carry<'a>(
+    client: &'a Transport,
+    target: &'a Transport,
+    leftovers: Leftovers,
+    course: Course<'a>,
+) -> impl Future<Output = Carried> + use<'a> {
+    // Made outside of the future, which would otherwise keep room for its parts.
+    let mut carriage = Carriage::new(client, target, leftovers, course);
+    async move {
+        let end = poll_fn(|cx| carriage.poll(cx)).await;
+        match end {
+            End::Finished | End::Idle => {}
+            End::Broken => {
+                client.reset_on_close();
+                target.reset_on_close();
+            }
+            // Boxed: few streams come to this, and none should be as big as if it did.
+            End::Cut => Box::pin(carriage.part()).await,
+        }
+        let by =
+            if matches!(end, End::Idle | End::Cut) { EndedBy::Router } else { carriage.by.unwrap_or(EndedBy::Router) };
+        Carried { end, by, up_bytes: carriage.up.carried, down_bytes: carriage.down.carried }
+    }
+}
+
+/// A stream under way.
+struct Carriage<'a> {
+    course: Course<'a>,
+    up: Direction<'a>,
+    down: Direction<'a>,
+    deadline: Deadline,
+    /// Who has ended it first.
+    by: Option<EndedBy>,
+    /// Its target may be cut.
+    watched: Option<Watched<'a>>,
+}
+
+impl<'a> Carriage<'a> {
+    fn new(client: &'a Transport, target: &'a Transport, leftovers: Leftovers, course: Course<'a>) -> Self {
+        let (mut up, mut down) = (Direction::new(client, target, true), Direction::new(target, client, false));
+        up.brings(leftovers.up, course);
+        down.brings(leftovers.down, course);
+        let deadline = course.worker.deadlines.deadline();
+        deadline.set(Instant::now(), course.idle);
+        let watched = Some(course.worker.cuts.watch(course.load));
+        Self { course, up, down, deadline, by: None, watched }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let Self { course, up, down, deadline, .. } = self;
         deadline.wakes(cx.waker());
         let mut moved = {
             let mut tools = course.worker.tools.borrow_mut();
-            up.pump(cx, tools.ready(), course)
+            up.pump(cx, tools.ready(), *course)
         };
-        moved |= down.pump(cx, &mut course.worker.tools.borrow_mut(), course);
+        moved |= down.pump(cx, &mut course.worker.tools.borrow_mut(), *course);
         // Each direction's reader and the other's writer are one socket.
-        up.broken |= down.refused || (!up.broken && client_error.as_mut().poll(cx).is_ready());
-        down.broken |= up.refused || (!down.broken && target_error.as_mut().poll(cx).is_ready());
-        by = by.or_else(|| who(up, down));
+        up.broken |= down.refused || up.has_broken_off(cx);
+        down.broken |= up.refused || down.has_broken_off(cx);
+        self.by = self.by.or_else(|| who(up, down));
         if up.is_lost() || down.is_lost() {
             return Poll::Ready(End::Broken);
         }
@@ -141,20 +180,17 @@ pub(crate) async fn carry(client: &Transport, target: &Transport, leftovers: Lef
             deadline.set(Instant::now(), course.idle);
         }
         if deadline.is_reached() { Poll::Ready(End::Idle) } else { Poll::Pending }
-    })
-    .await;
-    drop(watched);
-    match end {
-        End::Finished | End::Idle => {}
-        End::Broken => {
-            client.reset_on_close();
-            target.reset_on_close();
-        }
-        // Boxed: few streams come to this, and none should be as big as if it did.
-        End::Cut => Box::pin(part(up, down, course)).await,
     }
-    let by = if matches!(end, End::Idle | End::Cut) { EndedBy::Router } else { by.unwrap_or(EndedBy::Router) };
-    Carried { end, by, up_bytes: up.carried, down_bytes: down.carried }
+
+    /// Ends a stream that has had its time. A side that has got all there was for it is told that nothing more comes, and
+    /// may end in order, too; the other one is to see that something is missing.
+    async fn part(&mut self) {
+        // Nobody has to wake it any more.
+        self.watched = None;
+        let limit = Duration::from_millis(PARTING_MS);
+        let both = async { tokio::join!(self.up.part(self.course), self.down.part(self.course)) };
+        let _ = tokio::time::timeout(limit, both).await;
+    }
 }
 
 /// Who has ended something, or broken off.
@@ -166,13 +202,6 @@ fn who(up: &Direction<'_>, down: &Direction<'_>) -> Option<EndedBy> {
     } else {
         None
     }
-}
-
-/// Ends a stream that has had its time. A side that has got all there was for it is told that nothing more comes, and may
-/// end in order, too; the other one is to see that something is missing.
-async fn part(up: &Direction<'_>, down: &Direction<'_>, course: Course<'_>) {
-    let limit = Duration::from_millis(PARTING_MS);
-    let _ = tokio::time::timeout(limit, async { tokio::join!(up.part(course), down.part(course)) }).await;
 }
 
 /// One direction of a stream.
@@ -199,6 +228,8 @@ struct Direction<'a> {
     ended: bool,
     /// `from` has broken off; there may be bytes of it left to read.
     broken: bool,
+    /// Ends when it does: there as soon as nobody reads from it.
+    breaks_off: Option<Pin<Box<dyn Future<Output = ()> + 'a>>>,
     /// `to` takes no more bytes for ever.
     refused: bool,
     /// All bytes of `from` have been read, and then came an error.
@@ -221,6 +252,7 @@ impl<'a> Direction<'a> {
             ending: false,
             ended: false,
             broken: false,
+            breaks_off: None,
             refused: false,
             failed: false,
         }
@@ -259,6 +291,17 @@ impl<'a> Direction<'a> {
         moved
     }
 
+    /// Has `from` broken off, although nobody asks it for bytes? Whoever does is told by that.
+    fn has_broken_off(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.broken || !(self.is_stalled() || self.ending || self.ended) {
+            return false;
+        }
+        let from = self.from;
+        // Boxed: an idle stream has none.
+        let breaks_off = self.breaks_off.get_or_insert_with(|| Box::pin(from.broken()));
+        breaks_off.as_mut().poll(cx).is_ready()
+    }
+
     /// Is the stream over for this direction's sake? When its reader's peer broke off, what it had sent before is
     /// passed on first, unless the other side does not take it.
     fn is_lost(&self) -> bool {
@@ -277,11 +320,15 @@ impl<'a> Direction<'a> {
 
     /// One read, one write.
     fn pass_on(&mut self, cx: &mut Context<'_>, tools: &mut Tools, course: Course<'_>) -> Poll<io::Result<bool>> {
+        if self.to.is_stream() {
+            // Many share one connection: what cannot be sent is not read.
+            std::task::ready!(self.to.poll_write_ready(cx))?;
+        }
         if !self.is_behind {
             std::task::ready!(self.from.poll_read_ready(cx))?;
         }
         let scratch = &mut tools.buffer;
-        let window = self.window.min(scratch.len());
+        let window = self.to.window().unwrap_or(self.window).min(scratch.len());
         let received = match self.receive(&mut scratch[..window]) {
             // What it has sent before it was cut off has been passed on.
             Ok(0) if self.from.is_truncated() => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),

@@ -44,6 +44,14 @@ pub enum RouterReport {
         /// What was wrong: the end of a sentence that begins with it.
         cause: String,
     },
+    /// A client of HTTP/2 was refused a request, or its whole connection, for what its frames were (RFC 9113 §5.4): it breaks
+    /// a rule, or asks for more than it may. Said once a minute at most by each worker; all of them are counted.
+    RefusedHttp2 {
+        /// The client.
+        peer: SocketAddr,
+        /// What became of it, and the reason that it was given.
+        cause: String,
+    },
     /// Accepting connections was put off for a moment, for want of file descriptors or memory, or because as many are
     /// open as there may be; those that stand go on. Said once a minute at most for each socket.
     AcceptPaused {

@@ -20,6 +20,7 @@ use crate::listener::{CountersSnapshot, Listener, ListenerKind, ListenerState};
 use crate::queue::Queues;
 use crate::report::{Reports, RouterReport};
 use crate::settings::RouterSettings;
+use crate::socket::prepare_listener;
 use crate::tls::{self, HANDSHAKES_MAX, Task, TlsSettings, Unshaken};
 use crate::worker::{self, Order, Scope};
 
@@ -83,6 +84,8 @@ impl Router {
     pub fn add(&self, listener: Listener) -> io::Result<()> {
         for socket in &listener.sockets {
             socket.set_nonblocking(true)?;
+            // At once: a connection has the options that its listener had when it came.
+            prepare_listener(socket);
         }
         if listener.tls.is_some() {
             self.start_handshakers()?;

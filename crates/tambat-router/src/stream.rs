@@ -22,141 +22,90 @@ use crate::turn_away::turn_away;
 use crate::wanted::Wanted;
 use crate::worker::Worker;
 
-use seek::{Found, Seeker};
+use seek::{Found, Seeker, Upstream};
 pub(crate) use seek::{RETRY_EVERY_MS, change, dial, until};
 
 /// Serves a connection that wants somebody at its listener: a stream, or one that waits to learn what it is. `before`: what
 /// its client has sent already.
-pub(crate) async fn serve(
+pub(crate) fn serve(
     wanted: Wanted,
     client: Transport,
     before: Vec<u8>,
     arrival: Arrival,
     open: Open,
     worker: Rc<Worker>,
-) {
-    let listener = open.listener();
-    let seeker = Seeker { client: &client, arrival: &arrival, wanted: &wanted, listener, worker: &worker };
-    let story = Story::begin(seeker.route(), &worker);
-    let found = match &story.too_many {
+) -> impl Future<Output = ()> {
+    // Made outside of the future, which would otherwise keep room for its parts.
+    let mut stream = Stream { wanted, client, arrival, open, story: Story::new(worker) };
+    async move {
         // Boxed: it is over soon, and what carries takes less.
-        None => Box::pin(seeker.seek()).await,
-        Some(told) => Found::Nobody(Told::clone(told)),
-    };
-    match found {
-        Found::Target(upstream) => {
-            // Boxed: few streams have one.
-            let session = is_session(&wanted, &upstream.route)
-                .then(|| Box::new(Session::new(upstream.target.addr, &worker.shared.cancels)));
-            let course = Course {
-                idle: upstream.route.idle,
-                listener,
-                traffic: Some(&upstream.route.traffic),
-                load: &upstream.target.load,
-                session: session.as_deref(),
-                worker: &worker,
-            };
-            let leftovers = Leftovers { up: before, down: Vec::new() };
-            let carried = carry(&client, &upstream.stream, leftovers, course).await;
-            let teller = Teller { arrival: &arrival, open: &open, client: &client, wanted: &wanted, story: &story };
-            teller.carried(&upstream.route, &upstream.target.name, carried);
-        }
-        Found::Http(told) => {
-            drop(story);
-            serve_http(client, before, arrival, open, worker, told);
-        }
-        Found::Nobody(told) => {
-            listener.refused.fetch_add(1, Ordering::Relaxed);
-            let teller = Teller { arrival: &arrival, open: &open, client: &client, wanted: &wanted, story: &story };
-            teller.refused(&told);
-            drop(story);
-            // Boxed: few connections come to this, and none should be as big as if it did.
-            if wanted.is_passed() {
-                Box::pin(say_last(&client, &alerts::INTERNAL_ERROR, &worker)).await;
-            } else {
-                Box::pin(turn_away(client, before, told)).await;
+        match Box::pin(stream.seek()).await {
+            Found::Target(upstream) => {
+                // Boxed: few streams have one.
+                let session = stream.session(&upstream).map(Box::new);
+                let course = Course {
+                    idle: upstream.route.idle,
+                    listener: stream.open.listener(),
+                    traffic: Some(&upstream.route.traffic),
+                    load: &upstream.target.load,
+                    session: session.as_deref(),
+                    worker: &stream.story.worker,
+                };
+                let leftovers = Leftovers { up: before, down: Vec::new() };
+                let carried = carry(&stream.client, &upstream.stream, leftovers, course).await;
+                stream.note_carried(&upstream.route, &upstream.target.name, carried);
             }
-        }
-        Found::ClientGone => {
-            Teller { arrival: &arrival, open: &open, client: &client, wanted: &wanted, story: &story }.gone();
-        }
-    }
-}
-
-/// Is it a session of `PostgreSQL` that can be looked into, so that its queries can be cancelled?
-fn is_session(wanted: &Wanted, route: &Route) -> bool {
-    route.protocol == Protocol::Postgres && matches!(wanted, Wanted::Terminated(_))
-}
-
-/// Notes and counts that a connection was refused before it was known whose it is. `name`: what it has said.
-pub(crate) fn refuse(arrival: &Arrival, open: &Open, worker: &Worker, name: Option<&str>, code: ErrorCode) {
-    let listener = open.listener();
-    listener.refused.fetch_add(1, Ordering::Relaxed);
-    worker.shared.unrouted.shard(worker.number).error(code);
-    if let Some(access) = &worker.access {
-        access.record_stream(&StreamRecord {
-            client: arrival.peer.ip().to_canonical(),
-            listener: listener.kind,
-            name,
-            route: None,
-            target: None,
-            bytes_in: 0,
-            bytes_out: 0,
-            took: Duration::ZERO,
-            ended_by: EndedBy::Router,
-            how: How::Refused,
-            code: Some(code),
-            tls: None,
-        });
-    }
-}
-
-/// A stream, counted with its process port until this is dropped.
-struct Story {
-    began: Instant,
-    worker: Rc<Worker>,
-    /// Those of its route; none: it had none when it began, and is counted with none.
-    traffic: Option<Arc<Traffic>>,
-    /// There are as many as may be.
-    too_many: Option<Box<Told>>,
-}
-
-impl Story {
-    fn begin(route: Option<Arc<Route>>, worker: &Rc<Worker>) -> Self {
-        let mut story = Self { began: Instant::now(), worker: Rc::clone(worker), traffic: None, too_many: None };
-        if let Some(route) = route.filter(|route| !route.protocol.is_http()) {
-            route.traffic.shard(worker.number).stream();
-            let before = route.traffic.open_stream();
-            story.too_many = route.connections_max.filter(|max| before >= max.get() as usize).map(|max| {
-                let cause = format!("{} has {max} connections, which is as many as it may", route.name);
-                Box::new(Told { protocol: route.protocol, code: ErrorCode::TooManyConnections, cause })
-            });
-            story.traffic = Some(Arc::clone(&route.traffic));
-        }
-        story
-    }
-}
-
-impl Drop for Story {
-    fn drop(&mut self) {
-        if let Some(traffic) = &self.traffic {
-            traffic.shard(self.worker.number).stream_ended();
-            traffic.close_stream();
+            Found::Http(told) => {
+                let Stream { client, arrival, open, story, .. } = stream;
+                serve_http(client, before, arrival, open, story.end(), told);
+            }
+            Found::Nobody(told) => {
+                stream.note_refused(&told);
+                // Boxed: few connections come to this, and none should be as big as if it did.
+                Box::pin(stream.turn_away(before, told)).await;
+            }
+            Found::ClientGone => stream.note_gone(),
         }
     }
 }
 
-/// What is known of a stream when it is over.
-struct Teller<'a> {
-    arrival: &'a Arrival,
-    open: &'a Open,
-    client: &'a Transport,
-    wanted: &'a Wanted,
-    story: &'a Story,
+/// A connection that wants somebody.
+struct Stream {
+    wanted: Wanted,
+    client: Transport,
+    arrival: Arrival,
+    open: Open,
+    story: Story,
 }
 
-impl Teller<'_> {
-    fn carried(&self, route: &Route, target: &str, carried: Carried) {
+impl Stream {
+    async fn seek(&mut self) -> Found {
+        let Self { wanted, client, arrival, open, story } = self;
+        let worker = Rc::clone(&story.worker);
+        let seeker = Seeker { client, arrival, wanted, listener: open.listener(), worker: &worker };
+        match seeker.route().and_then(|route| story.begin(&route)) {
+            Some(too_many) => Found::Nobody(too_many),
+            None => seeker.seek().await,
+        }
+    }
+
+    /// A session of `PostgreSQL` that can be looked into, so that its queries can be cancelled.
+    fn session(&self, upstream: &Upstream) -> Option<Session> {
+        let is_one = upstream.route.protocol == Protocol::Postgres && matches!(self.wanted, Wanted::Terminated(_));
+        is_one.then(|| Session::new(upstream.target.addr, &self.story.worker.shared.cancels))
+    }
+
+    async fn turn_away(self, before: Vec<u8>, told: Told) {
+        let Self { wanted, client, story, open: _open, .. } = self;
+        let worker = story.end();
+        if wanted.is_passed() {
+            say_last(&client, &alerts::INTERNAL_ERROR, &worker).await;
+        } else {
+            turn_away(client, before, told).await;
+        }
+    }
+
+    fn note_carried(&self, route: &Route, target: &str, carried: Carried) {
         let how = match carried.end {
             End::Finished => How::Fin,
             End::Broken => How::Reset,
@@ -168,7 +117,8 @@ impl Teller<'_> {
         self.note(&StreamRecord { route, target, bytes_in, bytes_out, ended_by, how, ..self.record() });
     }
 
-    fn refused(&self, told: &Told) {
+    fn note_refused(&self, told: &Told) {
+        self.open.listener().refused.fetch_add(1, Ordering::Relaxed);
         let worker = &self.story.worker;
         let traffic = self.story.traffic.as_ref().unwrap_or(&worker.shared.unrouted);
         traffic.shard(worker.number).error(told.code);
@@ -177,7 +127,7 @@ impl Teller<'_> {
         self.note(&StreamRecord { route, code: Some(told.code), ..self.record() });
     }
 
-    fn gone(&self) {
+    fn note_gone(&self) {
         let table = self.story.worker.tables.newest();
         let route = self.wanted.route(&table, self.open.listener().kind).map(|route| route.name.as_str());
         self.note(&StreamRecord { route, ended_by: EndedBy::Client, how: How::Gone, ..self.record() });
@@ -185,24 +135,84 @@ impl Teller<'_> {
 
     fn record(&self) -> StreamRecord<'_> {
         StreamRecord {
-            client: self.arrival.peer.ip().to_canonical(),
-            listener: self.open.listener().kind,
-            name: self.wanted.name(),
-            route: None,
-            target: None,
-            bytes_in: 0,
-            bytes_out: 0,
             took: self.story.began.elapsed(),
-            ended_by: EndedBy::Router,
-            how: How::Refused,
-            code: None,
             tls: self.client.secured().map(|secured| secured.version.name()),
+            ..nothing_of(&self.arrival, &self.open, self.wanted.name())
         }
     }
 
     fn note(&self, record: &StreamRecord<'_>) {
         if let Some(access) = &self.story.worker.access {
             access.record_stream(record);
+        }
+    }
+}
+
+/// What is noted of a stream that has come to nobody.
+fn nothing_of<'a>(arrival: &Arrival, open: &Open, name: Option<&'a str>) -> StreamRecord<'a> {
+    StreamRecord {
+        client: arrival.peer.ip().to_canonical(),
+        listener: open.listener().kind,
+        name,
+        route: None,
+        target: None,
+        bytes_in: 0,
+        bytes_out: 0,
+        took: Duration::ZERO,
+        ended_by: EndedBy::Router,
+        how: How::Refused,
+        code: None,
+        tls: None,
+    }
+}
+
+/// Notes and counts that a connection was refused before it was known whose it is. `name`: what it has said.
+pub(crate) fn refuse(arrival: &Arrival, open: &Open, worker: &Worker, name: Option<&str>, code: ErrorCode) {
+    open.listener().refused.fetch_add(1, Ordering::Relaxed);
+    worker.shared.unrouted.shard(worker.number).error(code);
+    if let Some(access) = &worker.access {
+        access.record_stream(&StreamRecord { code: Some(code), ..nothing_of(arrival, open, name) });
+    }
+}
+
+/// A stream, counted with its process port until this is dropped.
+struct Story {
+    began: Instant,
+    worker: Rc<Worker>,
+    /// Those of its route; none: it had none when it began, and is counted with none.
+    traffic: Option<Arc<Traffic>>,
+}
+
+impl Story {
+    fn new(worker: Rc<Worker>) -> Self {
+        Self { began: Instant::now(), worker, traffic: None }
+    }
+
+    /// It is one of this route's. What its client is told where there are as many as may be.
+    fn begin(&mut self, route: &Route) -> Option<Told> {
+        // Its requests are counted, each by itself.
+        if route.protocol.is_http() {
+            return None;
+        }
+        route.traffic.shard(self.worker.number).stream();
+        self.traffic = Some(Arc::clone(&route.traffic));
+        let before = route.traffic.open_stream();
+        let max = route.connections_max.filter(|max| before >= max.get() as usize)?;
+        let cause = format!("{} has {max} connections, which is as many as it may", route.name);
+        Some(Told { protocol: route.protocol, code: ErrorCode::TooManyConnections, cause })
+    }
+
+    /// It is over, or something else.
+    fn end(self) -> Rc<Worker> {
+        Rc::clone(&self.worker)
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        if let Some(traffic) = &self.traffic {
+            traffic.shard(self.worker.number).stream_ended();
+            traffic.close_stream();
         }
     }
 }
@@ -233,6 +243,6 @@ mod tests {
         let task = serve(Wanted::Whoever, Transport::Tcp(client), Vec::new(), arrival, open, worker);
         let bytes = size_of_val(&task);
         println!("task {bytes} B");
-        assert!(bytes <= 1_600, "{bytes}");
+        assert!(bytes <= 1_000, "{bytes}");
     }
 }

@@ -90,6 +90,15 @@ impl Transport {
         }
     }
 
+    /// How many bytes should be read at once of what goes here: what is not taken has to be kept. None: as many as one
+    /// likes. A stream has been asked before whether it takes anything.
+    pub(crate) fn window(&self) -> Option<usize> {
+        match self {
+            Self::Tcp(_) | Self::Tls(_) | Self::H2c(_) => None,
+            Self::Stream(stream) => Some(stream.window()),
+        }
+    }
+
     /// Takes what has arrived, up to the length of `into`; 0: the peer has ended its direction.
     ///
     /// # Errors

@@ -105,6 +105,8 @@ pub(crate) struct Worker {
     pub(crate) access: Option<Rc<AccessBuffer>>,
     /// When a connection without its PROXY header was reported last.
     pub(crate) unintroduced: Seldom,
+    /// When it was reported last that a client of HTTP/2 was refused something.
+    pub(crate) refused_http2: Seldom,
     /// Do connections end as soon as they are idle?
     pub(crate) is_draining: Cell<bool>,
 }
@@ -165,6 +167,7 @@ impl Worker {
             limits: Limits::default(),
             access: shared.settings.access.clone().map(|log| Rc::new(AccessBuffer::new(log))),
             unintroduced: Seldom::default(),
+            refused_http2: Seldom::default(),
             is_draining: Cell::new(false),
             shared,
         })
@@ -262,9 +265,17 @@ pub(crate) fn start(
     Ok(thread)
 }
 
+/// So many tasks have their turn before the sockets are looked at again, if all of them are ready: less than a millisecond
+/// or two of work. Each look has its price, and what comes of many streams between two of them leaves in one piece.
+const TASKS_PER_LOOK: u32 = 256;
+
 /// The runtime of one thread.
 pub(crate) fn runtime() -> io::Result<LocalRuntime> {
-    Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())
+    Builder::new_current_thread()
+        .event_interval(TASKS_PER_LOOK)
+        .enable_io()
+        .enable_time()
+        .build_local(LocalOptions::default())
 }
 
 /// Closes kept connections that are of no use any more: those to targets that a new table has no more at once.

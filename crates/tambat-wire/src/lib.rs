@@ -1,7 +1,8 @@
 //! Sans-I/O codecs: bytes in, answers out.
 //!
 //! A [`Probe`] says what to send to an instance to learn whether it is ready, and judges what comes back; a
-//! [`refusal()`] is what a client is told, in its own protocol, when its connection cannot be served. Nothing here
+//! [`refusal()`] is what a client is told, in its own protocol, when its connection cannot be served. [`peek`]
+//! tells how a client begins and whom it wants, and [`door`] what is agreed on with it before its bytes go there. Nothing here
 //! opens a socket or looks at a clock: whoever holds the socket also holds the deadline.
 
 mod dns;

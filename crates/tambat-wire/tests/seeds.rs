@@ -5,6 +5,10 @@
 mod answers;
 
 #[cfg(test)]
+#[path = "../../../fuzz/dns_query.rs"]
+mod dns_query;
+
+#[cfg(test)]
 #[path = "../../../fuzz/openings.rs"]
 mod openings;
 
@@ -16,7 +20,7 @@ mod proxy_protocol;
 mod seeds {
     use std::path::Path;
 
-    use crate::{answers, openings, proxy_protocol};
+    use crate::{answers, dns_query, openings, proxy_protocol};
 
     fn replay(target: &str, entry: fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
@@ -59,7 +63,6 @@ mod seeds {
     }
 
     #[test]
-<<<<<<< HEAD
     fn first_bytes_of_tls() {
         replay("client_hello", openings::hello);
     }
@@ -77,7 +80,9 @@ mod seeds {
     #[test]
     fn first_bytes_of_http_and_all_others() {
         replay("http_opening", openings::http_opening);
-=======
+    }
+
+    #[test]
     fn answers_of_mysql() {
         replay("mysql_answer", answers::mysql_answer);
     }
@@ -103,9 +108,13 @@ mod seeds {
     }
 
     #[test]
+    fn queries_of_dns() {
+        replay("dns_query", dns_query::dns_query);
+    }
+
+    #[test]
     fn answers_of_tls() {
         replay("tls_answer", answers::tls_answer);
->>>>>>> main
     }
 
     #[test]

@@ -79,6 +79,14 @@ pub(crate) fn unintroduced(peer: SocketAddr, cause: &str) -> String {
     )
 }
 
+/// What is said of a client that was refused something for its frames.
+pub(crate) fn refused_http2(peer: SocketAddr, cause: &str) -> String {
+    format!(
+        "a client of HTTP/2, {peer}, breaks its rules or asks for more than it may: {cause}; others may do so, too, and are \
+         counted only (`refused` of the port)"
+    )
+}
+
 fn access_log(
     plan: &RouterPlan,
     args: &RouterArgs,

@@ -28,6 +28,8 @@ pub(super) mod backend;
 mod comparison;
 mod config;
 mod contender;
+pub(super) mod flood;
+pub(super) mod floods;
 mod histogram;
 mod idle;
 pub(super) mod load;

@@ -46,6 +46,7 @@ pub(crate) fn play(role: &str, args: &[&str]) -> Result<(), Failure> {
         ("greet", []) => serve(streams::load::greet),
         ("load", [port, connections, seconds]) => with(port, connections, seconds, load),
         ("http-backend", [kind]) => http::backend::play(kind),
+        ("http-flood", words) => http::flood::play(words),
         ("http-load", words) => http::load::play(words),
         ("stream-load", words) => streams::load::play(words).and_then(|line| writeln!(io::stdout().lock(), "{line}")),
         ("ping", [port, connections, seconds]) => with(port, connections, seconds, ping),

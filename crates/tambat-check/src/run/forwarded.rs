@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use http::Method;
 use tokio::time::timeout;
 
 use super::address::Address;
 use super::http::{Answer, Connection, get};
+use super::http2::Stream;
 use crate::observed::{Forwarded, Look, Page, Unseen};
 
 /// A name that nobody has (RFC 2606 §3).
@@ -21,16 +23,19 @@ const LEAKS_MAX: usize = 3;
 const LINK_CHARS_MAX: usize = 120;
 
 /// Asks for these pages as a router would, on behalf of `https://app.example.com`.
-pub(super) async fn ask(addr: Address, paths: &[&str]) -> Look<Forwarded> {
+pub(super) async fn ask(addr: Address, paths: &[&str], is_http2: bool) -> Look<Forwarded> {
     let mut pages = Vec::new();
     for path in paths {
-        let fields = format!(
-            "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Host: {HOST}\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Port: 443\r\n\
-             Forwarded: for=192.0.2.1;host={HOST};proto=https\r\nConnection: close\r\n"
-        );
+        let said = |error: std::io::Error| error.to_string();
         let asked = async {
-            let mut connection = Connection::open(addr).await.map_err(|error| error.to_string())?;
-            connection.send(&get(path, HOST, &fields)).await.map_err(|error| error.to_string())?;
+            if is_http2 {
+                let stream = Stream::open(addr, (Method::GET, HOST, path), &fields(), true).await.map_err(said)?;
+                return stream.answer().await.map_err(|error| error.to_string());
+            }
+            let lines: String = fields().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            let mut connection = Connection::open(addr).await.map_err(said)?;
+            let request = get(path, HOST, &format!("{lines}Connection: close\r\n"));
+            connection.send(&request).await.map_err(said)?;
             connection.answer().await.map_err(|error| error.to_string())
         };
         let answer = match timeout(PAGE_LIMIT, asked).await {
@@ -42,6 +47,17 @@ pub(super) async fn ask(addr: Address, paths: &[&str]) -> Look<Forwarded> {
         pages.push(Page { path: (*path).to_owned(), status: answer.status, leaks });
     }
     Ok(Forwarded { host: HOST.to_owned(), pages })
+}
+
+/// What a router says of a client that came by the public name.
+fn fields() -> [(&'static str, String); 5] {
+    [
+        ("x-forwarded-for", "192.0.2.1".to_owned()),
+        ("x-forwarded-host", HOST.to_owned()),
+        ("x-forwarded-proto", "https".to_owned()),
+        ("x-forwarded-port", "443".to_owned()),
+        ("forwarded", format!("for=192.0.2.1;host={HOST};proto=https")),
+    ]
 }
 
 /// Where an answer carries the app's own host and port.

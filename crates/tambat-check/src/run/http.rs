@@ -28,6 +28,14 @@ pub(super) struct Answer {
     pub(super) bytes: usize,
 }
 
+impl Answer {
+    /// More of its body.
+    pub(super) fn take(&mut self, bytes: &[u8]) {
+        keep(self, bytes);
+        self.bytes += bytes.len();
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum NoAnswer {
@@ -180,7 +188,7 @@ impl Connection {
     }
 }
 
-fn within(answer: &Answer) -> bool {
+pub(super) fn within(answer: &Answer) -> bool {
     (answer.bytes as u64) < BODY_BYTES_MAX
 }
 
@@ -213,7 +221,7 @@ pub(super) fn post_head(path: &str, host: &str, length: usize) -> Vec<u8> {
 }
 
 /// A path as it may stand in a request line: it begins with `/` and holds no blank.
-fn clean(path: &str) -> String {
+pub(super) fn clean(path: &str) -> String {
     let path: String = path.chars().filter(char::is_ascii_graphic).collect();
     if path.starts_with('/') { path } else { format!("/{path}") }
 }

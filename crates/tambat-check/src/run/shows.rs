@@ -109,12 +109,13 @@ async fn by_public_name(goal: &Goal, tell: &dyn Fn(&str), booted: &Booted) -> Lo
     if !goal.selection.has_any(&[16]) {
         return left_out();
     }
-    if !booted.request.is_http() {
+    let is_http2 = booted.request.is_http2();
+    if !booted.request.is_http() && !is_http2 {
         return Err(Unseen::because("it does not speak HTTP"));
     }
     tell("PB-16: asking by a public name");
     let paths: Vec<&str> = ["/"].into_iter().chain(goal.path.as_deref()).collect();
-    forwarded::ask(booted.addr, &paths).await
+    forwarded::ask(booted.addr, &paths, is_http2).await
 }
 
 /// The page that makes it dial its backing services.
@@ -146,11 +147,11 @@ async fn end_first(
     }
     let under_way = if !goal.selection.has_any(&[12]) {
         left_out()
-    } else if !booted.request.is_http() {
+    } else if !booted.request.is_http() && !booted.request.is_http2() {
         Err(Unseen::because("it does not speak HTTP"))
     } else {
         tell("PB-12: telling it to stop in the middle of a request");
-        stop::begin(booted.addr, goal.slow.as_deref()).await
+        stop::begin(booted.addr, goal.slow.as_deref(), booted.request.is_http2()).await
     };
     if !goal.selection.has_any(&[11, 12, 14]) {
         staged.end(stage.signal()).await;

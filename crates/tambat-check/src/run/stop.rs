@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use http::Method;
 use tambat_os::{Order, Pid, StopSpec};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::address::Address;
 use super::http::{Connection, NoAnswer, get, post_head};
+use super::http2::Stream;
 use super::staged::{Staged, end_of, program};
 use crate::observed::{End, InFlight, Listener, Look, Program, Stop, Unseen};
 
@@ -79,42 +81,78 @@ fn unnamed(pid: Pid) -> Program {
 /// A request that is under way.
 #[derive(Debug)]
 pub(super) struct UnderWay {
-    connection: Connection,
+    client: Client,
     /// The rest of its body; empty for a `GET`.
     rest: &'static [u8],
 }
 
-/// Makes a request that is not answered yet; else why there is none.
-pub(super) async fn begin(addr: Address, slow: Option<&str>) -> Look<Result<UnderWay, InFlight>> {
-    let host = format!("localhost:{}", addr.port());
+#[derive(Debug)]
+enum Client {
+    Http1(Connection),
+    Http2(Stream),
+}
+
+/// Makes a request that is not answered yet, in the version of HTTP that is spoken there; else why there is none.
+pub(super) async fn begin(addr: Address, slow: Option<&str>, is_http2: bool) -> Look<Result<UnderWay, InFlight>> {
+    let asked = if is_http2 { over_http2(addr, slow).await } else { over_http1(addr, slow).await };
     let failed = |error: std::io::Error| Unseen::because(format!("no request could be made: {error}"));
-    let mut connection = Connection::open(addr).await.map_err(failed)?;
-    let rest = match slow {
-        Some(path) => {
-            connection.send(&get(path, &host, "Connection: close\r\n")).await.map_err(failed)?;
-            &[][..]
-        }
-        None => {
-            let head = post_head(NOWHERE, &host, HALF_BODY.len() * 2);
-            connection.send(&head).await.map_err(failed)?;
-            connection.send(HALF_BODY).await.map_err(failed)?;
-            HALF_BODY
-        }
-    };
+    let mut client = asked.map_err(failed)?;
     sleep(UNDER_WAY).await;
-    if connection.has_news() {
+    let has_news = match &mut client {
+        Client::Http1(connection) => connection.has_news(),
+        Client::Http2(stream) => stream.has_news(),
+    };
+    if has_news {
         return Ok(Err(InFlight::Early));
     }
-    Ok(Ok(UnderWay { connection, rest }))
+    Ok(Ok(UnderWay { client, rest: if slow.is_some() { &[] } else { HALF_BODY } }))
+}
+
+async fn over_http1(addr: Address, slow: Option<&str>) -> std::io::Result<Client> {
+    let host = format!("localhost:{}", addr.port());
+    let mut connection = Connection::open(addr).await?;
+    if let Some(path) = slow {
+        connection.send(&get(path, &host, "Connection: close\r\n")).await?;
+    } else {
+        connection.send(&post_head(NOWHERE, &host, HALF_BODY.len() * 2)).await?;
+        connection.send(HALF_BODY).await?;
+    }
+    Ok(Client::Http1(connection))
+}
+
+async fn over_http2(addr: Address, slow: Option<&str>) -> std::io::Result<Client> {
+    let host = format!("localhost:{}", addr.port());
+    let Some(path) = slow else {
+        // A server of gRPC has an answer to a call that it does not know, and none to what is no call; to others it is a
+        // body like any other.
+        let call = [("content-type", "application/grpc".to_owned()), ("te", "trailers".to_owned())];
+        let mut stream = Stream::open(addr, (Method::POST, &host, NOWHERE), &call, false).await?;
+        stream.send(HALF_BODY, false);
+        return Ok(Client::Http2(stream));
+    };
+    Stream::open(addr, (Method::GET, &host, path), &[], true).await.map(Client::Http2)
 }
 
 impl UnderWay {
     /// Ends the request, and says what became of its answer.
-    pub(super) async fn finish(mut self, limit: Duration) -> InFlight {
+    pub(super) async fn finish(self, limit: Duration) -> InFlight {
         sleep(REST_DELAY).await;
-        // A connection that is gone says so when the answer is read.
-        let _ = self.connection.send(self.rest).await;
-        match timeout(limit, self.connection.answer()).await {
+        let answered = async {
+            match self.client {
+                Client::Http1(mut connection) => {
+                    // A connection that is gone says so when the answer is read.
+                    let _ = connection.send(self.rest).await;
+                    connection.answer().await
+                }
+                Client::Http2(mut stream) => {
+                    if !self.rest.is_empty() {
+                        stream.send(self.rest, true);
+                    }
+                    stream.answer().await
+                }
+            }
+        };
+        match timeout(limit, answered).await {
             Ok(Ok(answer)) if answer.is_whole => InFlight::Whole(answer.status),
             Ok(Ok(answer)) => InFlight::Cut(answer.bytes),
             Ok(Err(NoAnswer::Ended(bytes @ 1.., _))) => InFlight::Cut(bytes),

@@ -59,6 +59,11 @@ impl Request {
         matches!(self, Self::Probe(Probe::Http { .. }) | Self::Question(_, Spoken::Http1(_), _))
     }
 
+    /// Is it HTTP/2 without TLS?
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(self, Self::Probe(Probe::H2c { .. }) | Self::Question(_, Spoken::H2c, _))
+    }
+
     /// The bytes, for clients that send only some of them.
     pub(super) fn bytes(&self) -> Vec<u8> {
         match self {

@@ -89,11 +89,11 @@ pub async fn check_url(url: &Url, goal: &Goal, tell: &dyn Fn(&str)) -> Result<Ob
 }
 
 async fn ask_more(observed: &mut Observed, goal: &Goal, tell: &dyn Fn(&str), request: &Request, at: Address) {
-    if goal.selection.has_any(&[16]) && request.is_http() {
+    if goal.selection.has_any(&[16]) && (request.is_http() || request.is_http2()) {
         tell("PB-16: asking by a public name");
         let began = Instant::now();
         let paths: Vec<&str> = ["/"].into_iter().chain(goal.path.as_deref()).collect();
-        observed.forwarded = forwarded::ask(at, &paths).await;
+        observed.forwarded = forwarded::ask(at, &paths, request.is_http2()).await;
         observed.spent.insert(ClauseId::PRIVATE_PORT, began.elapsed());
     }
     if goal.selection.has_any(&[7]) {

@@ -18,9 +18,11 @@ use tokio::io::Interest;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local, yield_now};
 
+use super::allowance::Allowance;
 use super::link::{Link, Sent};
 use super::place::{Place, place, settles, takes_datagrams};
-use super::table::{Ended, Flow, Full, Heard, Rules, SessionId, Table, Why};
+use super::session::{Begun, Ended, Flow, Heard, Rules, SessionId, Why};
+use super::table::Table;
 use crate::accept::count;
 use crate::access::{EndedBy, How, StreamRecord};
 use crate::listener::{ListenerKind, ListenerState, Open, Waits};
@@ -41,10 +43,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A target that has refused is not chosen for so long, unless the table changes.
 const REFUSED_FOR: Duration = Duration::from_secs(1);
 
-/// How often a question of DNS is answered by us a second: more questions without a target are none that anybody needs
-/// answered, and may come from somebody who says he is somebody else.
-const SERVFAILS_PER_SECOND_MAX: u32 = 100;
-
 /// How long sessions at a listener that was removed may go on: somebody may want its address again.
 const CLOSED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -52,7 +50,7 @@ const CLOSED_WITHIN: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// How often it is reported that there is nothing to make sessions of.
-const REPORT_EVERY: Duration = Duration::from_secs(60);
+const REPORT_EVERY: Duration = Duration::from_mins(1);
 
 /// What the driver has of a session.
 #[derive(Debug)]
@@ -78,8 +76,7 @@ pub(crate) struct Hub {
     refused: RefCell<HashMap<SocketAddr, Instant>>,
     /// With a key of its own.
     hasher: RandomState,
-    /// In this second so many questions have been answered by us.
-    servfails: Cell<(Option<Instant>, u32)>,
+    allowance: Allowance,
     is_draining: Cell<bool>,
     closes_at: Cell<Option<Instant>>,
     news: Notify,
@@ -145,7 +142,7 @@ impl Hub {
             table: RefCell::new(Table::new(max, rules)),
             refused: RefCell::default(),
             hasher: RandomState::new(),
-            servfails: Cell::default(),
+            allowance: Allowance::default(),
             is_draining: Cell::new(false),
             closes_at: Cell::default(),
             news: Notify::new(),
@@ -215,14 +212,14 @@ impl Hub {
         let own = Own { link: None, waits: None, target: None, route, _open: open };
         let begun = self.table.borrow_mut().begin(flow, datagram, own, now);
         match begun {
-            Ok((id, displaced)) => {
+            Begun::At(id, displaced) => {
                 if let Some(displaced) = displaced {
-                    self.ended(displaced);
+                    self.ended(&displaced);
                 }
                 self.seek(id, now);
                 self.news.notify_one();
             }
-            Err((Full, own)) => {
+            Begun::Full(own) => {
                 self.uncount(&own);
                 self.refuse(flow, datagram, now);
             }
@@ -429,7 +426,7 @@ impl Hub {
         let cut: Vec<SessionId> = self.table.borrow().all().filter(|(_, own)| is_cut(own)).map(|(id, _)| id).collect();
         for id in cut {
             let ended = self.table.borrow_mut().end(id, Why::Drained, now);
-            ended.into_iter().for_each(|ended| self.ended(ended));
+            ended.into_iter().for_each(|ended| self.ended(&ended));
         }
     }
 
@@ -437,14 +434,14 @@ impl Hub {
         let all: Vec<SessionId> = self.table.borrow().all().map(|(id, _)| id).collect();
         for id in all {
             let ended = self.table.borrow_mut().end(id, Why::Drained, now);
-            ended.into_iter().for_each(|ended| self.ended(ended));
+            ended.into_iter().for_each(|ended| self.ended(&ended));
         }
     }
 
     fn look(self: &Rc<Self>, now: Instant) {
         self.leave_cut(now);
         let over = self.table.borrow_mut().expire(now);
-        over.into_iter().for_each(|ended| self.ended(ended));
+        over.into_iter().for_each(|ended| self.ended(&ended));
         let given_up = self.table.borrow_mut().give_up(now);
         given_up.into_iter().for_each(|(flow, datagram)| self.refuse(flow, &datagram, now));
         self.refused.borrow_mut().retain(|_, at| now.saturating_duration_since(*at) < REFUSED_FOR);
@@ -478,7 +475,7 @@ impl Hub {
         let ended = self.table.borrow_mut().end(id, Why::Refused, now);
         let Some(mut ended) = ended else { return };
         std::mem::take(&mut ended.kept).into_iter().for_each(|datagram| self.refuse(ended.flow, &datagram, now));
-        self.ended(ended);
+        self.ended(&ended);
     }
 
     /// There is nobody for this datagram. A client of DNS is told, so that it asks elsewhere at once.
@@ -489,22 +486,14 @@ impl Hub {
             return;
         }
         if let Some(answer) = servfail(datagram)
-            && self.may_answer(now)
+            && self.allowance.take(now)
         {
             let _ = send_from(&self.socket, &answer, flow.dialled, flow.client);
         }
     }
 
-    fn may_answer(&self, now: Instant) -> bool {
-        let (since, answered) = self.servfails.get();
-        let is_of_now = since.is_some_and(|since| now.saturating_duration_since(since) < Duration::from_secs(1));
-        let (since, answered) = if is_of_now { (since, answered) } else { (Some(now), 0) };
-        self.servfails.set((since, answered.saturating_add(1)));
-        answered < SERVFAILS_PER_SECOND_MAX
-    }
-
     /// A session is over: it is counted and noted.
-    fn ended(&self, ended: Ended<Own>) {
+    fn ended(&self, ended: &Ended<Own>) {
         let own = &ended.own;
         self.uncount(own);
         let Some(access) = &self.worker.access else { return };

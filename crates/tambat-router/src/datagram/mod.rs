@@ -11,9 +11,11 @@
 //! of a socket belong to the worker that reads it; nothing of them is locked. To who sends nothing is ever sent that is
 //! longer than what he has sent, but by a target: his address may be somebody else's.
 
+mod allowance;
 mod hub;
 mod link;
 mod place;
+mod session;
 #[cfg(test)]
 mod simulation;
 mod table;

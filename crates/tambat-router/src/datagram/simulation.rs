@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::table::{Carried, Ended, Flow, Full, Heard, KEPT_FOR, Rules, SessionId, Table, Why};
+use super::session::{Begun, Carried, Ended, Flow, Heard, Rules, SessionId, Why};
+use super::table::{KEPT_FOR, Table};
 
 const RULES: Rules = Rules { idle: Duration::from_secs(60), settles: false };
 const DNS: Rules = Rules { settles: true, ..RULES };
@@ -35,12 +36,14 @@ impl Scene {
         self.try_begin(number).unwrap().0
     }
 
-    fn try_begin(&mut self, number: u16) -> Result<(SessionId, Option<Ended<u16>>), (Full, u16)> {
+    /// None: there is no room.
+    fn try_begin(&mut self, number: u16) -> Option<(SessionId, Option<Ended<u16>>)> {
         assert_eq!(self.table.hear(flow(number), b"1", self.now), Heard::New);
-        let begun = self.table.begin(flow(number), b"1", number, self.now)?;
-        assert_eq!(self.table.place(begun.0, self.now), [Box::from(&b"1"[..])]);
+        let begun = self.table.begin(flow(number), b"1", number, self.now);
         self.table.verify();
-        Ok(begun)
+        let Begun::At(id, displaced) = begun else { return None };
+        assert_eq!(self.table.place(id, self.now), [Box::from(&b"1"[..])]);
+        Some((id, displaced))
     }
 
     fn hear(&mut self, number: u16) -> Heard {
@@ -130,7 +133,7 @@ fn where_all_are_certain_nobody_new_comes_in() {
         scene.table.answer(id, 10, scene.now);
         scene.hear(number);
     }
-    assert_eq!(scene.try_begin(4).unwrap_err(), (Full, 4));
+    assert!(scene.try_begin(4).is_none());
     scene.after(60.0);
     scene.begin(4);
 }
@@ -138,7 +141,7 @@ fn where_all_are_certain_nobody_new_comes_in() {
 #[test]
 fn while_it_waits_the_newest_few_are_kept_for_a_bounded_time() {
     let mut scene = Scene::new(10, RULES);
-    let (id, _) = scene.table.begin(flow(1), b"0", 1, scene.now).unwrap();
+    let Begun::At(id, None) = scene.table.begin(flow(1), b"0", 1, scene.now) else { panic!("there is room") };
     for number in 1..=5_u8 {
         assert_eq!(scene.table.hear(flow(1), &[number], scene.now), Heard::Waits(id));
     }
@@ -163,7 +166,7 @@ fn what_waits_is_bounded_in_bytes() {
     let mut scene = Scene::new(1_000, RULES);
     let big = vec![7; 60_000];
     for number in 0..1_000 {
-        scene.table.begin(flow(number), &big, number, scene.now).unwrap();
+        assert!(matches!(scene.table.begin(flow(number), &big, number, scene.now), Begun::At(_, None)));
     }
     scene.table.verify();
     assert_eq!(scene.table.kept(), 1024 * 1024 / 60_000);
@@ -228,7 +231,7 @@ proptest! {
                     match scene.table.hear(flow(number), &datagram, now) {
                         Heard::New => {
                             prop_assert!(!ids.contains_key(&number), "a session is not forgotten");
-                            if let Ok((id, displaced)) = scene.table.begin(flow(number), &datagram, number, now) {
+                            if let Begun::At(id, displaced) = scene.table.begin(flow(number), &datagram, number, now) {
                                 if let Some(displaced) = displaced {
                                     prop_assert!(ids.remove(&displaced.own).is_some());
                                 }

@@ -7,8 +7,9 @@
 //! there are only such as are certain, nobody new comes in.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
+
+use super::session::{Begun, Carried, Ended, Flow, Heard, Rules, Session, SessionId, Stage, Why};
 
 /// How many datagrams of one session wait for a target; the newest ones. A client that asks again says the same again.
 const KEPT_DATAGRAMS_MAX: usize = 4;
@@ -25,131 +26,6 @@ const SETTLED_FOR: Duration = Duration::from_secs(1);
 
 /// How long it may be silent once its target is to have no more of them, or all are to end.
 const LEAVING_FOR: Duration = Duration::from_secs(1);
-
-/// Between whom datagrams go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Flow {
-    /// Who has sent.
-    pub(super) client: SocketAddr,
-    /// The address of ours that it has dialled, where the socket has all of them.
-    pub(super) dialled: Option<IpAddr>,
-}
-
-/// What holds for the sessions of one socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rules {
-    /// How long nothing may move in either direction.
-    pub(super) idle: Duration,
-    /// Is each datagram a question that has one answer? Then a session is over when all have been answered.
-    pub(super) settles: bool,
-}
-
-/// A session: never given twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct SessionId {
-    serial: u64,
-    slot: usize,
-}
-
-/// What a session has carried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Carried {
-    /// Datagrams from the client.
-    pub(super) datagrams_in: u64,
-    /// Datagrams from its targets.
-    pub(super) datagrams_out: u64,
-    /// Bytes from the client.
-    pub(super) bytes_in: u64,
-    /// Bytes from its targets.
-    pub(super) bytes_out: u64,
-}
-
-/// What a datagram of a client is.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// One for the target of this session.
-    Send(SessionId),
-    /// One of a session that waits for a target: it is kept, or thrown away.
-    Waits(SessionId),
-    /// The first one of a session.
-    New,
-}
-
-/// Why a session has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
-    /// Nothing moved for too long.
-    Idle,
-    /// Each of its questions was answered.
-    Answered,
-    /// Its target was to have no more, or all were to end, and it was silent.
-    Drained,
-    /// Others needed its place.
-    Displaced,
-    /// There was nobody to carry it to.
-    Refused,
-}
-
-/// A session that has ended.
-#[derive(Debug)]
-pub(super) struct Ended<T> {
-    /// Whose it was.
-    pub(super) flow: Flow,
-    /// Why it has ended.
-    pub(super) why: Why,
-    /// What it has carried.
-    pub(super) carried: Carried,
-    /// How long it was there.
-    pub(super) took: Duration,
-    /// What it kept for a target.
-    pub(super) kept: Vec<Box<[u8]>>,
-    /// What the driver had of it.
-    pub(super) own: T,
-}
-
-/// There is no room, and nobody who would have to make some.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Full;
-
-/// How far a session has come. In each of these, those that have been silent for longest are first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// All that it asked has been answered.
-    Settled,
-    /// It ends as soon as it is silent.
-    Leaving,
-    /// Its client may be anybody.
-    Fresh,
-    /// Its client has spoken after an answer.
-    Certain,
-}
-
-impl Stage {
-    /// Whose sessions make room, in this order.
-    const DISPENSABLE: [Self; 3] = [Self::Settled, Self::Leaving, Self::Fresh];
-    const ALL: [Self; 4] = [Self::Settled, Self::Leaving, Self::Fresh, Self::Certain];
-}
-
-#[derive(Debug)]
-struct Session<T> {
-    id: SessionId,
-    flow: Flow,
-    stage: Stage,
-    begun: Instant,
-    /// When something moved last.
-    moved: Instant,
-    before: Option<usize>,
-    after: Option<usize>,
-    carried: Carried,
-    has_target: bool,
-    is_leaving: bool,
-    /// Has its client spoken after an answer?
-    is_certain: bool,
-    /// Questions without an answer yet.
-    unanswered: u64,
-    kept: VecDeque<(Instant, Box<[u8]>)>,
-    own: T,
-}
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Line {
@@ -215,23 +91,12 @@ impl<T> Table<T> {
         Heard::Waits(id)
     }
 
-    /// Begins a session with its first datagram, for which it has no target yet. One that had to make room for it comes
-    /// back; or, where there is no room, what it would have had.
-    pub(super) fn begin(
-        &mut self,
-        flow: Flow,
-        datagram: &[u8],
-        own: T,
-        now: Instant,
-    ) -> Result<(SessionId, Option<Ended<T>>), (Full, T)> {
-        let displaced = if self.len() >= self.max {
-            match self.displace(now) {
-                None => return Err((Full, own)),
-                displaced => displaced,
-            }
-        } else {
-            None
-        };
+    /// Begins a session with its first datagram, for which it has no target yet.
+    pub(super) fn begin(&mut self, flow: Flow, datagram: &[u8], own: T, now: Instant) -> Begun<T> {
+        let displaced = if self.len() >= self.max { self.displace(now) } else { None };
+        if self.len() >= self.max {
+            return Begun::Full(own);
+        }
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1
@@ -258,7 +123,7 @@ impl<T> Table<T> {
         self.waiting.insert(id);
         self.append(slot);
         self.keep(slot, datagram, now);
-        Ok((id, displaced))
+        Begun::At(id, displaced)
     }
 
     /// It has a target now; what it kept for that, the oldest first.

@@ -202,6 +202,7 @@ impl Connection {
                 tools: tools.ready(),
                 deadline: &self.deadline,
                 now: Now::default(),
+                client_is_full: false,
             };
             pump.poll(cx)
         };

@@ -139,7 +139,7 @@ impl Flow {
         self.unsent.left().len() + self.pipe.as_ref().map_or(0, Pipe::held)
     }
 
-    /// Reads what has come, at most a window of it.
+    /// Reads what has come, at most a window of it, and no more than the buffer holds.
     #[inline]
     pub(super) fn poll_read(
         &mut self,
@@ -147,9 +147,9 @@ impl Flow {
         from: &Transport,
         buffer: &mut [u8],
     ) -> Poll<io::Result<Read>> {
+        let window = buffer.len().min(WINDOW_BYTES);
         loop {
             std::task::ready!(from.poll_read_ready(cx))?;
-            let window = buffer.len().min(WINDOW_BYTES);
             match from.receive(&mut buffer[..window]) {
                 Ok(0) => return Poll::Ready(Ok(Read::End)),
                 Ok(received) => {

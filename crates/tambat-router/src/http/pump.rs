@@ -50,6 +50,8 @@ pub(super) struct Pump<'a> {
     pub(super) tools: &'a mut Tools,
     pub(super) deadline: &'a Deadline,
     pub(super) now: Now,
+    /// The client takes nothing now, and no more is read for it.
+    pub(super) client_is_full: bool,
 }
 
 /// Which way bytes have moved in a turn. What is read ahead of the next request is none of these.
@@ -284,8 +286,10 @@ impl Pump<'_> {
                 return Ok(moved);
             } else if self.active.down.is_long_run(passable, &mut self.tools.pipes) {
                 self.splice_down(cx, passable)?
+            } else if self.client.is_stream() {
+                self.answer_for_stream(cx)?
             } else {
-                self.answer_from_target(cx)?
+                self.answer_from_target(cx, WINDOW_BYTES)?
             };
             if step.is_pending() {
                 return Ok(moved);
@@ -294,8 +298,25 @@ impl Pump<'_> {
         }
     }
 
-    fn answer_from_target(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Halt> {
-        let read = self.active.down.poll_read(cx, &self.upstream.stream, &mut self.tools.buffer);
+    /// Of what a stream gets no more is read than it takes: many share one connection, and what they keep is bounded.
+    fn answer_for_stream(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Halt> {
+        match self.client.poll_write_ready(cx) {
+            Poll::Pending => {
+                self.client_is_full = true;
+                return Ok(Poll::Pending);
+            }
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => {
+                self.client_takes_no_more()?;
+                return Ok(Poll::Ready(()));
+            }
+        }
+        self.answer_from_target(cx, self.client.window().unwrap_or(WINDOW_BYTES))
+    }
+
+    fn answer_from_target(&mut self, cx: &mut Context<'_>, window: usize) -> Result<Poll<()>, Halt> {
+        let window = window.min(self.tools.buffer.len());
+        let read = self.active.down.poll_read(cx, &self.upstream.stream, &mut self.tools.buffer[..window]);
         self.tools.out.clear();
         match read {
             Poll::Pending => return Ok(Poll::Pending),
@@ -411,7 +432,7 @@ impl Pump<'_> {
     }
 
     fn limit(&self) -> Option<Limit> {
-        if !self.active.down.is_clear() {
+        if self.client_is_full || !self.active.down.is_clear() {
             return Some(Limit::ClientTakes);
         }
         match self.active.exchange.waiting() {

@@ -20,6 +20,21 @@ pub(super) const HEADS_BYTES_MAX: usize = 256 * 1024;
 /// So much of one answer is taken before the client's window and socket have taken it.
 pub(super) const SEND_BUFFER_BYTES: usize = 32 * 1024;
 
+/// So much of all answers together is in the codec: what is sent in one piece at most. A client whose windows are open, but
+/// that reads nothing, has no more of our memory.
+pub(super) const QUEUED_BYTES_MAX: usize = 64 * 1024;
+
+/// So much of all answers together is kept before the codec where clients open no windows. What is read of the next one
+/// is a quarter of what is left of this, within the two limits below.
+pub(super) const KEPT_BYTES: usize = 64 * 1024;
+
+/// So much of an answer is read at once: as much as may be sent.
+pub(super) const READ_BYTES_MAX: usize = SEND_BUFFER_BYTES;
+
+/// So much is read of an answer in any case: those who wait for their window may not keep others from theirs. With as
+/// many streams as there may be, that is 100 KiB.
+pub(super) const READ_BYTES_MIN: usize = 1024;
+
 /// So many streams that were reset here are remembered, so that what the client had sent before it knew is no error.
 pub(super) const RESET_STREAMS_MAX: usize = 100;
 

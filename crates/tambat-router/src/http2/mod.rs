@@ -11,6 +11,8 @@
 //! logged and counted is decided in one place, whatever it came in. What is here is what HTTP/1.1 has nothing of: many
 //! requests side by side, and the limits of that.
 
+mod answers;
+mod gathered;
 mod limits;
 mod serve;
 mod session;

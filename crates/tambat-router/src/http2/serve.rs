@@ -5,17 +5,17 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::http::{Method, Request, Response, StatusCode};
-use bytes::Bytes;
 use h2::RecvStream;
 use h2::ext::Protocol;
 use h2::server::{Builder, Connection, SendResponse};
-use tambat_wire::http2::{FRAME_BYTES_MAX, Malformed, Pseudo, Reason, WebSocketKey, goaway, write_request};
+use tambat_wire::http2::{FRAME_BYTES_MAX, Malformed, Pseudo, Reason, Refused, WebSocketKey, goaway, write_request};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
+use super::answers::Piece;
 use super::limits::{
     ABORTED_UNSEEN_MAX, CLOSING_S, CONNECTION_WINDOW_BYTES, DRAINED_BYTES_MAX, ERRORS_MAX, HEADER_LIST_BYTES_MAX,
     HEADS_BYTES_MAX, RESET_STREAMS_MAX, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
@@ -27,11 +27,15 @@ use crate::arrival::Arrival;
 use crate::choice::Told;
 use crate::http;
 use crate::listener::Open;
+use crate::report::RouterReport;
 use crate::transport::Transport;
 use crate::worker::Worker;
 
 /// Room for the head of an ordinary request.
 const HEAD_BYTES: usize = 512;
+
+/// How often one worker reports what clients were refused.
+const REPORT_EVERY_S: u64 = 60;
 
 /// The answer to an extended CONNECT for a protocol that is not known (RFC 9220 §3).
 const NOT_IMPLEMENTED: StatusCode = StatusCode::NOT_IMPLEMENTED;
@@ -52,18 +56,23 @@ pub(crate) fn serve(
         if let Some(codec) = handshake(&session, before).await {
             let mut driver = Driver { codec, session, arrival, open, told, is_draining: false };
             poll_fn(|cx| driver.poll(cx)).await;
+        } else {
+            tell_refusals(&session, &arrival, &open);
         }
         let _ = timeout(Duration::from_secs(CLOSING_S), linger(&carrier, &worker)).await;
     })
 }
 
-async fn handshake(session: &Rc<Session>, before: Vec<u8>) -> Option<Connection<Wire, Bytes>> {
+async fn handshake(session: &Rc<Session>, before: Vec<u8>) -> Option<Connection<Wire, Piece>> {
     let wire = Wire::new(Rc::clone(session), before);
-    let mut handshake = pin!(settings().handshake::<_, Bytes>(wire));
+    let mut handshake = pin!(settings().handshake::<_, Piece>(wire));
     let made = poll_fn(|cx| {
         session.deadline.wakes(cx.waker());
         if let Poll::Ready(made) = handshake.as_mut().poll(cx) {
             return Poll::Ready(Some(made));
+        }
+        if session.poll_turn(cx).is_err() {
+            return Poll::Ready(None);
         }
         if session.deadline.is_reached() { Poll::Ready(None) } else { Poll::Pending }
     })
@@ -73,7 +82,10 @@ async fn handshake(session: &Rc<Session>, before: Vec<u8>) -> Option<Connection<
         Err(error) => {
             // What it began with is no preface (RFC 9113 §3.4).
             if error.is_go_away() {
-                let _ = session.carrier.send_all(&goaway(Reason::ProtocolError)).await;
+                let goaway = goaway(Reason::ProtocolError);
+                session.sees(&goaway);
+                let _ = poll_fn(|cx| session.poll_send(cx)).await;
+                let _ = session.carrier.send_all(&goaway).await;
             }
             None
         }
@@ -98,7 +110,7 @@ fn settings() -> Builder {
 
 /// What drives a connection.
 struct Driver {
-    codec: Connection<Wire, Bytes>,
+    codec: Connection<Wire, Piece>,
     session: Rc<Session>,
     arrival: Arrival,
     open: Open,
@@ -110,6 +122,15 @@ struct Driver {
 impl Driver {
     /// Ready when the connection is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_over = self.poll_codec(cx);
+        tell_refusals(&self.session, &self.arrival, &self.open);
+        if is_over.is_pending() && self.session.poll_turn(cx).is_err() {
+            return Poll::Ready(());
+        }
+        is_over
+    }
+
+    fn poll_codec(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.session.deadline.wakes(cx.waker());
         loop {
             while let Poll::Ready(accepted) = self.codec.poll_accept(cx) {
@@ -150,7 +171,7 @@ impl Driver {
     }
 
     /// A request has come: it is served in a task of its own.
-    fn begin(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    fn begin(&self, request: Request<RecvStream>, mut respond: SendResponse<Piece>) {
         if self.session.heads_bytes() > HEADS_BYTES_MAX {
             respond.send_reset(h2::Reason::REFUSED_STREAM);
             return;
@@ -186,11 +207,11 @@ impl Driver {
         WebSocketKey::new(self.session.worker.clock.nonce())
     }
 
-    fn refuse(&self, malformed: Malformed, mut respond: SendResponse<Bytes>) {
-        self.open.listener().refused.fetch_add(1, Ordering::Relaxed);
+    fn refuse(&self, malformed: Malformed, mut respond: SendResponse<Piece>) {
         match malformed {
             Malformed::Rule(_) => respond.send_reset(h2::Reason::PROTOCOL_ERROR),
             Malformed::Protocol => {
+                self.open.listener().refused.fetch_add(1, Ordering::Relaxed);
                 let mut response = Response::new(());
                 *response.status_mut() = NOT_IMPLEMENTED;
                 // It fails only if the stream is gone.
@@ -200,6 +221,22 @@ impl Driver {
         if let Err(reason) = self.session.watch.borrow_mut().refused(|| self.session.passed()) {
             self.session.broke.set(Some(reason));
         }
+    }
+}
+
+/// Counts what the client was refused, whoever did so, and reports it now and then.
+fn tell_refusals(session: &Session, arrival: &Arrival, open: &Open) {
+    let Some((times, refused)) = session.refused() else {
+        return;
+    };
+    open.listener().refused.fetch_add(times, Ordering::Relaxed);
+    let worker = &session.worker;
+    if worker.refused_http2.is_due(Instant::now(), Duration::from_secs(REPORT_EVERY_S)) {
+        let cause = match refused {
+            Refused::Stream(reason) => format!("a request was refused ({reason})"),
+            Refused::Connection(reason) => format!("the connection was closed ({reason})"),
+        };
+        worker.shared.reports.send(RouterReport::RefusedHttp2 { peer: arrival.peer, cause });
     }
 }
 

@@ -1,13 +1,18 @@
 //! What a connection and its streams have in common.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tambat_wire::http2::{FrameWatch, Reason};
+use tambat_wire::http2::{FrameWatch, Reason, Refused, SentWatch};
 
+use super::answers::Answers;
+use super::gathered::Gathered;
 use super::limits::LAST_REQUEST_S;
 use crate::deadlines::Deadline;
+use crate::socket::is_transient;
 use crate::transport::Transport;
 use crate::worker::Worker;
 
@@ -18,6 +23,13 @@ pub(crate) struct Session {
     pub(super) worker: Rc<Worker>,
     pub(super) deadline: Deadline,
     pub(super) watch: RefCell<FrameWatch>,
+    sent: RefCell<SentWatch>,
+    /// What the client was refused since that was last told: how many times, and what at last.
+    refused: Cell<Option<(u64, Refused)>>,
+    /// What is to be sent, and not yet.
+    pub(super) gathered: RefCell<Gathered>,
+    /// What is kept of answers.
+    pub(super) answers: Answers,
     /// What the client did that ends the connection.
     pub(super) broke: Cell<Option<Reason>>,
     began: Instant,
@@ -43,6 +55,10 @@ impl Session {
             carrier,
             worker,
             watch: RefCell::default(),
+            sent: RefCell::default(),
+            refused: Cell::new(None),
+            gathered: RefCell::default(),
+            answers: Answers::default(),
             broke: Cell::new(None),
             began: now,
             live: Cell::new(0),
@@ -123,6 +139,55 @@ impl Session {
         if self.blocked_since.take().is_some() {
             self.keep_time();
         }
+    }
+
+    /// Looks at bytes on their way to the client.
+    pub(super) fn sees(&self, bytes: &[u8]) {
+        self.sent.borrow_mut().look(bytes, |refused| {
+            let times = self.refused.get().map_or(0, |(times, _)| times);
+            self.refused.set(Some((times + 1, refused)));
+        });
+    }
+
+    /// What the client was refused since this was last asked: how many times, and what at last.
+    pub(super) fn refused(&self) -> Option<(u64, Refused)> {
+        self.refused.take()
+    }
+
+    /// Ready when all that was gathered is sent.
+    pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut gathered = self.gathered.borrow_mut();
+        while let Some(left) = gathered.left() {
+            match self.carrier.send(left) {
+                Ok(sent) => {
+                    gathered.take(sent);
+                    self.moves();
+                    continue;
+                }
+                Err(error) if is_transient(&error) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            match self.carrier.poll_write_ready(cx) {
+                Poll::Ready(ready) => ready?,
+                Poll::Pending => {
+                    self.blocks();
+                    return Poll::Pending;
+                }
+            }
+        }
+        gathered.clear(self.is_idle());
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what was gathered, not at once but after the streams that are ready have had their turn: they have frames,
+    /// too. An error ends the connection.
+    pub(super) fn poll_turn(&self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.gathered.borrow_mut().is_due(cx)
+            && let Poll::Ready(sent) = self.poll_send(cx)
+        {
+            return sent;
+        }
+        Ok(())
     }
 
     /// Sets the deadline of what is waited for. While requests are served, they have their own.

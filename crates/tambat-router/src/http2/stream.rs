@@ -14,13 +14,13 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use tambat_wire::http2::Translated;
 
 use self::inbound::Inbound;
 use self::outbound::Outbound;
+use super::answers::Piece;
 use super::session::Session;
 use crate::socket::is_transient;
 use crate::transport::Transport;
@@ -32,6 +32,8 @@ pub(crate) struct Stream {
     inbound: RefCell<Inbound>,
     outbound: RefCell<Outbound>,
     resets: Cell<bool>,
+    /// So much of its answer waits.
+    kept: Cell<usize>,
     head_bytes: usize,
 }
 
@@ -42,7 +44,7 @@ impl Stream {
         head: Vec<u8>,
         translated: Translated,
         body: Option<RecvStream>,
-        respond: SendResponse<Bytes>,
+        respond: SendResponse<Piece>,
     ) -> Self {
         let head_bytes = head.len();
         session.begins(head_bytes);
@@ -51,6 +53,7 @@ impl Stream {
             inbound: RefCell::new(Inbound::new(head, translated, body)),
             outbound: RefCell::new(Outbound::new(translated, respond)),
             resets: Cell::new(false),
+            kept: Cell::new(0),
             head_bytes,
         }
     }
@@ -81,7 +84,12 @@ impl Stream {
 
     /// See [`Transport::poll_write_ready`].
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outbound.borrow_mut().poll_room(cx)
+        self.outbound.borrow_mut().poll_room(cx, &self.session)
+    }
+
+    /// See [`Transport::window`].
+    pub(crate) fn window(&self) -> usize {
+        self.outbound.borrow_mut().window(&self.session)
     }
 
     /// See [`Transport::receive`].
@@ -96,13 +104,16 @@ impl Stream {
 
     /// See [`Transport::send`].
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.outbound.borrow_mut().send(bytes, &self.session)
+        let sent = self.outbound.borrow_mut().send(bytes, &self.session);
+        self.keeps(bytes.len() - sent.as_ref().map_or(0, |sent| *sent));
+        sent
     }
 
     /// See [`Transport::send_both`].
     pub(crate) fn send_both(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
         let sent = self.send(first)?;
         if sent < first.len() {
+            self.keeps(first.len() - sent + second.len());
             return Ok(sent);
         }
         match self.send(second) {
@@ -112,9 +123,13 @@ impl Stream {
         }
     }
 
+    fn keeps(&self, bytes: usize) {
+        self.session.answers.keeps(bytes, self.kept.replace(bytes));
+    }
+
     /// See [`Transport::poll_end`]. Answers say themselves where they end.
     pub(crate) fn end(&self) -> io::Result<()> {
-        self.outbound.borrow_mut().end_tunnel()
+        self.outbound.borrow_mut().end_tunnel(&self.session)
     }
 
     /// Is there something to receive, as far as is known?
@@ -140,6 +155,7 @@ impl Drop for Stream {
             // A tunnel that breaks off is reset as a connection would be (RFC 8441 §5).
             outbound.reset(if outbound.is_tunnel() { Reason::CANCEL } else { Reason::INTERNAL_ERROR });
         }
+        self.keeps(0);
         self.session.ends(self.head_bytes);
     }
 }

@@ -11,10 +11,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::session::Session;
 use crate::socket::is_transient;
 
-/// So much is gathered at most before it is sent: four of the largest frames, which fill TLS records and a socket's
-/// buffer well. A client that takes nothing has so much of our memory, and one frame more.
-const GATHERED_BYTES_MAX: usize = 64 * 1024;
-
 /// A connection as the codec knows it.
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -24,29 +20,11 @@ pub(super) struct Wire {
     replayed: usize,
     /// So much of the preface is to come: no frames are looked for in it.
     preface_left: usize,
-    /// Frames that are to be sent together.
-    gathered: Gathered,
-}
-
-/// Frames of one turn, which leave in one piece: what all streams of a connection have to say costs one record of TLS
-/// and one call then.
-#[derive(Debug, Default)]
-struct Gathered {
-    bytes: Vec<u8>,
-    sent: usize,
-    /// Those who are ready now have had their turn since the first of them came.
-    is_due: bool,
-}
-
-impl Gathered {
-    fn left(&self) -> &[u8] {
-        &self.bytes[self.sent..]
-    }
 }
 
 impl Wire {
     pub(super) fn new(session: Rc<Session>, before: Vec<u8>) -> Self {
-        Self { session, before, replayed: 0, preface_left: PREFACE.len(), gathered: Gathered::default() }
+        Self { session, before, replayed: 0, preface_left: PREFACE.len() }
     }
 
     /// Bytes for `into`: how many; 0: the client sends no more.
@@ -113,39 +91,11 @@ impl Wire {
         cx: &mut Context<'_>,
         pieces: impl Iterator<Item = &'b [u8]>,
     ) -> Poll<io::Result<usize>> {
-        if self.gathered.left().len() >= GATHERED_BYTES_MAX {
-            std::task::ready!(self.poll_send(cx))?;
+        if self.session.gathered.borrow().is_full() {
+            std::task::ready!(self.session.poll_send(cx))?;
         }
-        let before = self.gathered.bytes.len();
-        pieces.for_each(|piece| self.gathered.bytes.extend_from_slice(piece));
-        Poll::Ready(Ok(self.gathered.bytes.len() - before))
-    }
-
-    /// Ready when everything that was gathered is sent.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.gathered.left().is_empty() {
-            match self.session.carrier.send(self.gathered.left()) {
-                Ok(sent) => {
-                    self.gathered.sent += sent;
-                    self.session.moves();
-                    continue;
-                }
-                Err(error) if is_transient(&error) => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-            match self.session.carrier.poll_write_ready(cx) {
-                Poll::Ready(ready) => ready?,
-                Poll::Pending => {
-                    self.session.blocks();
-                    return Poll::Pending;
-                }
-            }
-        }
-        // An idle connection keeps no memory for it.
-        let bytes = if self.session.is_idle() { Vec::new() } else { std::mem::take(&mut self.gathered.bytes) };
-        self.gathered = Gathered { bytes, ..Gathered::default() };
-        self.gathered.bytes.clear();
-        Poll::Ready(Ok(()))
+        let pieces = pieces.inspect(|piece| self.session.sees(piece));
+        Poll::Ready(Ok(self.session.gathered.borrow_mut().add(pieces)))
     }
 }
 
@@ -166,22 +116,14 @@ impl AsyncWrite for Wire {
         true
     }
 
-    /// Sends what was gathered, not at once but after the streams that are ready have had their turn: they have frames,
-    /// too.
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.gathered.left().is_empty() {
-            return Poll::Ready(Ok(()));
-        }
-        if !self.gathered.is_due {
-            self.gathered.is_due = true;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        self.poll_send(cx)
+    /// Nothing is sent yet: the codec asks for it behind every piece of a body, and would wait for it before it looked at
+    /// the next. Who drives the codec sends what was gathered, see [`Session::poll_turn`].
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        std::task::ready!(self.poll_send(cx))?;
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        std::task::ready!(self.session.poll_send(cx))?;
         self.session.carrier.poll_end(cx)
     }
 }

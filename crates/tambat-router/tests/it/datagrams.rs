@@ -42,7 +42,7 @@ impl Rig {
         let router = Router::start(Vec::new(), seen, sender, settings).unwrap();
         let listener = DatagramListener { kind: ListenerKind::Service(port), sockets: vec![socket] };
         router.add_datagrams(listener).unwrap();
-        let idle = Duration::from_secs(60);
+        let idle = Duration::from_mins(1);
         Self { router, addr, port, protocol, idle, proxy_protocol: None, tables, reports }
     }
 
@@ -65,14 +65,7 @@ impl Rig {
     }
 
     fn client(&self) -> UdpSocket {
-        self.client_of(self.addr)
-    }
-
-    fn client_of(&self, dialled: SocketAddr) -> UdpSocket {
-        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        client.connect(dialled).unwrap();
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
-        client
+        client_of(self.addr)
     }
 
     fn counters(&self) -> CountersSnapshot {
@@ -82,6 +75,13 @@ impl Rig {
     fn reports(&mut self) -> Vec<RouterReport> {
         std::iter::from_fn(|| self.reports.try_recv().ok()).collect()
     }
+}
+
+fn client_of(dialled: SocketAddr) -> UdpSocket {
+    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    client.connect(dialled).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client
 }
 
 /// An instance that takes datagrams.
@@ -182,7 +182,7 @@ fn answers_come_from_the_address_that_was_dialled() {
     rig.serve(&[&server]);
     // A connected socket takes nothing from anybody else.
     for dialled in ["127.0.0.1", "127.0.0.5"] {
-        let client = rig.client_of(SocketAddr::new(dialled.parse().unwrap(), rig.addr.port()));
+        let client = client_of(SocketAddr::new(dialled.parse().unwrap(), rig.addr.port()));
         exchange(&client, &server, b"hello");
     }
     let one = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -346,8 +346,10 @@ fn ten_thousand_sources_hold_no_more_than_there_may_be_and_displace_nobody_who_t
             eventually("they are taken in", || rig.counters().bytes_in >= 6 + nth);
         }
     }
-    eventually("all have been heard", || rig.counters().bytes_in >= 10_000);
-    assert!(rig.counters().open <= SESSIONS && server.target.load.in_flight() <= SESSIONS);
+    eventually("all have been heard", || rig.counters().bytes_in == 10_006);
+    eventually("the last one is taken in", || {
+        rig.counters().open <= SESSIONS && server.target.load.in_flight() <= SESSIONS
+    });
     while !server.hears_nothing() {}
     exchange(&talks, &server, b"three");
 }
@@ -407,9 +409,9 @@ fn who_talks_to_a_target_that_has_had_its_time_goes_to_another() {
 fn a_question_of_dns_holds_nothing_once_it_is_answered() {
     let server = Server::new("dns.1");
     let rig = Rig::serving(Protocol::Dns, &[&server]);
-    for _ in 0..20 {
-        exchange(&rig.client(), &server, b"question");
-    }
+    // As long as all of them are there, no two have the same port.
+    let clients: Vec<UdpSocket> = (0..20).map(|_| rig.client()).collect();
+    clients.iter().for_each(|client| exchange(client, &server, b"question"));
     assert_eq!(rig.counters().connections, 20);
     eventually("all are over", || rig.counters().open == 0);
 }
@@ -423,12 +425,14 @@ async fn a_drained_router_lets_sessions_come_to_their_end_and_begins_none() {
     let start = Instant::now();
     let drain = rig.router.drain(PATIENCE);
     let talk = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        exchange(&talks, &server, b"two");
+        // Has it begun? One that is silent for a second from then on has come to its end.
+        tokio::time::sleep(Duration::from_millis(100)).await;
         late.send(b"x").unwrap();
+        eventually("nobody new is taken in", || rig.counters().refused == 1);
+        exchange(&talks, &server, b"two");
     };
     tokio::join!(drain, talk);
-    assert!((Duration::from_millis(1_400)..PATIENCE).contains(&start.elapsed()), "{:?}", start.elapsed());
+    assert!((Duration::from_millis(1_100)..PATIENCE).contains(&start.elapsed()), "{:?}", start.elapsed());
     assert_eq!((rig.counters().open, rig.counters().connections), (0, 1));
     assert!(server.hears_nothing());
 }

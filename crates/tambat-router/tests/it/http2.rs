@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::num::NonZeroUsize;
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use h2::client::SendRequest;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, StatusCode};
 use tambat_model::Protocol;
+use tambat_router::{RouterReport, RouterSettings};
 
 use crate::rig::{Backend, PATIENCE, Rig, bounded, eventually};
 
@@ -170,6 +172,39 @@ fn a_request_that_nobody_takes_holds_up_no_other() {
         assert_eq!(take(answer.await.unwrap().into_body(), 9).await.0, 3 * PIECE_BYTES);
         drop(accepted);
     });
+}
+
+/// A frame (RFC 9113 §4.1) behind the preface and an empty SETTINGS.
+fn speak(rig: &Rig, kind: u8, flags: u8, stream: u8, payload: &[u8]) -> TcpStream {
+    let mut client = bounded(rig.client());
+    let head = [0, 0, u8::try_from(payload.len()).unwrap(), kind, flags, 0, 0, 0, stream];
+    client.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", &head[..], payload].concat()).unwrap();
+    client
+}
+
+#[test]
+fn what_the_codec_refuses_is_counted_and_reported_as_what_we_do() {
+    let backend = Backend::new("web.1");
+    let settings = RouterSettings { workers: NonZeroUsize::MIN, ..RouterSettings::default() };
+    let mut rig = Rig::with(Protocol::Http, None, settings);
+    rig.publish(crate::rig::serve(&[&backend]));
+    let report = |rig: &mut Rig| match rig.report() {
+        RouterReport::RefusedHttp2 { peer, cause } => (peer, cause),
+        other => panic!("{other:?}"),
+    };
+    // A stream that no client may open (RFC 9113 §5.1.1): all of the connection.
+    let client = speak(&rig, 1, 5, 2, &[0x82, 0x86, 0x84]);
+    eventually("it is counted", || rig.counters().refused == 1);
+    let peer = client.local_addr().unwrap();
+    assert_eq!(report(&mut rig), (peer, "the connection was closed (PROTOCOL_ERROR)".to_owned()));
+    // A name in upper case (§8.2.1), which the codec sees.
+    let _malformed = speak(&rig, 1, 5, 1, b"\x82\x86\x84\x00\x01A\x01b");
+    eventually("it is counted", || rig.counters().refused == 2);
+    // A blank around a value (§8.2.1), which we see: that request alone.
+    let _blank = speak(&rig, 1, 5, 1, b"\x82\x86\x84\x00\x01a\x02 b");
+    eventually("it is counted", || rig.counters().refused == 3);
+    // No flood of frames is one of reports.
+    assert_eq!(rig.reports_so_far(), []);
 }
 
 #[test]

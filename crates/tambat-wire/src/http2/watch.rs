@@ -1,9 +1,10 @@
 //! What is to be seen of a client in the heads of its frames: floods, and rules that only frames show.
 //!
-//! Nothing is kept of what goes by. An ordinary frame costs a look at nine bytes. The limits are two purses: one that
+//! Nothing is kept of what goes by. An ordinary frame costs a look at nine bytes. The limits are three purses: one that
 //! frames without a purpose of their own are paid from (PING, SETTINGS, `WINDOW_UPDATE`, PRIORITY, empty DATA, what is not
-//! known), and one that aborted requests are paid from. Both fill with time; requests and answers fill the first, whole
-//! answers the second: who gets work done may do much.
+//! known), one that aborted requests are paid from, and one for bodies in crumbs. All fill with time; requests and answers
+//! fill the first, whole answers the second, larger pieces of bodies and pieces of answers the third: who gets work done may
+//! do much.
 
 use std::time::Duration;
 
@@ -30,6 +31,19 @@ const ABORTS_MAX: u32 = 200;
 /// So many of them come back a second.
 const ABORTS_PER_S: u32 = 20;
 
+/// A piece of a body that is smaller costs what it lacks: the head of its frame is larger, and so is what is made of it on
+/// its way. The smallest message of gRPC lacks 3 bytes, the smallest frame of a WebSocket 1.
+const CRUMB_BYTES: u32 = 8;
+
+/// So many bytes may be lacking at once: some 2,300 frames of a single byte.
+const CRUMBS_MAX: u32 = 16 * 1024;
+
+/// So many of them come back a second: 1,170 such frames, 2,730 of the smallest messages.
+const CRUMBS_PER_S: u32 = 8 * 1024;
+
+/// What a piece of an answer is worth: who is answered has said something, in whatever pieces.
+const CRUMBS_PER_PIECE: u32 = 8;
+
 /// What fills with time, up to a limit, and is spent.
 #[derive(Debug)]
 struct Purse {
@@ -49,19 +63,19 @@ impl Purse {
         self.left = self.left.saturating_add(more).min(self.max);
     }
 
-    /// Takes one; the time is asked for when it is empty. Was there one?
-    fn spend(&mut self, now: impl FnOnce() -> Duration) -> bool {
-        if self.left == 0 {
+    /// Takes so much; the time is asked for when there is less. Was there so much?
+    fn spend(&mut self, cost: u32, now: impl FnOnce() -> Duration) -> bool {
+        if self.left < cost {
             let now = now();
             let passed_ms = now.saturating_sub(self.filled).as_millis();
             let earned = u32::try_from(passed_ms * u128::from(self.per_s) / 1_000).unwrap_or(u32::MAX);
-            if earned == 0 {
+            if self.left.saturating_add(earned) < cost {
                 return false;
             }
             self.filled = now;
             self.earn(earned);
         }
-        self.left -= 1;
+        self.left -= cost;
         true
     }
 }
@@ -81,6 +95,7 @@ pub struct FrameWatch {
     state: State,
     idle: Purse,
     aborts: Purse,
+    crumbs: Purse,
     /// The first frame has come (RFC 9113 §3.4).
     has_begun: bool,
     /// The highest stream that was opened.
@@ -113,6 +128,7 @@ impl Default for FrameWatch {
             state: NEXT,
             idle: Purse::new(IDLE_FRAMES_MAX, IDLE_FRAMES_PER_S),
             aborts: Purse::new(ABORTS_MAX, ABORTS_PER_S),
+            crumbs: Purse::new(CRUMBS_MAX, CRUMBS_PER_S),
             has_begun: false,
             opened: 0,
         }
@@ -138,6 +154,7 @@ impl FrameWatch {
     /// A piece of an answer was sent.
     pub fn sent_piece(&mut self) {
         self.idle.earn(FRAMES_PER_PIECE);
+        self.crumbs.earn(CRUMBS_PER_PIECE);
     }
 
     /// An answer was sent to its end.
@@ -147,7 +164,7 @@ impl FrameWatch {
 
     /// A request was so bad that its stream was reset: that costs as much as one that is aborted.
     pub fn refused(&mut self, now: impl Fn() -> Duration) -> Result<(), Reason> {
-        if self.aborts.spend(now) { Ok(()) } else { Err(Reason::EnhanceYourCalm) }
+        if self.aborts.spend(1, now) { Ok(()) } else { Err(Reason::EnhanceYourCalm) }
     }
 
     /// Looks at the beginning of `bytes`: how many were used.
@@ -228,12 +245,20 @@ impl FrameWatch {
     fn pay(&mut self, head: FrameHead, now: &impl Fn() -> Duration) -> Result<(), Reason> {
         let is_paid = match head.kind {
             kind::HEADERS => true,
-            kind::DATA if head.has(flag::END_STREAM) || head.bytes > usize::from(head.has(flag::PADDED)) => true,
+            kind::DATA if head.has(flag::END_STREAM) => true,
+            kind::DATA if head.bytes > usize::from(head.has(flag::PADDED)) => self.pay_piece(head.bytes, now),
             kind::CONTINUATION if head.bytes > 0 || head.has(flag::END_HEADERS) => true,
-            kind::RST_STREAM => self.aborts.spend(now),
-            _ => self.idle.spend(now),
+            kind::RST_STREAM => self.aborts.spend(1, now),
+            _ => self.idle.spend(1, now),
         };
         if is_paid { Ok(()) } else { Err(Reason::EnhanceYourCalm) }
+    }
+
+    /// A piece of a body of so many bytes. Is it paid?
+    fn pay_piece(&mut self, bytes: usize, now: &impl Fn() -> Duration) -> bool {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.crumbs.earn(bytes.saturating_sub(CRUMB_BYTES));
+        self.crumbs.spend(CRUMB_BYTES.saturating_sub(bytes), now)
     }
 }
 
@@ -349,7 +374,7 @@ mod tests {
             assert_eq!(repeated(frame, max + 1), CALM, "{kind}");
         }
         for frame in [
-            frame(kind::DATA, 0, 1, b"x"),
+            frame(kind::DATA, 0, 1, b"eight b."),
             frame(kind::DATA, flag::END_STREAM, 1, &[]),
             frame(kind::CONTINUATION, flag::END_HEADERS, 1, &[]),
         ] {
@@ -382,6 +407,33 @@ mod tests {
         assert_eq!(watch.refused(|| Duration::ZERO), CALM);
         watch.answered();
         assert!(watch.refused(|| Duration::ZERO).is_ok() && watch.refused(|| Duration::ZERO).is_err());
+    }
+
+    #[test]
+    fn bodies_in_crumbs_are_seen() {
+        let piece = |bytes: usize| frame(kind::DATA, 0, 1, &vec![0; bytes]);
+        for (bytes, lacks) in [(1, 7), (5, 3), (7, 1)] {
+            let max = CRUMBS_MAX as usize / lacks;
+            assert_eq!(repeated(piece(bytes), max), Ok(()), "{bytes}");
+            assert_eq!(repeated(piece(bytes), max + 1), CALM, "{bytes}");
+        }
+        // Padding is what the window pays for, and is taken for bytes.
+        assert_eq!(repeated(frame(kind::DATA, flag::PADDED, 1, &[6, 0, 0, 0, 0, 0, 0, 0]), 5_000), Ok(()));
+        // Time, larger pieces and answers make up for it.
+        let ms = Duration::from_millis;
+        let mut watch = FrameWatch::default();
+        assert!(watch.look(&settings(), || ms(0)).is_ok());
+        let mut spent = |now: u64, earn: &dyn Fn(&mut FrameWatch)| {
+            watch.state = NEXT;
+            earn(&mut watch);
+            (0..).take_while(|_| watch.look(&piece(1), || ms(now)).is_ok()).count()
+        };
+        assert_eq!(spent(0, &|_| ()), 2_340);
+        assert_eq!(spent(0, &|_| ()), 0);
+        assert_eq!(spent(1_000, &|_| ()), 1_170);
+        assert_eq!(spent(1_000, &|watch| watch.sent_piece()), 2);
+        assert_eq!(spent(1_000, &|watch| assert!(watch.look(&piece(78), || ms(0)).is_ok())), 10);
+        assert_eq!(spent(60_000, &|_| ()), 2_340);
     }
 
     #[test]

@@ -132,7 +132,7 @@ proptest! {
             extensions.insert(at, extension(0, &sized(&[&[0][..], &sized(name.as_bytes())].concat())));
         }
         if let Some(alpn) = alpn {
-            let list: Vec<u8> = alpn.iter().flat_map(|one| [&[one.len() as u8], &one[..]].concat()).collect();
+            let list: Vec<u8> = alpn.iter().flat_map(|one| [&[u8::try_from(one.len()).unwrap()], &one[..]].concat()).collect();
             extensions.insert(0, extension(16, &sized(&list)));
         }
         extensions.extend(other.map(|(kind, content)| extension(kind, &content)));

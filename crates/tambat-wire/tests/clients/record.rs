@@ -9,7 +9,7 @@ use crate::lead::{Lead, Led};
 use crate::table::{Client, SILENT};
 
 /// What is for Go has to be compiled, and machines are busy.
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 
 /// Who says nothing for so long waits for a greeting.
 const SILENCE: Duration = Duration::from_millis(700);

@@ -166,7 +166,12 @@ async fn reach(name: &str, url: &ResourceUrl) -> Result<(), String> {
     let Some(probe) = question(url) else { return Ok(()) };
     let mut last = format!("{} has no address", url.host());
     for addr in found {
-        match tambat_probe::ask(addr, None, &probe, ANSWER_LIMIT).await {
+        let mut answer = tambat_probe::ask(addr, None, &probe, ANSWER_LIMIT).await;
+        if probe == Probe::Dns && answer.is_err() {
+            // Not every server of it is there over TCP.
+            answer = tambat_probe::ask_by_datagram(addr, None, &probe, ANSWER_LIMIT).await;
+        }
+        match answer {
             Ok(judgement) => return judged(&probe, url, judgement).map_err(|cause| not(format!("{at} {cause}"))),
             Err(no_answer) => last = unanswered(&at, &no_answer),
         }

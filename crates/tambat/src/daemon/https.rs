@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tambat_certs::{Driver, FilePair, LocalCa, Report, Store, StoreSettings};
-use tambat_model::{RouteTable, TlsPlan};
+use tambat_model::{HostPattern, Plan, RouteTable, TlsHandling, TlsPlan};
 use tambat_router::{ClientAuth, TlsSettings};
 use tokio::sync::watch;
 
@@ -25,6 +25,27 @@ pub(super) struct Tls {
     pub(super) entrances: Option<Arc<TlsSettings>>,
     /// To be run.
     pub(super) driver: Driver,
+    store: Arc<Store>,
+}
+
+impl Tls {
+    /// Names whose handshakes end at listeners of this app and that no certificate is for: a sentence each.
+    pub(super) fn nameless(&self, plan: &Plan) -> Vec<String> {
+        let claims = plan.entrances().iter().flat_map(|plan| plan.claims.iter().map(move |claim| (plan.at, claim)));
+        let ended = claims.filter(|(_, claim)| claim.tls == TlsHandling::Terminate);
+        let names = ended.flat_map(|(at, claim)| claim.hosts.iter().map(move |host| (at, host)));
+        let unknown = names.filter_map(|(at, host)| match host {
+            HostPattern::Exact(name) if self.store.find(Some(name)).is_none() => Some((at, name)),
+            _ => None,
+        });
+        let said = unknown.map(|(at, name)| {
+            format!(
+                "{name} has no certificate, so its clients are refused at {at}: name one in [router.tls]; those below \
+                 .localhost and .test have one by themselves"
+            )
+        });
+        said.collect()
+    }
 }
 
 /// TLS with the certificates of `[router.tls]`, whose files are seen from `dir`, and of the local CA, for the names that
@@ -53,7 +74,7 @@ pub(super) fn settings(
         let mut entrances = table.entrances();
         name == LOCALHOST || table.hosts().takes(name) || entrances.any(|(_, entrance)| entrance.terminated.takes(name))
     };
-    let certificates = Arc::new(StoreCertificates::new(store, is_served));
+    let certificates = Arc::new(StoreCertificates::new(Arc::clone(&store), is_served));
     let with = |clients| {
         let settings = TlsSettings::new(Arc::clone(&certificates) as _, clients);
         settings.map(Arc::new).map_err(|error| cannot(error.to_string()))
@@ -61,5 +82,5 @@ pub(super) fn settings(
     let names = has_ca.then(|| with(ClientAuth::Off)).transpose()?;
     let clients = plan.client_auth.as_ref().map_or(Ok(ClientAuth::Off), |plan| client_auth(plan, dir))?;
     let entrances = has_any.then(|| with(clients)).transpose()?;
-    Ok(Tls { names, entrances, driver })
+    Ok(Tls { names, entrances, driver, store })
 }

@@ -118,6 +118,7 @@ async fn serve(mut start: Start, spawner: Spawner) -> Result<ExitCode, Failure> 
     drop(ground);
     let app = Arc::clone(&begun.app);
     names.notes.iter().for_each(|note| app.sayer.say(note));
+    tls.nameless(&app.plan).into_iter().for_each(|line| app.sayer.say(line));
     let (names, serving) = names.serve(&app, tls.names);
     let keeping = roots.map(|roots| {
         let sayer = app.sayer.clone();

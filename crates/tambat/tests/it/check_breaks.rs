@@ -143,6 +143,18 @@ fn a_good_app_declares_its_server() {
 }
 
 #[test]
+fn a_good_app_of_http2_keeps_every_clause_that_one_of_http1_does() {
+    keeps("h2c", &[15, 18, 19]);
+    // Without its last words to its clients it drops what they have asked.
+    let app = app("keeps/h2c");
+    let text = fs::read_to_string(app.path().join("app.js")).unwrap();
+    let dies = app.file("app.js", text.replace("server.close();", "process.exit(0);"));
+    let told = report(&dies, 1);
+    let broken = told["clauses"].as_array().unwrap().iter().filter(|clause| clause["verdict"] == "broken");
+    assert_eq!(broken.map(|clause| clause["id"].as_str().unwrap()).collect::<Vec<_>>(), ["PB-12"], "{told:#}");
+}
+
+#[test]
 fn a_good_app_lives_with_its_backing_service_and_without() {
     keeps("backing", &[19]);
 }

@@ -1,13 +1,13 @@
 //! Datagrams: DNS by Debian's dnsmasq and `dig`, and servers of any datagrams, through their service ports.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{AppDir, LIMIT, finish, until};
+use crate::support::{AppDir, LIMIT, Routed, finish, until};
 
 /// dnsmasq in the foreground, answering for one name and asking nobody.
 const DNS: &str = r#"
@@ -78,6 +78,22 @@ fn dns_is_served_over_both_transports_at_one_number() {
     until("sessions of questions that were answered are over", || {
         (app.process("dns")["ports"][0]["open"] == 0).then_some(())
     });
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn dns_is_served_at_a_listener_of_the_manifest_over_both_transports() {
+    let app = AppDir::manifest(&format!("{DNS}listen = \"127.0.0.1:0\"\n"));
+    let mut running = app.start(&[]);
+    running.ready(&["dns"]);
+    let status = app.process("dns");
+    let at = status["ports"][0]["listens"][0]["address"].as_str().unwrap();
+    let (host, port) = at.rsplit_once(':').unwrap();
+    assert_ne!(port, app.port("dns").to_string());
+    for transport in ["+notcp", "+tcp"] {
+        let answer = dig(&app, &[&format!("@{host}"), "-p", port, transport, "+short", "shop.test"]);
+        assert_eq!(answer, "192.0.2.7\n", "{transport} at {at}");
+    }
     assert_eq!(running.stop(), 0);
 }
 
@@ -175,6 +191,30 @@ fn one_that_crashes_is_started_again_and_its_client_goes_on() {
 }
 
 #[test]
+fn a_router_alone_carries_datagrams_and_lets_their_listener_go_when_its_file_says_so() {
+    let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    server.set_read_timeout(Some(LIMIT)).unwrap();
+    let target = server.local_addr().unwrap();
+    let shared = "listen = [\"127.0.0.1:0\"]\n[routes.web]\nhosts = [\"web.test\"]\ntargets = [\"127.0.0.1:1\"]\n";
+    let with =
+        format!("{shared}[routes.echo]\nprotocol = \"udp\"\nlisten = \"127.0.0.1:0\"\ntargets = [\"{target}\"]\n");
+    let mut routed = Routed::start(&with);
+    let line = until("it listens for echo", || routed.stdout().into_iter().find(|line| line.ends_with(" echo")));
+    let at: SocketAddr = line.split(' ').nth(1).unwrap().parse().unwrap();
+    let client = client(at.port());
+    client.send(b"hello").unwrap();
+    let mut buffer = [0; 64];
+    let (bytes, from) = server.recv_from(&mut buffer).unwrap();
+    assert_eq!(&buffer[..bytes], b"hello");
+    server.send_to(b"well met", from).unwrap();
+    let bytes = client.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..bytes], b"well met");
+    routed.reload(shared);
+    until("its address is free", || UdpSocket::bind(at).ok());
+    assert_eq!(routed.stop(), 0);
+}
+
+#[test]
 fn a_stranger_on_the_port_is_no_instance() {
     let app = AppDir::manifest(
         "[processes.echo]\ncommand = \"echo $PORT > port; exec tambat-fixture park\"\nprotocol = \"udp\"\nready = { within = \"3s\" }\nrestart = \"never\"\n",
@@ -188,7 +228,7 @@ fn a_stranger_on_the_port_is_no_instance() {
     let said = running.err_line("which echo.1 did not start (PB-01)");
     assert!(said.contains(&format!("on echo.1's PORT {port} listens")), "{said}");
     assert!(said.contains(&format!("(pid {})", std::process::id())), "{said}");
-    drop(running.stop());
+    running.stop();
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod hostnames;
 mod https;
 mod kills;
 mod limits;
+mod listen;
 mod logs;
 mod nghttp2;
 mod output;

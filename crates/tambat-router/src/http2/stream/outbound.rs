@@ -1,16 +1,17 @@
 //! The bytes of an HTTP/1.1 answer, as what a stream's client gets.
 
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tambat_wire::http1::FieldSlots;
 use tambat_wire::http2::{AnswerHead, AnswerPart, AnswerReader, Translated, for_each_trailer};
 
-use super::super::limits::SEND_BUFFER_BYTES;
+use super::super::answers::Piece;
+use super::super::limits::{READ_BYTES_MIN, SEND_BUFFER_BYTES};
 use super::super::session::Session;
 use super::inbound::broken;
 
@@ -27,8 +28,8 @@ pub(super) struct Outbound {
 #[derive(Debug)]
 enum To {
     /// No head was sent yet.
-    Head(SendResponse<Bytes>),
-    Body(SendStream<Bytes>),
+    Head(SendResponse<Piece>),
+    Body(SendStream<Piece>),
     /// Everything was sent.
     Over,
     /// The stream has broken off.
@@ -36,7 +37,7 @@ enum To {
 }
 
 impl Outbound {
-    pub(super) fn new(request: Translated, respond: SendResponse<Bytes>) -> Self {
+    pub(super) fn new(request: Translated, respond: SendResponse<Piece>) -> Self {
         Self { reader: AnswerReader::new(request), to: To::Head(respond), held: Vec::new() }
     }
 
@@ -76,11 +77,18 @@ impl Outbound {
     }
 
     /// Ready when something may be sent.
-    pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_room(&mut self, cx: &mut Context<'_>, session: &Session) -> Poll<io::Result<()>> {
         let To::Body(stream) = &mut self.to else {
             return Poll::Ready(Ok(()));
         };
-        if !self.reader.is_in_body() || stream.capacity() > 0 {
+        if !self.reader.is_in_body() {
+            return Poll::Ready(Ok(()));
+        }
+        if session.answers.room() == 0 {
+            session.answers.wakes(cx.waker());
+            return Poll::Pending;
+        }
+        if stream.capacity() > 0 {
             return Poll::Ready(Ok(()));
         }
         stream.reserve_capacity(SEND_BUFFER_BYTES);
@@ -91,14 +99,22 @@ impl Outbound {
         }
     }
 
+    /// How much of the answer should be read at once: what the client takes of its body now, and a little in any case.
+    pub(super) fn window(&mut self, session: &Session) -> usize {
+        match &mut self.to {
+            To::Body(_) if self.reader.is_in_body() => self.room(SEND_BUFFER_BYTES, 0, session).max(READ_BYTES_MIN),
+            _ => session.answers.window(),
+        }
+    }
+
     /// Takes bytes of the answer: how many.
-    pub(super) fn send(&mut self, bytes: &[u8], session: &Session) -> io::Result<usize> {
+    pub(super) fn send(&mut self, bytes: &[u8], session: &Rc<Session>) -> io::Result<usize> {
         if bytes.is_empty() {
             return Ok(0);
         }
         let sent = if self.held.is_empty() {
             let used = self.parts(bytes, session)?;
-            if used < bytes.len() && !self.is_out_of_room() {
+            if used < bytes.len() && !self.is_out_of_room(session) {
                 self.held.extend_from_slice(&bytes[used..]);
                 return Ok(bytes.len());
             }
@@ -108,7 +124,7 @@ impl Outbound {
             let before = held.len();
             held.extend_from_slice(bytes);
             let used = self.parts(&held, session)?;
-            if used < before || !self.is_out_of_room() {
+            if used < before || !self.is_out_of_room(session) {
                 held.drain(..used);
                 self.held = held;
                 return Ok(bytes.len());
@@ -119,19 +135,19 @@ impl Outbound {
     }
 
     /// Is it the client's window that the rest waits for?
-    fn is_out_of_room(&self) -> bool {
+    fn is_out_of_room(&self, session: &Session) -> bool {
         let To::Body(stream) = &self.to else {
             return false;
         };
-        self.reader.is_in_body() && stream.capacity() == 0
+        self.reader.is_in_body() && (stream.capacity() == 0 || session.answers.room() == 0)
     }
 
     /// Sends the parts that there are: how many bytes were used.
-    fn parts(&mut self, bytes: &[u8], session: &Session) -> io::Result<usize> {
+    fn parts(&mut self, bytes: &[u8], session: &Rc<Session>) -> io::Result<usize> {
         let (mut used, mut body) = (0, Vec::new());
         loop {
             let rest = &bytes[used..];
-            let room = self.room(rest.len(), body.len());
+            let room = self.room(rest.len(), body.len(), session);
             let mut slots = FieldSlots::new();
             let next = self.reader.next(rest, room, &mut slots);
             let (taken, part) = next.map_err(|error| self.is_bad(error))?;
@@ -163,11 +179,11 @@ impl Outbound {
     }
 
     /// How many bytes of the body may be sent, behind those that are about to be.
-    fn room(&mut self, wanted: usize, before: usize) -> usize {
+    fn room(&mut self, wanted: usize, before: usize, session: &Session) -> usize {
         match &mut self.to {
             To::Body(stream) if self.reader.is_in_body() => {
                 stream.reserve_capacity((before + wanted).min(SEND_BUFFER_BYTES));
-                stream.capacity().saturating_sub(before)
+                stream.capacity().min(session.answers.room()).saturating_sub(before)
             }
             _ => 0,
         }
@@ -201,11 +217,11 @@ impl Outbound {
         Ok(())
     }
 
-    fn body(&mut self, bytes: Vec<u8>, ends: bool, session: &Session) -> io::Result<()> {
+    fn body(&mut self, bytes: Vec<u8>, ends: bool, session: &Rc<Session>) -> io::Result<()> {
         let To::Body(stream) = &mut self.to else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
-        let sent = stream.send_data(bytes.into(), ends);
+        let sent = stream.send_data(Piece::new(bytes, session), ends);
         self.sent(sent, ends, session)
     }
 
@@ -228,7 +244,7 @@ impl Outbound {
     }
 
     /// The end of a body in chunks, behind the last of them.
-    fn end(&mut self, body: Vec<u8>, section: &[u8], session: &Session) -> io::Result<()> {
+    fn end(&mut self, body: Vec<u8>, section: &[u8], session: &Rc<Session>) -> io::Result<()> {
         let mut trailers = HeaderMap::new();
         for_each_trailer(section, |name, value| {
             if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value)) {
@@ -249,10 +265,10 @@ impl Outbound {
     }
 
     /// Ends our direction of a tunnel.
-    pub(super) fn end_tunnel(&mut self) -> io::Result<()> {
+    pub(super) fn end_tunnel(&mut self, session: &Rc<Session>) -> io::Result<()> {
         match &mut self.to {
             To::Body(stream) if self.reader.is_tunnel() => {
-                let sent = stream.send_data(Bytes::new(), true).map_err(broken);
+                let sent = stream.send_data(Piece::new(Vec::new(), session), true).map_err(broken);
                 self.to = To::Over;
                 sent
             }
@@ -262,11 +278,20 @@ impl Outbound {
     }
 }
 
+/// The field whose value no two answers have in common.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 fn fields(head: &AnswerHead<'_, '_>) -> io::Result<HeaderMap> {
     let mut map = HeaderMap::with_capacity(head.fields().count());
     for (name, value) in head.fields() {
-        let name = HeaderName::try_from(name).map_err(unfit)?;
-        map.append(name, HeaderValue::from_bytes(value).map_err(unfit)?);
+        let mut value = HeaderValue::from_bytes(value).map_err(unfit)?;
+        if REQUEST_ID.as_str().eq_ignore_ascii_case(name) {
+            // The codec puts none of them into its table, and does not compare each with all those before.
+            value.set_sensitive(true);
+            map.append(REQUEST_ID, value);
+        } else {
+            map.append(HeaderName::try_from(name).map_err(unfit)?, value);
+        }
     }
     Ok(map)
 }

@@ -9,16 +9,14 @@ const SLOW_STARTUP_S: u64 = 2;
 /// An app with a database in `data`, run without privileges: MariaDB asks root for a `--user`.
 fn database() -> AppDir {
     programs::mariadb();
-    let manifest = format!(
-        "[processes.web]\ncommand = \"tambat-fixture serve\"\nuses = [\"db\"]\n\
+    let manifest = "[processes.web]\ncommand = \"tambat-fixture serve\"\nuses = [\"db\"]\n\
          [processes.db]\n\
          command = \"exec /usr/sbin/mariadbd --no-defaults --datadir=$PWD/data --bind-address=127.0.0.1 --port=$PORT \
          --socket=$PWD/socket --pid-file=$PWD/pid --init-file=$PWD/slow.sql --log-warnings=2\"\n\
          protocol = \"mysql\"\n\
-         url = \"mysql://app@{{host}}:{{port}}/shop\"\n"
-    );
+         url = \"mysql://app@{host}:{port}/shop\"\n";
     let slow = format!("do sleep({SLOW_STARTUP_S});\n");
-    let app = AppDir::manifest(&manifest).file("slow.sql", slow).unprivileged();
+    let app = AppDir::manifest(manifest).file("slow.sql", slow).unprivileged();
     let data = format!("--datadir={}/data", app.path().display());
     app.program("mariadb-install-db", &["--no-defaults", &data, "--auth-root-authentication-method=normal"]).must_be(0);
     app
@@ -49,7 +47,7 @@ fn it_is_ready_when_it_greets_and_the_data_stay() {
     assert_eq!(app.process("db")["stateful"], true);
     let url = app.environment("web")["DB_URL"].clone();
     assert_eq!(url, format!("mysql://app@127.0.0.1:{port}/shop"));
-    stop_by_term(&app, "db", &mut running);
+    stop_by_term(&app, "db", &mut running, None);
 
     let mut running = app.start(&[]);
     running.ready(&["db"]);
@@ -57,9 +55,8 @@ fn it_is_ready_when_it_greets_and_the_data_stay() {
     assert_eq!(query(&app, port, "select name from shop.ships").must_be(0).stdout, "Ayu\n");
     let mut command = app.any_command("mariadb");
     command.args(at(port)).arg("--unbuffered");
-    let mut client = Client::start(command, "select 'connected';\n", "connected");
-    stop_by_term(&app, "db", &mut running);
-    client.leaves();
+    let client = Client::start(command, "select 'connected';\n", "connected");
+    stop_by_term(&app, "db", &mut running, Some(client));
 
     let spoken = spoken(&app, "db");
     assert!(spoken.contains("the MySQL protocol (server 5.5.5-10."), "{spoken}");

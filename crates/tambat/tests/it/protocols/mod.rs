@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use crate::support::{AppDir, Running, is_free, until};
+use crate::support::{AppDir, LIMIT, Running, is_free};
 
 mod mariadb;
 mod mosquitto;
@@ -29,11 +29,14 @@ fn failed(protocol: &str) -> (AppDir, Running) {
 /// What clients of [`failed`] are told.
 const WHY: &str = "tambat: back cannot be reached: back.1 exited with code 3";
 
-/// Tells tambat to stop, as a deployment does: nobody has to be killed, and nobody listens then.
-fn stop_by_term(app: &AppDir, process: &str, running: &mut Running) {
+/// Tells tambat to stop, as a deployment does, while this client is connected: nobody has to be killed for it, nothing is
+/// left, and nobody listens then.
+fn stop_by_term(app: &AppDir, process: &str, running: &mut Running, client: Option<Client>) {
     let port = app.port(process);
     running.signal(Signal::SIGTERM);
-    assert_eq!(running.ended(), 0);
+    assert_eq!(running.exit_code(), 0);
+    drop(client);
+    running.nothing_left(LIMIT);
     let said = [running.stdout(), running.stderr()].concat();
     for trouble in ["did not stop within its grace", "started again", "is not started again"] {
         assert!(said.iter().all(|line| !line.contains(trouble)), "{said:#?}");
@@ -62,12 +65,6 @@ impl Client {
         let told = stdout.lines().map_while(Result::ok).any(|line| line.contains(until_it_says));
         assert!(told, "it ended without {until_it_says}");
         Self { child }
-    }
-
-    /// Its connection was ended; it ends, at the end of its input at the latest.
-    fn leaves(&mut self) {
-        drop(self.child.stdin.take());
-        until("the end of a client", || self.child.try_wait().unwrap());
     }
 }
 

@@ -40,9 +40,8 @@ fn what_is_published_while_it_starts_is_read_by_a_subscriber() {
 
     let mut command = app.any_command("mosquitto_sub");
     command.args(["-h", "127.0.0.1", "-p", &number, "-t", "ships"]);
-    let mut subscriber = Client::start(command, "", "Ayu");
-    stop_by_term(&app, "broker", &mut running);
-    drop(subscriber.child.stdin.take());
+    let client = Client::start(command, "", "Ayu");
+    stop_by_term(&app, "broker", &mut running, Some(client));
     let spoken = spoken(&app, "broker");
     assert!(spoken.contains("it speaks mqtt on PORT"), "{spoken}");
 }

@@ -32,13 +32,12 @@ fn mail_that_is_sent_while_it_starts_is_taken() {
     assert!(std::fs::read_to_string(mail.path()).unwrap().ends_with("Ayu\n"));
     assert_eq!(app.environment("web")["MAIL_URL"], format!("smtp://127.0.0.1:{port}"));
     // Readiness left as a client does.
-    running.line("Data: b'QUIT'");
+    running.line(">> b'QUIT'");
 
     let mut command = app.any_command("/usr/bin/python3");
     command.args(["-c", STAY, &port.to_string()]);
-    let mut client = Client::start(command, "", "250");
-    stop_by_term(&app, "mail", &mut running);
-    client.leaves();
+    let client = Client::start(command, "", "250");
+    stop_by_term(&app, "mail", &mut running, Some(client));
     let spoken = spoken(&app, "mail");
     assert!(spoken.contains("SMTP (220 "), "{spoken}");
 }

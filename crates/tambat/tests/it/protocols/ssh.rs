@@ -54,9 +54,8 @@ fn it_is_ready_when_it_names_its_version_and_serves_files() {
 
     let mut command = app.any_command("sftp");
     command.args(at(&app, port));
-    let mut client = Client::start(command, "pwd\n", "Remote working directory");
-    stop_by_term(&app, "files", &mut running);
-    client.leaves();
+    let client = Client::start(command, "pwd\n", "Remote working directory");
+    stop_by_term(&app, "files", &mut running, Some(client));
     let spoken = spoken(&app, "files");
     assert!(spoken.contains("SSH (SSH-2.0-OpenSSH_"), "{spoken}");
 }

@@ -24,9 +24,8 @@ fn it_is_ready_when_it_takes_part_in_a_handshake() {
     command.args(["s_client", "-connect", &to, "-servername", "echo.example.com", "-verify_return_error", "-CAfile"]);
     command.args(["ca.pem", "-quiet"]);
     // Two at once: the server has one connection at a time, and readiness has left it.
-    let mut client = Client::start(command, "uyA\n", "Ayu");
-    stop_by_term(&app, "echo", &mut running);
-    client.leaves();
+    let client = Client::start(command, "uyA\n", "Ayu");
+    stop_by_term(&app, "echo", &mut running, Some(client));
     let spoken = spoken(&app, "echo");
     assert!(spoken.contains("it speaks TLS on PORT"), "{spoken}");
 }

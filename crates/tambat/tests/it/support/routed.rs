@@ -56,7 +56,9 @@ impl Routed {
     /// The address on the first line of standard output that begins so: `listening `, `metrics `.
     pub(crate) fn address(&self, word: &str) -> SocketAddr {
         let line = self.said.first(word, |stream| stream == Stream::Out);
-        line.strip_prefix(word).and_then(|addr| addr.parse().ok()).unwrap_or_else(|| panic!("{line:?}"))
+        line.strip_prefix(word)
+            .and_then(|addr| addr.split(' ').next()?.parse().ok())
+            .unwrap_or_else(|| panic!("{line:?}"))
     }
 
     /// Everything said so far on standard output.

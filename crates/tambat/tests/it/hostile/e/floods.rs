@@ -207,6 +207,24 @@ fn e09_frames_without_a_purpose() {
     });
 }
 
+#[test]
+fn bodies_in_single_bytes() {
+    let stage = stage();
+    // The app takes them, so that none is kept.
+    floods(&stage, "single bytes", 20_000, &post(1, "/good/crumbs"), ENHANCE_YOUR_CALM, |_| {
+        data(1, 0, b"x").repeat(20)
+    });
+    // It does not, so that all of them are.
+    let opened = post(1, "/wait/crumbs");
+    floods(&stage, "single bytes that nobody takes", 20_000, &opened, ENHANCE_YOUR_CALM, |_| {
+        data(1, 0, b"x").repeat(20)
+    });
+    // The smallest messages of gRPC, at once and more than any client has reason for.
+    floods(&stage, "empty messages", 40_000, &post(1, "/good/messages"), ENHANCE_YOUR_CALM, |_| {
+        data(1, 0, &[0; 5]).repeat(20)
+    });
+}
+
 /// A busy client that does nothing wrong is no flood: many requests, windows for each of them, pings now and then.
 #[test]
 fn a_busy_client_is_no_flood() {
@@ -220,5 +238,10 @@ fn a_busy_client_is_no_flood() {
         assert_eq!(client.answer(stream(nth)).1, b"saw GET /good/busy");
     }
     client.must_be_alive("busy");
+    // Nor is a body in small messages.
+    client.send(post(9_001, "/good/messages"));
+    (0..800).for_each(|_| client.send(data(9_001, 0, b"\0\0\0\0\x05hello")));
+    client.send(data(9_001, END_STREAM, &[]));
+    assert_eq!(client.answer(9_001).1, b"saw POST /good/messages");
     stage.good();
 }
