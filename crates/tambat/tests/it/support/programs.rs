@@ -80,7 +80,7 @@ pub(crate) fn ejabberd() {
     file("/usr/sbin/ejabberdctl", "ejabberd");
 }
 
-/// MariaDB's server, what makes its data, and its client.
+/// `MariaDB`'s server, what makes its data, and its client.
 pub(crate) fn mariadb() {
     needs("/usr/sbin/mariadbd", &["--version"], "mariadb-server");
     needs("mariadb", &["--version"], "mariadb-client");
