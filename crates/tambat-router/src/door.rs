@@ -19,10 +19,11 @@ mod xmpp;
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tambat_model::{Entrance, ErrorCode, ListenAddr, PEEK_WITHIN_DEFAULT};
 use tambat_wire::peek::{Peek, Peeker, Told};
@@ -47,6 +48,9 @@ const CHUNK_BYTES: usize = 16 * 1024;
 
 /// How long a client may take to read what it is told last, and to close.
 const LINGER_S: u64 = 1;
+
+/// How long who has not been heard out may go on when no more clients are let in.
+const LAST_WORD_S: u64 = 1;
 
 /// How much of what it still sends is thrown away before the connection is closed on it: unread bytes would make a reset of
 /// the close, and a reset destroys what it was told on its way.
@@ -88,8 +92,9 @@ async fn hear_out(at: ListenAddr, entrance: Arc<Entrance>, mut visitor: Visitor)
     let mut peeker = Peeker::new(&entrance.openings);
     let within = entrance.within.unwrap_or(PEEK_WITHIN_DEFAULT);
     drop(entrance);
-    let begun = timeout(within, visitor.begins(&mut peeker)).await.unwrap_or(Begun::Otherwise);
-    drop(peeker);
+    let worker = Rc::clone(&visitor.worker);
+    let begun = heard_within(within, &worker, visitor.begins(&mut peeker)).await.unwrap_or(Begun::Otherwise);
+    drop((peeker, worker));
     match begun {
         Begun::So(Told::Http) => visitor.speaks_http(),
         Begun::So(Told::Ssh) => visitor.to(Wanted::Ssh),
@@ -103,6 +108,29 @@ async fn hear_out(at: ListenAddr, entrance: Arc<Entrance>, mut visitor: Visitor)
         Begun::Otherwise => visitor.is_refused(None, ErrorCode::NotTold),
         Begun::Gone => {}
     }
+}
+
+/// What comes of hearing somebody; none: this time is over. Who is not heard out when no more clients are let in has a second
+/// from then on: the end is not put off for whoever says nothing.
+async fn heard_within<T>(limit: Duration, worker: &Worker, hearing: impl Future<Output = T>) -> Option<T> {
+    let deadline = worker.deadlines.deadline();
+    deadline.set(Instant::now(), Some(limit));
+    let mut is_last = false;
+    let mut hearing = pin!(hearing);
+    poll_fn(|cx| {
+        if let Poll::Ready(heard) = hearing.as_mut().poll(cx) {
+            return Poll::Ready(Some(heard));
+        }
+        deadline.wakes(cx.waker());
+        if deadline.is_reached() {
+            return Poll::Ready(None);
+        }
+        if worker.is_draining.get() && !std::mem::replace(&mut is_last, true) {
+            deadline.set(Instant::now(), Some(limit.min(Duration::from_secs(LAST_WORD_S))));
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 impl Visitor {

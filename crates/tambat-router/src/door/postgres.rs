@@ -11,7 +11,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::tls::{Owner, owner, refuse_name, shake};
-use super::{Heard, Visitor};
+use super::{Heard, Visitor, heard_within};
 use crate::arrival::Arrival;
 use crate::listener::Open;
 use crate::stream::{self, dial};
@@ -26,8 +26,9 @@ const INSIDE_CHUNK_BYTES: usize = 4 * 1024;
 /// Leads a client that has begun so to whom it wants.
 pub(super) async fn lead(at: ListenAddr, visitor: Visitor) {
     let limit = visitor.worker.shared.settings.handshake_timeout;
+    let worker = Rc::clone(&visitor.worker);
     // Who takes longer is closed.
-    let _ = timeout(limit, agree(at, visitor)).await;
+    let _ = heard_within(limit, &worker, agree(at, visitor)).await;
 }
 
 async fn agree(at: ListenAddr, mut visitor: Visitor) {
@@ -104,16 +105,16 @@ async fn cancel(request: &CancelRequest, worker: &Worker) {
 pub(crate) fn begin_inside(name: Box<str>, client: Transport, arrival: Arrival, open: Open, worker: Rc<Worker>) {
     spawn_local(async move {
         let limit = worker.shared.settings.handshake_timeout;
-        match timeout(limit, begins(&client)).await {
-            Ok(Some((received, None))) => {
+        match heard_within(limit, &worker, begins(&client)).await.flatten() {
+            Some((received, None)) => {
                 let wanted = Wanted::Terminated(name);
                 spawn_local(stream::serve(wanted, client, received, arrival, open, worker));
             }
-            Ok(Some((_, Some(request)))) => {
+            Some((_, Some(request))) => {
                 cancel(&request, &worker).await;
                 client.farewell();
             }
-            Ok(None) | Err(_) => {}
+            None => {}
         }
     });
 }

@@ -1,14 +1,14 @@
 //! Clients and servers of XMPP: the domain that their stream is for says whom they want.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use tambat_model::{ByServerName, ErrorCode, ListenAddr};
 use tambat_wire::door::xmpp::{StartTls, StartTlsStep};
 use tambat_wire::peek::xmpp::{StreamError, StreamHeader};
-use tokio::time::timeout;
 
 use super::tls::shake;
-use super::{Heard, Visitor};
+use super::{Heard, Visitor, heard_within};
 use crate::tls::{Alpn, Told};
 use crate::wanted::Wanted;
 
@@ -35,7 +35,8 @@ pub(super) async fn lead(at: ListenAddr, told: Result<StreamHeader, StreamError>
         Some(Owner::AppBehindUs) => {
             let limit: Duration = visitor.worker.shared.settings.handshake_timeout;
             // Who takes longer is closed.
-            let _ = timeout(limit, offer_tls(&header, &id, visitor)).await;
+            let worker = Rc::clone(&visitor.worker);
+            let _ = heard_within(limit, &worker, offer_tls(&header, &id, visitor)).await;
         }
         None => {
             visitor.is_refused(Some(header.asked()).filter(|name| !name.is_empty()), ErrorCode::NoRoute);
