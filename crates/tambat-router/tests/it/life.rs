@@ -145,15 +145,17 @@ fn a_stream_that_is_cut_ends_in_order_on_both_sides() {
     let (client, target) = stream(&rig, &old);
     let (other_client, other_target) = stream(&rig, &old);
     says(&client, &target, "before");
-    rig.publish(serve(&[&new]));
+    // It drains: nothing happens to it. A target is closed before the table without it is there, as by the supervisor.
     old.target.load.close();
-    // It drains: nothing happens to it.
+    rig.publish(serve(&[&new]));
     says(&target, &client, "still");
     // What is unread when it is cut makes no reset of it.
     (&other_client).write_all(b"more").unwrap();
     old.target.load.cut();
     assert_eq!((rest(&client), rest(&target)), (vec![], vec![]));
-    assert_eq!((rest(&other_client), rest(&other_target)), (vec![], b"more".to_vec()));
+    // Who is quicker, the cut or what was sent just before it, is open; the end is in order both ways.
+    let (to_client, to_target) = (rest(&other_client), rest(&other_target));
+    assert!(to_client.is_empty() && (to_target.is_empty() || to_target == b"more"), "{to_client:?} {to_target:?}");
     drop((client, target, other_client, other_target));
     eventually("they are over", || old.target.load.in_flight() == 0 && rig.counters().open == 0);
     let (client, target) = stream(&rig, &new);
