@@ -12,6 +12,7 @@ mod support;
 mod attach;
 mod balance;
 mod builds;
+mod by_name;
 mod check;
 mod check_breaks;
 mod control;
