@@ -28,6 +28,7 @@ const LIBRARIES: &[Libraries] = &[
     Libraries { packages: &[("sslyze", "6.3.1")], folder: "target/tools/sslyze", from: Registry::Python },
     Libraries { packages: &[("aiosmtpd", "1.4.6")], folder: "target/tools/smtp", from: Registry::Python },
     Libraries { packages: &[("h2", "4.4.1"), ("wsproto", "1.3.2")], folder: "target/tools/h2", from: Registry::Python },
+    Libraries { packages: &[("redis", "8.1.0")], folder: "target/tools/redis", from: Registry::Python },
     Libraries { packages: &[("ws", "8.23.0")], folder: "target/tools/node", from: Registry::Node },
     Libraries {
         packages: &[("grpcio", "1.85.3"), ("grpcio-health-checking", "1.85.1")],

@@ -720,7 +720,7 @@ fn other_values() {
         ("sticky = 1", "error: expected true, false or a string, found a number"),
         (
             "balance = \"round robin\"",
-            "error: `balance` takes one of \"round-robin\", \"least-in-flight\", not \"round robin\"",
+            "error: `balance` takes one of \"round-robin\", \"least-in-flight\", \"source-hash\", not \"round robin\"",
         ),
         ("strip_path = \"true\"", "error: expected true or false, found a string"),
         ("proxy_protocol = \"v3\"", "error: `proxy_protocol` takes one of \"v1\", \"v2\", not \"v3\""),

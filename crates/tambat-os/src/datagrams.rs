@@ -143,22 +143,22 @@ mod tests {
         let mut receiver = Receiver::new(addr.ip());
         let mut buffer = [0; 64];
         // Over the loopback interface it is there when it has been sent.
-        let received = receiver.receive(&server, &mut buffer).unwrap();
-        assert_eq!((&buffer[..received.bytes], received.from), (&b"question"[..], client.local_addr().unwrap()));
+        let datagram = receiver.receive(&server, &mut buffer).unwrap();
+        assert_eq!((&buffer[..datagram.bytes], datagram.from), (&b"question"[..], client.local_addr().unwrap()));
         let nothing = receiver.receive(&server, &mut buffer).unwrap_err();
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
-        send_from(&server, b"answer", received.to, received.from).unwrap();
+        send_from(&server, b"answer", datagram.to, datagram.from).unwrap();
         let (bytes, from) = client.recv_from(&mut buffer).unwrap();
         assert_eq!(&buffer[..bytes], b"answer");
         assert_eq!(from, dialled, "the client takes it from whom it has asked alone");
-        (received, dialled)
+        (datagram, dialled)
     }
 
     #[test]
     fn an_answer_comes_from_the_address_that_was_dialled() {
         for (at, dial) in [("0.0.0.0:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.77"), ("[::]:0", "::1")] {
-            let (received, dialled) = exchange(at, dial);
-            assert_eq!(received.to, Some(dialled.ip()), "{at} {dial}");
+            let (datagram, dialled) = exchange(at, dial);
+            assert_eq!(datagram.to, Some(dialled.ip()), "{at} {dial}");
         }
         for (at, dial) in [("127.0.0.9:0", "127.0.0.9"), ("[::1]:0", "::1")] {
             assert_eq!(exchange(at, dial).0.to, None, "{at}");

@@ -91,7 +91,7 @@ async fn hear_out(at: ListenAddr, entrance: Arc<Entrance>, mut visitor: Visitor)
     let begun = timeout(within, visitor.begins(&mut peeker)).await.unwrap_or(Begun::Otherwise);
     drop(peeker);
     match begun {
-        Begun::So(Told::Http) => visitor.to_http(),
+        Begun::So(Told::Http) => visitor.speaks_http(),
         Begun::So(Told::Ssh) => visitor.to(Wanted::Ssh),
         // Boxed: none of those who say nothing should be as big as these.
         Begun::So(Told::Tls(hello)) => Box::pin(tls::lead(at, hello, visitor)).await,
@@ -169,7 +169,7 @@ impl Visitor {
         spawn_local(stream::serve(wanted, Transport::Tcp(client), received, arrival, open, worker));
     }
 
-    fn to_http(self) {
+    fn speaks_http(self) {
         let Self { client, received, arrival, open, worker } = self;
         serve_http(Transport::Tcp(client), received, arrival, open, worker, None);
     }
@@ -180,7 +180,7 @@ impl Visitor {
     }
 
     /// Tells it why, and closes.
-    async fn is_told(self, words: &[u8]) {
+    async fn dismiss(self, words: &[u8]) {
         say_last(&Transport::Tcp(self.client), words, &self.worker).await;
     }
 

@@ -85,7 +85,14 @@ impl Stream {
         let seeker = Seeker { client, arrival, wanted, listener: open.listener(), worker: &worker };
         match seeker.route().and_then(|route| story.begin(&route)) {
             Some(too_many) => Found::Nobody(too_many),
-            None => seeker.seek().await,
+            None => {
+                let found = seeker.seek().await;
+                if let (None, Found::Target(upstream)) = (&story.traffic, &found) {
+                    // It came before its route did, and is not sent away for that.
+                    let _ = story.begin(&upstream.route);
+                }
+                found
+            }
         }
     }
 

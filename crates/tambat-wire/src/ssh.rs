@@ -137,7 +137,7 @@ mod tests {
         #[test]
         fn padding_is_right_for_every_length(payload in proptest::collection::vec(any::<u8>(), 1..64)) {
             let packet = packet(&payload);
-            prop_assert!(packet.len() % 8 == 0 && packet.len() >= 16);
+            prop_assert!(packet.len().is_multiple_of(8) && packet.len() >= 16);
             prop_assert_eq!(&packet[5..packet.len() - usize::from(packet[4])], &payload[..]);
         }
     }

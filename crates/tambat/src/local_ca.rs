@@ -175,10 +175,13 @@ impl Roots {
     /// system's roots up to date; where that cannot be done, `say` is told, and it is not among what they find. Of what is
     /// in `raw`, the shell's variables that are no text, nothing is said.
     pub(crate) fn layers(&self, raw: &[(OsString, OsString)], mut say: impl FnMut(String)) -> Vec<Layer> {
-        let own = self.share().map(|()| self.own()).unwrap_or_else(|why| {
-            say(format!("{why}; processes that become another user cannot read the local CA's root"));
-            self.root.path().to_owned()
-        });
+        let own = self.share().map_or_else(
+            |why| {
+                say(format!("{why}; processes that become another user cannot read the local CA's root"));
+                self.root.path().to_owned()
+            },
+            |()| self.own(),
+        );
         let bundle = self.bundle();
         let has_bundle = self.refresh().unwrap_or_else(|why| {
             say(format!("{why}; so {OF_OPENSSL} is not set"));

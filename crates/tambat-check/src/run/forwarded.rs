@@ -32,7 +32,8 @@ pub(super) async fn ask(addr: Address, paths: &[&str], is_http2: bool) -> Look<F
                 let stream = Stream::open(addr, (Method::GET, HOST, path), &fields(), true).await.map_err(said)?;
                 return stream.answer().await.map_err(|error| error.to_string());
             }
-            let lines: String = fields().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            let lines =
+                fields().iter().fold(String::new(), |lines, (name, value)| lines + name + ": " + value + "\r\n");
             let mut connection = Connection::open(addr).await.map_err(said)?;
             let request = get(path, HOST, &format!("{lines}Connection: close\r\n"));
             connection.send(&request).await.map_err(said)?;

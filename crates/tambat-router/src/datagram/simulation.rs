@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::session::{Begun, Carried, Ended, Flow, Heard, Rules, SessionId, Why};
 use super::table::{KEPT_FOR, Table};
 
-const RULES: Rules = Rules { idle: Duration::from_secs(60), settles: false };
+const RULES: Rules = Rules { idle: Duration::from_mins(1), settles: false };
 const DNS: Rules = Rules { settles: true, ..RULES };
 
 fn flow(number: u16) -> Flow {

@@ -45,7 +45,7 @@ async fn agree(at: ListenAddr, mut visitor: Visitor) {
             Step::Cancel(request) => return cancel(&request, &visitor.worker).await,
             Step::Refuse(refusal) => {
                 visitor.is_refused(None, ErrorCode::NotTold);
-                return visitor.is_told(&refusal.message()).await;
+                return visitor.dismiss(&refusal.message()).await;
             }
             Step::Close => return visitor.is_refused(None, ErrorCode::NotTold),
         }

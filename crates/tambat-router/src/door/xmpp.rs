@@ -27,7 +27,7 @@ pub(super) async fn lead(at: ListenAddr, told: Result<StreamHeader, StreamError>
         Ok(header) => header,
         Err(error) => {
             visitor.is_refused(None, ErrorCode::NotTold);
-            return visitor.is_told(&error.answer(None, &id)).await;
+            return visitor.dismiss(&error.answer(None, &id)).await;
         }
     };
     match owner(at, header.asked(), &visitor) {
@@ -39,7 +39,7 @@ pub(super) async fn lead(at: ListenAddr, told: Result<StreamHeader, StreamError>
         }
         None => {
             visitor.is_refused(Some(header.asked()).filter(|name| !name.is_empty()), ErrorCode::NoRoute);
-            visitor.is_told(&header.nobody().answer(Some(&header), &id)).await;
+            visitor.dismiss(&header.nobody().answer(Some(&header), &id)).await;
         }
     }
 }
@@ -61,7 +61,7 @@ async fn offer_tls(header: &StreamHeader, id: &str, mut visitor: Visitor) {
         Ok(begun) => begun,
         Err(words) => {
             visitor.is_refused(Some(header.asked()), ErrorCode::NotTold);
-            return visitor.is_told(&words).await;
+            return visitor.dismiss(&words).await;
         }
     };
     if visitor.say(&words).await.is_err() {
@@ -79,7 +79,7 @@ async fn offer_tls(header: &StreamHeader, id: &str, mut visitor: Visitor) {
                 let told = Told { name: Some(header.asked().into()), alpn: Alpn::Xmpp, ..Told::default() };
                 return shake(told, visitor).await;
             }
-            StartTlsStep::Close(words) => return visitor.is_told(&words).await,
+            StartTlsStep::Close(words) => return visitor.dismiss(&words).await,
         }
         if visitor.hear().await != Heard::More {
             return;

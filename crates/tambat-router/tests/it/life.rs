@@ -167,11 +167,14 @@ fn a_side_that_has_not_got_all_sees_a_reset_when_its_stream_is_cut() {
     let rig = rig(HttpRules::default(), &[&backend]);
     let (mut client, target) = stream(&rig, &backend);
     client.set_nonblocking(true).unwrap();
-    let mut last = Instant::now();
+    let (piece, mut last) = (vec![b'x'; 64 * 1024], Instant::now());
     // Until nothing more is taken: there are bytes in the router then.
     while last.elapsed() < Duration::from_millis(200) {
-        match client.write(&[b'x'; 64 * 1024]) {
-            Ok(_) => last = Instant::now(),
+        match client.write(&piece) {
+            Ok(taken) => {
+                assert!(taken > 0);
+                last = Instant::now();
+            }
             Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
         }
     }

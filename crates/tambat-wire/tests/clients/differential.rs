@@ -50,9 +50,10 @@ fn agree(bytes: &[u8]) -> Result<bool, String> {
             is_name && our_alpn.iter().map(|one| one.to_vec()).eq(alpn.iter().take(ALPN_PROTOCOLS_MAX).cloned())
         }
         (Theirs::Found(..), _) => false,
-        // It has an opinion of extensions that we do not look at, and waits for no bytes that we would not wait for.
+        // It has an opinion of extensions that we do not look at; and we know sooner than it does that a record is longer than
+        // any may be (RFC 8446 §5.1).
         (Theirs::No, _) => true,
-        (Theirs::Incomplete, ours) => *ours == Peek::Incomplete,
+        (Theirs::Incomplete, ours) => !matches!(ours, Peek::Found(_)),
     };
     if is_same { Ok(matches!(theirs, Theirs::Found(..))) } else { Err(format!("{theirs:?}, but {ours:?}")) }
 }

@@ -184,11 +184,11 @@ fn apps_of_a_server_share_an_address_by_their_names() {
     for name in ["one", "two"] {
         apps.app(name, &web(&format!("{name}.example"))).file("index.html", name);
     }
-    apps.app("twice", &web("two.example"));
+    apps.app("zwei", &web("two.example"));
     let lone = "[processes.web]\ncommand = \"exec sleep 60\"\nprotocol = \"redis\"\nlisten = \"127.0.0.1:0\"\ntls = \"terminate\"\n";
     apps.app("tls", lone);
     let served = apps.serve(&[]);
-    let clash = "twice is not served: `two/web` and `twice/web` both answer at two.example";
+    let clash = "zwei is not served: `two/web` and `zwei/web` both answer at two.example";
     served.running.err_line(clash);
     served.running.err_line("tls is not served: TLS ends at 127.0.0.1:0 for web, and serve.toml does not say where");
     served.running.out_line(&format!("listening {at} one/web, two/web"));

@@ -82,7 +82,10 @@ fn what_is_read_at_the_start_only_is_said() {
     let shop = Backend::start("shop");
     let routed = Routed::start(&to(&shop));
     let said = routed.reload(&format!("[router]\nworkers = 3\n{}", to(&shop)));
-    assert!(said.contains("`listen`, `listen_tls` and `[router]` are read at the start only"), "{said}");
+    assert!(
+        said.contains("`[router]`, and `listen` and `listen_tls` of all routes, are read at the start only"),
+        "{said}"
+    );
     assert_eq!(routed.get("shop.example", "/").body, "shop /");
 }
 

@@ -48,6 +48,18 @@ fn a_connection_waits_for_its_route_and_for_its_target() {
 }
 
 #[test]
+fn a_connection_that_comes_before_its_route_counts_with_it() {
+    let (door, backend) = (Door::new(), Backend::new("db.1"));
+    let client = door.client();
+    eventually("it waits", || door.counters().waiting == 1);
+    let route = route("db", Protocol::Tcp, &[&backend]);
+    door.opens_to(sole(&route));
+    says(&client, &backend.accept(), "hello");
+    let traffic = route.traffic.snapshot();
+    assert_eq!((traffic.streams, traffic.streams_open(), traffic.bytes_in), (1, 1, 5));
+}
+
+#[test]
 fn a_route_that_refuses_says_so_in_its_protocol() {
     let door = Door::new();
     let refuse = Admission::Refuse { cause: "cache.1 exited".into(), mend: None };

@@ -34,7 +34,7 @@ fn shared(within: Duration, has_other: bool) -> Shared {
     Shared { door, web, ssh, other }
 }
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 #[test]
 fn each_client_reaches_whom_it_begins_with_and_all_of_its_bytes_arrive() {

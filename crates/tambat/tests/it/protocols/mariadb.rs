@@ -1,4 +1,4 @@
-//! MariaDB, which greets first.
+//! `MariaDB`, which greets first.
 
 use super::{Client, WHY, failed, spoken, stop_by_term};
 use crate::support::{AppDir, programs};
@@ -6,7 +6,7 @@ use crate::support::{AppDir, programs};
 /// Its startup takes so long: it listens, and greets nobody before this is over.
 const SLOW_STARTUP_S: u64 = 2;
 
-/// An app with a database in `data`, run without privileges: MariaDB asks root for a `--user`.
+/// An app with a database in `data`, run without privileges: `MariaDB` asks root for a `--user`.
 fn database() -> AppDir {
     programs::mariadb();
     let manifest = "[processes.web]\ncommand = \"tambat-fixture serve\"\nuses = [\"db\"]\n\

@@ -80,7 +80,7 @@ pub(crate) fn ejabberd() {
     file("/usr/sbin/ejabberdctl", "ejabberd");
 }
 
-/// MariaDB's server, what makes its data, and its client.
+/// `MariaDB`'s server, what makes its data, and its client.
 pub(crate) fn mariadb() {
     needs("/usr/sbin/mariadbd", &["--version"], "mariadb-server");
     needs("mariadb", &["--version"], "mariadb-client");
@@ -131,6 +131,22 @@ pub(crate) fn websockets() -> PathBuf {
     let python = repository().join("target/tools/python/bin/python");
     let ran = Command::new(&python).args(["-c", "import websockets"]).output();
     assert!(ran.is_ok_and(|output| output.status.success()), "{}", not_installed("websockets of Python"));
+    python
+}
+
+/// The Python that has the library `redis`.
+pub(crate) fn redis_py() -> PathBuf {
+    let python = repository().join("target/tools/redis/bin/python");
+    let ran = Command::new(&python).args(["-c", "import redis"]).output();
+    assert!(ran.is_ok_and(|output| output.status.success()), "{}", not_installed("redis of Python"));
+    python
+}
+
+/// The Python that has the libraries `psycopg` and `asyncpg`.
+pub(crate) fn postgres_py() -> PathBuf {
+    let python = repository().join("target/tools/postgres/bin/python");
+    let ran = Command::new(&python).args(["-c", "import psycopg, asyncpg"]).output();
+    assert!(ran.is_ok_and(|output| output.status.success()), "{}", not_installed("psycopg and asyncpg of Python"));
     python
 }
 
