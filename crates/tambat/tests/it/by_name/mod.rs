@@ -1,4 +1,4 @@
-//! Two apps behind one address of a `tambat serve`, told apart by what their real clients say before they say anything else.
+//! Apps behind one address, told apart by what their real clients begin with.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -6,9 +6,13 @@ use std::process::Command;
 use crate::support::{AppDir, Apps, Ca, Output, Running, finish};
 
 mod mqtt;
+mod peek;
 mod postgres;
 mod redis;
+mod sockets;
+mod streams;
 mod tls;
+mod xmpp;
 
 /// The apps; each answers to its name under `.example`.
 const NAMES: [&str; 2] = ["one", "two"];

@@ -116,6 +116,11 @@ pub(crate) fn chromium() {
     needs("chromium", &["--version"], "chromium");
 }
 
+/// A server of names.
+pub(crate) fn dnsmasq() {
+    file("/usr/sbin/dnsmasq", "dnsmasq-base");
+}
+
 /// The XMPP library of Debian's own Python.
 pub(crate) fn slixmpp() {
     needs("/usr/bin/python3", &["-c", "import slixmpp"], "python3-slixmpp");
