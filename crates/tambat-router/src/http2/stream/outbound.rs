@@ -101,14 +101,32 @@ impl Outbound {
 
     /// How much of the answer should be read at once: what the client takes of its body now, and a little in any case.
     pub(super) fn window(&mut self, session: &Session) -> usize {
-        match &mut self.to {
-            To::Body(_) if self.reader.is_in_body() => self.room(SEND_BUFFER_BYTES, 0, session).max(READ_BYTES_MIN),
-            _ => session.answers.window(),
+        if !(matches!(self.to, To::Body(_)) && self.reader.is_in_body()) {
+            return session.answers.window();
+        }
+        let room = self.room(SEND_BUFFER_BYTES, 0, session);
+        self.release();
+        room.max(READ_BYTES_MIN)
+    }
+
+    /// Gives back what is reserved of the connection's window and not used. All streams share that window: a few that
+    /// have nothing to send would keep all others waiting.
+    fn release(&mut self) {
+        if let To::Body(stream) = &mut self.to {
+            stream.reserve_capacity(0);
         }
     }
 
     /// Takes bytes of the answer: how many.
     pub(super) fn send(&mut self, bytes: &[u8], session: &Rc<Session>) -> io::Result<usize> {
+        let taken = self.take(bytes, session)?;
+        if taken == bytes.len() {
+            self.release();
+        }
+        Ok(taken)
+    }
+
+    fn take(&mut self, bytes: &[u8], session: &Rc<Session>) -> io::Result<usize> {
         if bytes.is_empty() {
             return Ok(0);
         }
