@@ -76,7 +76,7 @@ impl Outbound {
         })
     }
 
-    /// Ready when something may be sent.
+    /// Ready when something may be sent. Nothing is reserved by that: there may be nothing to send.
     pub(super) fn poll_room(&mut self, cx: &mut Context<'_>, session: &Session) -> Poll<io::Result<()>> {
         let To::Body(stream) = &mut self.to else {
             return Poll::Ready(Ok(()));
@@ -88,15 +88,16 @@ impl Outbound {
             session.answers.wakes(cx.waker());
             return Poll::Pending;
         }
-        if stream.capacity() > 0 {
-            return Poll::Ready(Ok(()));
-        }
         stream.reserve_capacity(SEND_BUFFER_BYTES);
-        match std::task::ready!(stream.poll_capacity(cx)) {
-            Some(Ok(_)) => Poll::Ready(Ok(())),
-            Some(Err(error)) => Poll::Ready(Err(broken(error))),
-            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        if stream.capacity() == 0 {
+            match std::task::ready!(stream.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            }
         }
+        self.release();
+        Poll::Ready(Ok(()))
     }
 
     /// How much of the answer should be read at once: what the client takes of its body now, and a little in any case.
