@@ -434,9 +434,9 @@ mod tests {
         ];
         let facts = Facts { has_apps: true, kept, ..well() };
         let shown = show(&judge(&facts));
-        assert!(shown.ends_with("fine   certificate shop.example  good for 20 days"), "{shown}");
+        assert!(shown.ends_with("fine  certificate shop.example  good for 20 days"), "{shown}");
         let over =
-            "note   certificate over.example  it has expired 2 hours ago\n       fix: `tambat serve` orders another";
+            "note  certificate over.example  it has expired 2 hours ago\n       fix: `tambat serve` orders another";
         assert!(shown.contains(over), "{shown}");
         let serving = Facts { server: Some(serving(Vec::new(), Vec::new())), ..facts };
         assert!(!show(&judge(&serving)).contains("over.example"), "the server has said what there is");

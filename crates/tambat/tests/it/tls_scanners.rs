@@ -48,7 +48,10 @@ fn testssl_finds_no_protocol_or_cipher_to_mend() {
         assert!(ids.contains(&looked_at), "{looked_at} was not looked at: {}", said.stdout);
     }
     let bad = |finding: &&serde_json::Value| {
-        matches!(finding["severity"].as_str().unwrap(), "MEDIUM" | "HIGH" | "CRITICAL" | "WARN" | "FATAL")
+        // What the scanner's own openssl lacks is no finding about us.
+        let is_about_us = finding["id"] != "engine_problem";
+        is_about_us
+            && matches!(finding["severity"].as_str().unwrap(), "MEDIUM" | "HIGH" | "CRITICAL" | "WARN" | "FATAL")
     };
     let bad: Vec<String> = findings.iter().filter(bad).map(ToString::to_string).collect();
     assert!(bad.is_empty(), "{}", bad.join("\n"));

@@ -356,10 +356,10 @@ fn what_env_explains() {
     HOST  default  127.0.0.1
     LOG_LEVEL  tambat.toml  shell  info
     MAIL_URL  handle to mail  smtp://shop:***@mail.example.com:NNNN
-    NODE_EXTRA_CA_CERTS  local CA  /home/me/state/tambat/ca/root.pem
+    NODE_EXTRA_CA_CERTS  local CA  /home/me/state/tambat-roots/root.pem
     PORT  tambat  NNNN
     PS  tambat  web.1
-    SSL_CERT_FILE  local CA  /home/me/state/tambat/ca/bundle.pem
+    SSL_CERT_FILE  local CA  /home/me/state/tambat-roots/bundle.pem
     TAMBAT_URL  tambat  http://localhost:NNNN
     TOKEN  -E  abc
     EDITOR  shell  vi
