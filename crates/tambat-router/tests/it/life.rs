@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -73,7 +73,9 @@ fn a_client_keeps_its_target_and_who_loses_it_goes_elsewhere_alone() {
 fn a_full_target_lets_streams_wait_in_turn_and_too_many_are_refused() {
     let backend = Backend::new("cache.1");
     let rules = HttpRules { in_flight_max: NonZeroU32::new(1), queue_max: NonZeroU32::new(2), ..HttpRules::default() };
-    let mut rig = Rig::new(Protocol::Redis);
+    // One worker: who is counted as waiting stands in the queue before the next one is looked at.
+    let settings = RouterSettings { workers: NonZeroUsize::MIN, ..RouterSettings::default() };
+    let mut rig = Rig::with(Protocol::Redis, None, settings);
     rig.rules = rules;
     rig.publish(serve(&[&backend]));
     let (first, target) = stream(&rig, &backend);
