@@ -12,9 +12,10 @@ use tambat_model::HostPattern;
 
 use super::config::Configs;
 
-/// Says which certificate a handshake gets. Asked once for each handshake, on a thread of those.
+/// Says which certificate a handshake gets. Asked once for each handshake, on a thread of those or on a worker's.
 pub trait Certificates: fmt::Debug + Send + Sync {
-    /// The certificate for this hello. It must not block for long: handshakes of others wait on the same thread.
+    /// The certificate for this hello. It must not block for long: handshakes and requests of others wait on
+    /// the same thread.
     fn find(&self, hello: &Hello<'_>) -> Lookup;
 }
 

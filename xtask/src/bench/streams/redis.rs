@@ -7,7 +7,7 @@ use super::{
         figures::{Table, float, median},
         report::{Bar, Bound, Report},
     },
-    Front, Kind, LEVEL_RATIO_MIN, PLAIN_PEERS, Streams,
+    Front, Kind, LEVEL_RATIO, PLAIN_PEERS, Streams,
     peer::{Field, Peer},
 };
 use crate::failure::Failure;
@@ -56,7 +56,7 @@ pub(super) fn measure(streams: &Streams<'_>, report: &mut Report, pipeline: u64)
     let of = |peer: Peer| all.iter().find(|(other, _)| *other == peer).map(|(_, rounds)| rounds);
     if let (Some(ours), Some(theirs)) = (of(Peer::Tambat), of(Peer::Haproxy)) {
         let ratios: Vec<f64> = ours.each.iter().zip(&theirs.each).map(|(ours, theirs)| ours / theirs).collect();
-        let (what, bound) = (format!("{title}, to HAProxy"), Bound::AtLeast(LEVEL_RATIO_MIN));
+        let (what, bound) = (format!("{title}, to HAProxy"), Bound::AtLeast(LEVEL_RATIO));
         report.judge(Bar { what, bound, seen: median(&ratios), unit: "×" });
     }
     Ok(())
