@@ -4,6 +4,7 @@
 //! written is kept, for as long as it lasts, and nothing more is read meanwhile: that is the back-pressure, and an idle
 //! stream owns no memory. A long run of big reads goes on through a pipe of the thread, uncopied.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -13,6 +14,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tambat_model::{Load, Traffic};
+use tambat_wire::websocket::{FrameEnds, GOING_AWAY};
 
 use crate::access::EndedBy;
 use crate::cuts::Watched;
@@ -83,10 +85,30 @@ pub(crate) struct Course<'a> {
     pub(crate) load: &'a Arc<Load>,
     /// What is shown to it of what the target says, as long as it looks.
     pub(crate) session: Option<&'a Session>,
+    /// Where the target's frames end; none: it is no WebSocket.
+    pub(crate) frames: Option<&'a Frames>,
     pub(crate) worker: &'a Worker,
 }
 
+/// Where the frames of a WebSocket's target end.
+pub(crate) type Frames = RefCell<FrameEnds>;
+
 impl Course<'_> {
+    /// The target has said this.
+    fn show(&self, words: &[u8]) {
+        if let Some(session) = self.session {
+            session.show(words);
+        }
+        if let Some(frames) = self.frames {
+            frames.borrow_mut().on(words);
+        }
+    }
+
+    /// May the client be told of the end in the place of the target?
+    fn may_say_goodbye(&self) -> bool {
+        self.frames.is_some_and(|frames| frames.borrow().is_between())
+    }
+
     fn is_cut(&self) -> bool {
         self.load.is_cut() || self.worker.cuts.has(self.listener.kind)
     }
@@ -261,6 +283,9 @@ impl<'a> Direction<'a> {
     /// What `from` has sent before.
     fn brings(&mut self, bytes: Vec<u8>, course: Course<'_>) {
         self.count(bytes.len(), course);
+        if !self.is_up {
+            course.show(&bytes);
+        }
         self.unsent = bytes;
     }
 
@@ -344,8 +369,8 @@ impl<'a> Direction<'a> {
             Err(error) => return Poll::Ready(Err(error)),
         };
         self.count(received, course);
-        if let Some(session) = course.session.filter(|_| !self.is_up) {
-            session.show(&scratch[..received]);
+        if !self.is_up {
+            course.show(&scratch[..received]);
         }
         match self.to.send(&scratch[..received]) {
             Ok(sent) if sent == received => {
@@ -356,6 +381,10 @@ impl<'a> Direction<'a> {
                 if self.run >= LONG_RUN_READS {
                     self.run = LONG_RUN_READS;
                     self.pipe = if self.is_pipeable(course) { tools.pipes.lend() } else { None };
+                    if let (Some(frames), Some(_), false) = (course.frames, &self.pipe, self.is_up) {
+                        // What goes through a pipe is not seen.
+                        frames.borrow_mut().lose();
+                    }
                 }
             }
             Ok(sent) => self.keep(&scratch[sent..received]),
@@ -443,8 +472,13 @@ impl<'a> Direction<'a> {
     }
 
     /// Tells `to` how it ends, and throws away what `from` still sends until that ends, too: unread bytes would make a reset
-    /// of the close.
+    /// of the close. The client of a WebSocket is told in its own words (RFC 6455 §7.4.1), where the target is not in the
+    /// middle of a word.
     async fn part(&self, course: Course<'_>) {
+        let is_over = self.is_stalled() || self.ending || self.ended;
+        if !self.is_up && !is_over && course.may_say_goodbye() && self.to.send_all(&GOING_AWAY).await.is_err() {
+            return;
+        }
         if self.is_stalled() {
             self.to.reset_on_close();
         } else if poll_fn(|cx| self.to.poll_end(cx)).await.is_err() {
@@ -511,9 +545,19 @@ mod tests {
 
     /// Pumps until it is so: a few seconds at most.
     async fn pump_until(d: &mut Direction<'_>, worker: &Worker, is_so: impl Fn(&Direction<'_>) -> bool) {
+        pump_frames_until(d, worker, None, is_so).await;
+    }
+
+    async fn pump_frames_until(
+        d: &mut Direction<'_>,
+        worker: &Worker,
+        frames: Option<&Frames>,
+        is_so: impl Fn(&Direction<'_>) -> bool,
+    ) {
         let listener = ListenerState::new(ListenerKind::Shared, Arc::default());
         let load = Arc::default();
-        let course = Course { idle: None, listener: &listener, traffic: None, load: &load, session: None, worker };
+        let course =
+            Course { idle: None, listener: &listener, traffic: None, load: &load, session: None, frames, worker };
         let pumped = poll_fn(|cx| {
             d.pump(cx, worker.tools.borrow_mut().ready(), course);
             if is_so(d) {
@@ -535,8 +579,10 @@ mod tests {
     async fn big_reads_in_a_row_make_a_long_run_and_small_ones_end_it() {
         let ((mut sender, from), (mut receiver, to)) = (connection(), connection());
         let worker = worker();
-        let mut direction = Direction::new(&from, &to, true);
-        let (big, small) = (pattern(BIG_READ_BYTES_MIN), pattern(100));
+        let mut direction = Direction::new(&from, &to, false);
+        let (mut big, small, frames) = (pattern(BIG_READ_BYTES_MIN), pattern(100), Frames::default());
+        // Each of them is a whole frame of a WebSocket (RFC 6455 §5.2).
+        big[..4].copy_from_slice(&[0x82, 126, 0x7f, 0xfc]);
         let sizes = [vec![&big; LONG_RUN_READS as usize], vec![&small; LONG_RUN_READS as usize], vec![&big]].concat();
         let mut piped = Vec::new();
         for message in sizes {
@@ -550,11 +596,12 @@ mod tests {
                 })
                 .is_ok_and(|seen| seen < message.len())
             {}
-            pump_until(&mut direction, &worker, |d| d.carried == all).await;
+            pump_frames_until(&mut direction, &worker, Some(&frames), |d| d.carried == all).await;
             let mut heard = vec![0; message.len()];
             receiver.read_exact(&mut heard).unwrap();
             assert!(heard == *message);
             piped.push(direction.pipe.is_some());
+            assert_eq!(frames.borrow().is_between(), !piped.contains(&true), "what was not seen may end anywhere");
         }
         let turns = LONG_RUN_READS as usize;
         let (before, through) = (vec![false; turns - 1], vec![true; turns]);

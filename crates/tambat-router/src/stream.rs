@@ -49,6 +49,7 @@ pub(crate) fn serve(
                     traffic: Some(&upstream.route.traffic),
                     load: &upstream.target.load,
                     session: session.as_deref(),
+                    frames: None,
                     worker: &stream.story.worker,
                 };
                 let leftovers = Leftovers { up: before, down: Vec::new() };
