@@ -161,11 +161,13 @@ fn nothing_of<'a>(arrival: &Arrival, open: &Open, name: Option<&'a str>) -> Stre
     StreamRecord {
         client: arrival.peer.ip().to_canonical(),
         listener: open.listener().kind,
+        port: open.port(),
         name,
         route: None,
         target: None,
         bytes_in: 0,
         bytes_out: 0,
+        datagrams: None,
         took: Duration::ZERO,
         ended_by: EndedBy::Router,
         how: How::Refused,

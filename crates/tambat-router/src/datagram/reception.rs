@@ -1,0 +1,45 @@
+//! A hub as its worker has it.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::task::AbortHandle;
+
+use super::hub::Hub;
+use crate::listener::ListenerKind;
+
+/// How long sessions at a listener that was removed may go on: somebody may want its address again.
+const CLOSED_WITHIN: Duration = Duration::from_secs(5);
+
+/// A hub at work, as its worker has it. Dropping it changes nothing.
+#[derive(Debug)]
+pub(crate) struct Reception {
+    pub(super) hub: Rc<Hub>,
+    pub(super) task: AbortHandle,
+}
+
+impl Reception {
+    pub(crate) fn kind(&self) -> ListenerKind {
+        self.hub.kind()
+    }
+
+    /// Begins no more sessions there; those that are silent end.
+    pub(crate) fn drain(&self) {
+        self.hub.drain(None);
+    }
+
+    /// The same where the listener is to be no more: its address is free before long, whoever still talks.
+    pub(crate) fn close(&self) {
+        self.hub.drain(Some(Instant::now() + CLOSED_WITHIN));
+    }
+
+    /// Drains those of such listeners.
+    pub(crate) fn drain_all(all: &[Self], is_one: impl Fn(ListenerKind) -> bool) {
+        all.iter().filter(|reception| is_one(reception.kind())).for_each(Self::drain);
+    }
+
+    /// Has it come to its end?
+    pub(crate) fn is_over(&self) -> bool {
+        self.task.is_finished()
+    }
+}
