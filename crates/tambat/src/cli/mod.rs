@@ -11,6 +11,7 @@ mod logs;
 mod open;
 mod plan;
 mod ps;
+mod public_url;
 mod route;
 mod routes;
 mod run;
@@ -335,6 +336,9 @@ pub(crate) struct UrlArgs {
     /// By name and over TLS: `https://shop.localhost:7443`
     #[arg(long)]
     pub(crate) https: bool,
+    /// From other machines: by its public name, or where its `listen` is
+    #[arg(long, conflicts_with = "https")]
+    pub(crate) public: bool,
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -45,6 +45,7 @@ use crate::router_setup::{self, RouterArgs};
 use crate::run_lock::RunLock;
 use crate::sockets::Sockets;
 
+pub(crate) use apps::entries;
 use apps::{Broken, Workshop};
 pub(crate) use certificates::kept as kept_certificates;
 use certificates::{Keeping, Tls};
