@@ -23,6 +23,7 @@ use crate::arrival::Arrival;
 use crate::connection::is_http;
 use crate::http::too_many_connections;
 use crate::listener::{ListenerKind, ListenerState};
+use crate::pauses::{Arrives, Held};
 use crate::report::RouterReport;
 use crate::router::Shared;
 use crate::tls::{TlsSettings, Unshaken, shake_here};
@@ -157,10 +158,19 @@ impl Acceptor<'_> {
             let open = self.state.opened_by_proxy(port, tls.map(|(settings, _)| settings));
             return self.worker.deal(Accepted { client, arrival, open, handshake: None });
         }
+        let turn = match arrives(shared, peer.ip(), self.state) {
+            Arrives::Now => None,
+            Arrives::Waits(turn) => Some(turn),
+            Arrives::Never => return,
+        };
         let open = match count(shared, peer.ip()) {
             Ok(count) => self.state.opened(port, count),
             Err(TooMany) => return turn_one_too_many_away(&client, self.state, tls.is_some(), shared),
         };
+        if let Some(turn) = turn {
+            let held = Held { client, arrival, open, tls: tls.map(|(settings, _)| settings), turn };
+            return self.worker.waiting_room.hold(held, self.worker);
+        }
         match tls {
             None => self.worker.deal(Accepted { client, arrival, open, handshake: None }),
             Some((settings, room)) => {
@@ -202,6 +212,21 @@ pub(crate) fn count(shared: &Shared, client: IpAddr) -> Result<Option<AddressCou
         Some(max) if !settings.trusted.contains(client) => shared.addresses.count(client, max).map(Some).ok_or(TooMany),
         _ => Ok(None),
     }
+}
+
+/// Does a connection of this client have to wait, for its address has flooded the router? Counts those that do.
+pub(crate) fn arrives(shared: &Shared, client: IpAddr, at: &ListenerState) -> Arrives {
+    if shared.settings.never_pauses(client, at.kind) {
+        return Arrives::Now;
+    }
+    let arrives = shared.pauses.arrives(client);
+    match arrives {
+        Arrives::Now => {}
+        Arrives::Waits(_) => drop(at.paused.fetch_add(1, Ordering::Relaxed)),
+        // In silence: what it might be told would cost as much as to serve it.
+        Arrives::Never => drop(at.refused.fetch_add(1, Ordering::Relaxed)),
+    }
+    arrives
 }
 
 /// Tells a client that has as many connections as it may, where it would understand that.

@@ -88,6 +88,8 @@ pub struct CountersSnapshot {
     pub bytes_in: u64,
     /// Bytes received from targets.
     pub bytes_out: u64,
+    /// Connections that had to wait because others of their address had flooded the router.
+    pub paused: u64,
     /// How often accepting was put off for want of file descriptors or memory, or of room.
     pub accept_pauses: u64,
     /// TLS handshakes that came to their end.
@@ -103,6 +105,7 @@ pub struct CountersSnapshot {
 pub(crate) struct ListenerState {
     pub(crate) kind: ListenerKind,
     pub(crate) refused: AtomicU64,
+    pub(crate) paused: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
     pub(crate) accept_pauses: AtomicU64,
@@ -121,6 +124,7 @@ impl ListenerState {
         Self {
             kind,
             refused: AtomicU64::new(0),
+            paused: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             accept_pauses: AtomicU64::new(0),
@@ -139,6 +143,7 @@ impl ListenerState {
             open: self.open.load(Ordering::Relaxed),
             waiting: self.waiting.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
+            paused: self.paused.load(Ordering::Relaxed),
             bytes_in: self.bytes_in.load(Ordering::Relaxed),
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
             accept_pauses: self.accept_pauses.load(Ordering::Relaxed),

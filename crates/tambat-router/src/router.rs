@@ -17,6 +17,7 @@ use crate::datagram::DatagramListener;
 use crate::door::Cancels;
 use crate::http::router_number;
 use crate::listener::{CountersSnapshot, Listener, ListenerKind, ListenerState};
+use crate::pauses::Pauses;
 use crate::queue::Queues;
 use crate::report::{Reports, RouterReport};
 use crate::settings::RouterSettings;
@@ -238,6 +239,7 @@ pub(crate) struct Shared {
     pub(crate) reports: Reports,
     pub(crate) settings: RouterSettings,
     pub(crate) addresses: Arc<Addresses>,
+    pub(crate) pauses: Arc<Pauses>,
     pub(crate) unrouted: Arc<Traffic>,
     pub(crate) queues: Queues,
     /// Where sessions of `PostgreSQL` are.
@@ -270,6 +272,7 @@ impl Shared {
             reports: Reports(reports),
             settings,
             addresses: Arc::default(),
+            pauses: Arc::default(),
             unrouted: Arc::default(),
             queues: Queues::default(),
             cancels: Arc::default(),

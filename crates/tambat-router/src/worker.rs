@@ -27,6 +27,7 @@ use crate::door::say_last;
 use crate::h2c::Links;
 use crate::http::{Clock, Pseudonyms, Spare};
 use crate::listener::{ListenerKind, ListenerState, Open};
+use crate::pauses::WaitingRoom;
 use crate::pool::{Own, Pool};
 use crate::queue::KnownQueues;
 use crate::report::RouterReport;
@@ -93,6 +94,8 @@ pub(crate) struct Worker {
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) here: Here,
     pub(crate) cuts: Cuts,
+    /// Connections whose addresses pause.
+    pub(crate) waiting_room: WaitingRoom,
     pub(crate) pool: Pool,
     /// Connections of HTTP/2, which many requests share.
     pub(crate) links: Rc<Links>,
@@ -160,6 +163,7 @@ impl Worker {
             deadlines,
             here: Here::default(),
             cuts: Cuts::default(),
+            waiting_room: WaitingRoom::default(),
             spare: Spare::default(),
             queues: KnownQueues::default(),
             clock: Clock::new(),
@@ -320,6 +324,7 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
                 accepting.end(|kind| scope.has(kind));
                 Reception::drain_all(&receiving, |kind| scope.has(kind));
                 worker.is_draining.set(true);
+                worker.waiting_room.dismiss(scope);
                 worker.deadlines.wake_all();
                 drop(unheard);
             }

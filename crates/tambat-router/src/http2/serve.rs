@@ -26,7 +26,8 @@ use super::wire::Wire;
 use crate::arrival::Arrival;
 use crate::choice::Told;
 use crate::http;
-use crate::listener::Open;
+use crate::listener::{First, Open};
+use crate::pauses::{Offence, offends};
 use crate::report::RouterReport;
 use crate::transport::Transport;
 use crate::worker::Worker;
@@ -226,6 +227,9 @@ impl Driver {
 
 /// Counts what the client was refused, whoever did so, and reports it now and then.
 fn tell_refusals(session: &Session, arrival: &Arrival, open: &Open) {
+    if let Some(offence) = session.offence() {
+        tell_offence(offence, session, arrival, open);
+    }
     let Some((times, refused)) = session.refused() else {
         return;
     };
@@ -237,6 +241,15 @@ fn tell_refusals(session: &Session, arrival: &Arrival, open: &Open) {
             Refused::Connection(reason) => format!("the connection was closed ({reason})"),
         };
         worker.shared.reports.send(RouterReport::RefusedHttp2 { peer: arrival.peer, cause });
+    }
+}
+
+/// The client's address pauses, if it is the client's.
+fn tell_offence(offence: Offence, session: &Session, arrival: &Arrival, open: &Open) {
+    let (shared, client) = (&session.worker.shared, arrival.peer.ip());
+    let is_of_client = matches!(open.first(), First::Anything) || arrival.is_introduced();
+    if is_of_client && !shared.settings.never_pauses(client, open.listener().kind) {
+        offends(shared, client, offence);
     }
 }
 

@@ -29,7 +29,7 @@ use crate::entrances::{BoundEntrance, who};
 use crate::failure::{CODE_SIGNALLED, Failure};
 use crate::metrics::MetricsListener;
 use crate::output;
-use crate::router_setup::{self, RouterArgs, refused_http2, unintroduced};
+use crate::router_setup::{self, RouterArgs, address_paused, refused_http2, unintroduced};
 
 use control::Control;
 use listen::{Bound, bind};
@@ -276,6 +276,7 @@ impl Routing {
             RouterReport::Waiting { .. } => {}
             RouterReport::Unintroduced { peer, cause } => say(&unintroduced(peer, &cause)),
             RouterReport::RefusedHttp2 { peer, cause } => say(&refused_http2(peer, &cause)),
+            RouterReport::AddressPaused { client, pause } => say(&address_paused(client, pause)),
             RouterReport::AcceptPaused { addr, cause } => say(&format!(
                 "cannot take more connections at {addr} for now: {cause}; those there are go on (is ulimit -n reached?)"
             )),

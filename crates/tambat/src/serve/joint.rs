@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use super::certificates::Keeping;
 use crate::daemon::Sayer;
 use crate::failure::Failure;
-use crate::router_setup::{refused_http2, unintroduced};
+use crate::router_setup::{address_paused, refused_http2, unintroduced};
 
 /// The tables of all apps.
 #[derive(Debug)]
@@ -126,7 +126,9 @@ impl Reports {
                 Some((app, route)) => Ok((app, RouterReport::Waiting { port, route })),
                 None => Err(RouterReport::Waiting { port, route }),
             },
-            RouterReport::Unintroduced { .. } | RouterReport::RefusedHttp2 { .. } => Err(report),
+            RouterReport::Unintroduced { .. }
+            | RouterReport::RefusedHttp2 { .. }
+            | RouterReport::AddressPaused { .. } => Err(report),
             RouterReport::AcceptPaused { addr, .. } | RouterReport::ListenerLost { addr, .. } => {
                 self.ports.get(&addr.port()).cloned().map(|app| (app, report.clone())).ok_or(report)
             }
@@ -138,6 +140,7 @@ impl Reports {
         match report {
             RouterReport::Unintroduced { peer, cause } => self.sayer.say(unintroduced(peer, &cause)),
             RouterReport::RefusedHttp2 { peer, cause } => self.sayer.say(refused_http2(peer, &cause)),
+            RouterReport::AddressPaused { client, pause } => self.sayer.say(address_paused(client, pause)),
             RouterReport::AcceptPaused { addr, cause } => self.sayer.say(format!(
                 "cannot take more connections at {addr} for now: {cause}; those there are go on (is ulimit -n reached?)"
             )),
