@@ -16,7 +16,7 @@ use tambat_wire::proxy_protocol::datagram_header;
 use tambat_wire::servfail;
 use tokio::io::Interest;
 use tokio::sync::Notify;
-use tokio::task::{AbortHandle, spawn_local, yield_now};
+use tokio::task::{AbortHandle, JoinHandle, spawn_local, yield_now};
 
 use super::allowance::Allowance;
 use super::link::{Link, Sent};
@@ -87,7 +87,7 @@ pub(crate) struct Hub {
 #[derive(Debug)]
 pub(crate) struct Reception {
     hub: Rc<Hub>,
-    task: AbortHandle,
+    task: JoinHandle<()>,
 }
 
 impl Reception {
@@ -106,6 +106,21 @@ impl Reception {
     pub(crate) fn close(&self) {
         self.hub.closes_at.set(Some(Instant::now() + CLOSED_WITHIN));
         self.drain();
+    }
+
+    /// The same at once; comes back when its socket is closed.
+    pub(crate) async fn end(self) {
+        let Self { hub, task } = self;
+        hub.closes_at.set(Some(Instant::now()));
+        hub.is_draining.set(true);
+        hub.news.notify_one();
+        let _ = task.await;
+        // Those who read answers have been told to end, and have it until they have.
+        let there = Rc::downgrade(&hub);
+        drop(hub);
+        while there.strong_count() > 0 {
+            yield_now().await;
+        }
     }
 
     /// Drains those of such listeners.
@@ -155,7 +170,7 @@ impl Hub {
                 () = Rc::clone(&running).look_after() => {}
             }
         });
-        Some(Reception { hub, task: task.abort_handle() })
+        Some(Reception { hub, task })
     }
 
     async fn read(self: Rc<Self>) {
