@@ -16,7 +16,7 @@ use tambat_wire::proxy_protocol::datagram_header;
 use tambat_wire::servfail;
 use tokio::io::Interest;
 use tokio::sync::Notify;
-use tokio::task::{AbortHandle, JoinHandle, spawn_local, yield_now};
+use tokio::task::{JoinHandle, spawn_local, yield_now};
 
 use super::allowance::Allowance;
 use super::link::{Link, Sent};
