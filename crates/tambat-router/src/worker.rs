@@ -13,7 +13,7 @@ use tambat_model::{ProxyProtocol, Target};
 use tambat_wire::http1::Limits;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::spawn_local;
 
 use crate::accept::Accepting;
@@ -46,6 +46,9 @@ pub(crate) enum Order {
     Receive(UdpSocket, Arc<ListenerState>),
     /// Accept and take nothing more there.
     Unlisten(ListenerKind),
+    /// The same at once, sessions of datagrams included, and give the sockets for connections back. Dropped when all of
+    /// them are closed or given back.
+    GiveBack(ListenerKind, UnboundedSender<TcpListener>),
     /// Serve these connections.
     Serve(Vec<Accepted>),
     /// Accept nothing more there, and end connections as soon as they are idle. Dropped when that has begun.
@@ -318,6 +321,16 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
             Order::Unlisten(kind) => {
                 accepting.end(|of| of == kind);
                 receiving.extract_if(.., |reception| reception.kind() == kind).for_each(|reception| reception.close());
+            }
+            Order::GiveBack(kind, to) => {
+                accepting.give_back(kind, &to);
+                for reception in receiving.extract_if(.., |reception| reception.kind() == kind) {
+                    let to = to.clone();
+                    spawn_local(async move {
+                        reception.end().await;
+                        drop(to);
+                    });
+                }
             }
             Order::Serve(all) => all.into_iter().for_each(|accepted| worker.serve(accepted)),
             Order::Drain(scope, unheard) => {

@@ -116,7 +116,7 @@ impl Hub {
                 () = Rc::clone(&running).look_after() => {}
             }
         });
-        Some(Reception { hub, task: task.abort_handle() })
+        Some(Reception { hub, task })
     }
 
     pub(super) fn kind(&self) -> ListenerKind {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::task::AbortHandle;
+use tokio::task::{JoinHandle, yield_now};
 
 use super::hub::Hub;
 use crate::listener::ListenerKind;
@@ -15,7 +15,7 @@ const CLOSED_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Reception {
     pub(super) hub: Rc<Hub>,
-    pub(super) task: AbortHandle,
+    pub(super) task: JoinHandle<()>,
 }
 
 impl Reception {
@@ -31,6 +31,19 @@ impl Reception {
     /// The same where the listener is to be no more: its address is free before long, whoever still talks.
     pub(crate) fn close(&self) {
         self.hub.drain(Some(Instant::now() + CLOSED_WITHIN));
+    }
+
+    /// The same at once; comes back when its socket is closed.
+    pub(crate) async fn end(self) {
+        let Self { hub, task } = self;
+        hub.drain(Some(Instant::now()));
+        let _ = task.await;
+        // Those who read answers have been told to end, and have it until they have.
+        let there = Rc::downgrade(&hub);
+        drop(hub);
+        while there.strong_count() > 0 {
+            yield_now().await;
+        }
     }
 
     /// Drains those of such listeners.

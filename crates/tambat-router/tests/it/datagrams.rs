@@ -459,6 +459,16 @@ fn a_listener_that_is_removed_leaves_its_address() {
     eventually("its session is over", || server.target.load.in_flight() == 0);
 }
 
+#[tokio::test]
+async fn one_that_is_taken_back_leaves_its_address_at_once() {
+    let server = Server::new("dns.1");
+    let rig = Rig::serving(Protocol::Udp, &[&server]);
+    exchange(&rig.client(), &server, b"one");
+    rig.router.take_back(ListenerKind::Service(rig.port)).await;
+    drop(UdpSocket::bind(rig.addr).unwrap());
+    eventually("its session is over", || server.target.load.in_flight() == 0);
+}
+
 #[test]
 fn a_target_that_asks_for_it_is_told_with_each_datagram_where_it_comes_from() {
     let server = Server::new("dns.1");

@@ -31,7 +31,7 @@ use crate::failure::Failure;
 use crate::router_setup::RouterArgs;
 
 pub(crate) use running::{block_on, sockets, sockets_there};
-pub(crate) use start::{await_last_run, lock, state, warn};
+pub(crate) use start::{await_last_run, last_run_ends, lock, state, take_lock, warn};
 
 /// Runs apps by the port they bind.
 #[derive(Debug, Parser)]
