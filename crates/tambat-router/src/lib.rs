@@ -43,6 +43,7 @@ mod http;
 mod http2;
 mod introduction;
 mod listener;
+mod looks;
 mod pool;
 mod queue;
 mod report;
