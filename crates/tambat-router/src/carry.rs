@@ -21,7 +21,7 @@ use crate::cuts::Watched;
 use crate::deadlines::Deadline;
 use crate::door::Session;
 use crate::listener::ListenerState;
-use crate::socket::{is_something_there, is_transient, receive_part, receive_unasked};
+use crate::socket::{is_something_there, is_transient, receive_unasked};
 use crate::splice::{PIPE_BYTES, Pipe};
 use crate::transport::Transport;
 use crate::worker::{Tools, Worker};
@@ -179,6 +179,10 @@ impl<'a> Carriage<'a> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let Self { course, up, down, deadline, .. } = self;
         deadline.wakes(cx.waker());
+        if deadline.is_to_look() {
+            up.looks();
+            down.looks();
+        }
         let mut moved = {
             let mut tools = course.worker.tools.borrow_mut();
             up.pump(cx, tools.ready(), *course)
@@ -196,6 +200,9 @@ impl<'a> Carriage<'a> {
         }
         if course.is_cut() {
             return Poll::Ready(End::Cut);
+        }
+        if up.is_short || down.is_short {
+            deadline.look_later();
         }
         // Set again at each move, it costs no system call and no timer.
         if moved && course.idle.is_some() {
@@ -244,6 +251,8 @@ struct Direction<'a> {
     pipe: Option<Pipe>,
     /// There may be something to read that no event tells of: it stands before or behind urgent data.
     is_behind: bool,
+    /// Less was read than might have been. That was all there was, unless there is urgent data: it looks again later.
+    is_short: bool,
     /// `from` has ended this direction, and `to` is to be told.
     ending: bool,
     /// The same, and `to` has been told.
@@ -271,6 +280,7 @@ impl<'a> Direction<'a> {
             run: 0,
             pipe: None,
             is_behind: false,
+            is_short: false,
             ending: false,
             ended: false,
             broken: false,
@@ -292,6 +302,11 @@ impl<'a> Direction<'a> {
     fn count(&mut self, bytes: usize, course: Course<'_>) {
         self.carried += bytes as u64;
         course.count(self.is_up, bytes);
+    }
+
+    /// It reads once without having been told that there is something, if its last read was a short one.
+    fn looks(&mut self) {
+        self.is_behind |= std::mem::take(&mut self.is_short);
     }
 
     /// Moves bytes until one of the two sockets has to be waited for, or the direction is over. Have any moved?
@@ -354,6 +369,7 @@ impl<'a> Direction<'a> {
         }
         let scratch = &mut tools.buffer;
         let window = self.to.window().unwrap_or(self.window).min(scratch.len());
+        self.is_short = false;
         let received = match self.receive(&mut scratch[..window]) {
             // What it has sent before it was cut off has been passed on.
             Ok(0) if self.from.is_truncated() => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
@@ -368,6 +384,7 @@ impl<'a> Direction<'a> {
             }
             Err(error) => return Poll::Ready(Err(error)),
         };
+        self.is_short = received < window && self.from.tcp().is_some();
         self.count(received, course);
         if !self.is_up {
             course.show(&scratch[..received]);
@@ -397,8 +414,7 @@ impl<'a> Direction<'a> {
     fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
         match self.from.tcp() {
             Some(from) if self.is_behind => receive_unasked(from, into),
-            Some(from) => receive_part(from, into),
-            None => self.from.receive(into),
+            _ => self.from.receive(into),
         }
     }
 
@@ -409,7 +425,9 @@ impl<'a> Direction<'a> {
             return Poll::Ready(Ok(false));
         };
         if pipe.held() == 0 {
-            std::task::ready!(from.poll_read_ready(cx))?;
+            if !std::mem::take(&mut self.is_behind) {
+                std::task::ready!(from.poll_read_ready(cx))?;
+            }
             let filled = pipe.fill(from, PIPE_BYTES);
             if !matches!(filled, Ok(1..)) && is_something_there(from) {
                 // No pipe takes what is urgent: it looks as if nothing had come, or nothing more.
@@ -606,6 +624,43 @@ mod tests {
         let turns = LONG_RUN_READS as usize;
         let (before, through) = (vec![false; turns - 1], vec![true; turns]);
         assert_eq!(piped, [before, through, vec![false; 2]].concat());
+    }
+
+    /// A read ends before what is urgent, and of what stands behind it no event tells: all of it had come before.
+    #[tokio::test]
+    async fn what_stands_behind_urgent_data_is_looked_for() {
+        let ((mut client, from), (mut target, to)) = (connection(), connection());
+        let (worker, listener, load) =
+            (worker(), ListenerState::new(ListenerKind::Shared, Arc::default()), Arc::default());
+        let course =
+            Course { idle: None, listener: &listener, traffic: None, load: &load, session: None, worker: &worker };
+        for mut said_by in [&client, &target] {
+            said_by.write_all(b"before").unwrap();
+            assert_eq!(SockRef::from(said_by).send_out_of_band(b"!").unwrap(), 1);
+            said_by.write_all(b"behind").unwrap();
+        }
+        for socket in [&from, &to].map(|transport| transport.tcp().unwrap()) {
+            SockRef::from(socket).set_out_of_band_inline(true).unwrap();
+            socket.readable().await.unwrap();
+        }
+        let looking = tokio::task::LocalSet::new();
+        looking.spawn_local(Rc::clone(&worker.deadlines).look_again());
+        let carried = looking.run_until(async {
+            let mut carriage = Carriage::new(&from, &to, Leftovers::default(), course);
+            poll_fn(|cx| {
+                assert!(carriage.poll(cx).is_pending());
+                if carriage.up.carried + carriage.down.carried == 26 { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            // Nothing has come since: nobody looks any more.
+            assert!(!(carriage.up.is_short || carriage.down.is_short));
+        });
+        tokio::time::timeout(Duration::from_secs(10), carried).await.expect("all of it is carried");
+        for hearer in [&mut client, &mut target] {
+            let mut heard = [0; 13];
+            hearer.read_exact(&mut heard).unwrap();
+            assert_eq!(&heard, b"before!behind");
+        }
     }
 
     #[tokio::test]

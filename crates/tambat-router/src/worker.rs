@@ -300,6 +300,7 @@ async fn look_after_pool(worker: Rc<Worker>) {
 
 async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
     spawn_local(Rc::clone(&worker.deadlines).run());
+    spawn_local(Rc::clone(&worker.deadlines).look_again());
     spawn_local(look_after_pool(Rc::clone(&worker)));
     spawn_local(cuts::look_after(Rc::clone(&worker)));
     if let Some(access) = &worker.access {

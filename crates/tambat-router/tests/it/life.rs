@@ -309,6 +309,33 @@ fn what_stands_behind_urgent_data_does_not_wait_for_more() {
 }
 
 #[test]
+fn what_stands_behind_urgent_data_after_a_long_silence_does_not_wait_for_more() {
+    let backend = Backend::new("web.1");
+    let mut rig = Rig::new(Protocol::Tcp);
+    rig.publish(crate::rig::hold(None));
+    let client = rig.client();
+    rig.until_one_waits();
+    rig.publish(serve(&[&backend]));
+    let target = backend.accept();
+    says(&client, &target, "hello");
+    for (mut from, mut to) in [(&client, &target), (&target, &client)] {
+        for between in ["", "between", "", "between"] {
+            // Whatever is looked for after a read has been looked for by now.
+            pass(Duration::from_millis(200));
+            from.write_all(b"before").unwrap();
+            assert_eq!(SockRef::from(from).send_out_of_band(b"!").unwrap(), 1);
+            from.write_all(between.as_bytes()).unwrap();
+            assert_eq!(SockRef::from(from).send_out_of_band(b"?").unwrap(), 1);
+            from.write_all(b"behind").unwrap();
+            let expected = format!("before!{between}?behind");
+            let mut heard = vec![0; expected.len()];
+            to.read_exact(&mut heard).unwrap();
+            assert_eq!(String::from_utf8_lossy(&heard), expected);
+        }
+    }
+}
+
+#[test]
 fn bytes_one_by_one_arrive_in_order() {
     let backend = Backend::new("web.1");
     let rig = rig(HttpRules::default(), &[&backend]);
