@@ -21,8 +21,8 @@ use crate::cuts::Watched;
 use crate::deadlines::Deadline;
 use crate::door::Session;
 use crate::listener::ListenerState;
-use crate::socket::{is_something_there, is_transient, receive_unasked};
-use crate::splice::{PIPE_BYTES, Pipe};
+use crate::socket::{is_transient, receive_unasked};
+use crate::splice::{Filled, Pipe};
 use crate::transport::Transport;
 use crate::worker::{Tools, Worker};
 
@@ -425,19 +425,17 @@ impl<'a> Direction<'a> {
             return Poll::Ready(Ok(false));
         };
         if pipe.held() == 0 {
-            if !std::mem::take(&mut self.is_behind) {
+            let looks = std::mem::take(&mut self.is_behind);
+            if !looks {
                 std::task::ready!(from.poll_read_ready(cx))?;
             }
-            let filled = pipe.fill(from, PIPE_BYTES);
-            if !matches!(filled, Ok(1..)) && is_something_there(from) {
-                // No pipe takes what is urgent: it looks as if nothing had come, or nothing more.
-                self.is_behind = true;
-                self.end_run(tools);
-                return Poll::Ready(Ok(true));
-            }
+            let filled = if looks { pipe.look(from) } else { pipe.fill_all(from) };
+            // Before urgent data it stops, or finds nothing: it looks again.
+            self.is_short = !looks || matches!(filled, Ok(Filled::Bytes(_)));
             match filled {
-                Ok(0) => self.ending = true,
-                Ok(filled) => {
+                Ok(Filled::End) => self.ending = true,
+                Ok(Filled::Urgent) => self.is_behind = true,
+                Ok(Filled::Bytes(filled)) => {
                     self.carried += filled as u64;
                     course.count(self.is_up, filled);
                     self.run = if filled >= BIG_READ_BYTES_MIN { LONG_RUN_READS } else { self.run.saturating_sub(1) };
@@ -448,7 +446,7 @@ impl<'a> Direction<'a> {
             }
         } else {
             std::task::ready!(to.poll_write_ready(cx))?;
-            match pipe.drain(to) {
+            match pipe.drain(from, to) {
                 Ok(()) if pipe.held() > 0 || self.run > 0 => return Poll::Ready(Ok(true)),
                 Ok(()) => {}
                 Err(error) if is_transient(&error) => return Poll::Ready(Ok(false)),
@@ -462,9 +460,15 @@ impl<'a> Direction<'a> {
     /// The long run is over.
     fn end_run(&mut self, tools: &mut Tools) {
         self.run = 0;
-        if let Some(pipe) = self.pipe.take() {
+        if let Some(pipe) = self.give_up_pipe() {
             tools.pipes.give_back(pipe);
         }
+    }
+
+    fn give_up_pipe(&mut self) -> Option<Pipe> {
+        let mut pipe = self.pipe.take()?;
+        self.from.tcp().into_iter().for_each(|from| pipe.unhush(from));
+        Some(pipe)
     }
 
     fn send_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
@@ -492,13 +496,15 @@ impl<'a> Direction<'a> {
     /// Tells `to` how it ends, and throws away what `from` still sends until that ends, too: unread bytes would make a reset
     /// of the close. The client of a WebSocket is told in its own words (RFC 6455 §7.4.1), where the target is not in the
     /// middle of a word.
-    async fn part(&self, course: Course<'_>) {
+    async fn part(&mut self, course: Course<'_>) {
         let is_over = self.is_stalled() || self.ending || self.ended;
         if !self.is_up && !is_over && course.may_say_goodbye() && self.to.send_all(&GOING_AWAY).await.is_err() {
             return;
         }
         if self.is_stalled() {
             self.to.reset_on_close();
+            // Its bytes are lost, and what comes now is thrown away.
+            drop(self.give_up_pipe());
         } else if poll_fn(|cx| self.to.poll_end(cx)).await.is_err() {
             return;
         }
@@ -535,8 +541,10 @@ mod tests {
     use std::io::{Read as _, Write as _};
     use std::mem::MaybeUninit;
     use std::net::{Ipv4Addr, TcpListener, TcpStream as StdStream};
+    use std::os::fd::AsFd as _;
     use std::rc::Rc;
 
+    use nix::poll::{PollFd, PollFlags, PollTimeout};
     use socket2::SockRef;
     use tokio::io::Interest;
     use tokio::net::TcpStream;
@@ -661,6 +669,79 @@ mod tests {
             hearer.read_exact(&mut heard).unwrap();
             assert_eq!(&heard, b"before!behind");
         }
+    }
+
+    /// Until so much can be read from it.
+    fn wait_for(from: &Transport, bytes: usize) {
+        let socket = SockRef::from(from.tcp().unwrap());
+        while socket.peek(&mut vec![MaybeUninit::uninit(); bytes]).is_ok_and(|seen| seen < bytes) {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Does it tell of what has arrived?
+    fn tells(from: &Transport, within: PollTimeout) -> bool {
+        nix::poll::poll(&mut [PollFd::new(from.tcp().unwrap().as_fd(), PollFlags::POLLIN)], within).unwrap() == 1
+    }
+
+    /// Brings a long run to rest: its target takes no more, the pipe holds something, and all that was sent is read.
+    async fn stall(direction: &mut Direction<'_>, worker: &Worker, sender: &mut StdStream) {
+        direction.pipe = worker.tools.borrow_mut().pipes.lend();
+        direction.run = LONG_RUN_READS;
+        while !direction.is_stalled() {
+            let all = direction.carried + BIG_READ_BYTES_MIN as u64;
+            let at = usize::try_from(direction.carried).unwrap();
+            sender.write_all(&pattern(at + BIG_READ_BYTES_MIN)[at..]).unwrap();
+            wait_for(direction.from, BIG_READ_BYTES_MIN);
+            pump_until(direction, worker, |d| d.carried == all).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_sends_to_a_full_target_wakes_nobody_until_it_takes_more() {
+        let ((mut sender, from), (mut receiver, to)) = (connection(), connection());
+        let worker = worker();
+        let mut direction = Direction::new(&from, &to, true);
+        stall(&mut direction, &worker, &mut sender).await;
+        let held = usize::try_from(direction.carried).unwrap();
+        let all = pattern(held + 100);
+        sender.write_all(&all[held..]).unwrap();
+        wait_for(&from, 100);
+        assert!(!tells(&from, PollTimeout::ZERO));
+        let receiving = std::thread::spawn(move || {
+            let mut heard = vec![0; held + 100];
+            receiver.read_exact(&mut heard).map(|()| heard)
+        });
+        pump_until(&mut direction, &worker, |d| d.carried == held as u64 + 100 && !d.is_stalled()).await;
+        assert!(receiving.join().unwrap().unwrap() == all);
+        sender.write_all(b"more").unwrap();
+        assert!(tells(&from, PollTimeout::from(10_000_u16)));
+    }
+
+    #[tokio::test]
+    async fn a_sender_to_a_full_target_that_breaks_off_is_seen_at_once() {
+        let ((mut sender, from), (_receiver, to)) = (connection(), connection());
+        let worker = worker();
+        let mut direction = Direction::new(&from, &to, true);
+        stall(&mut direction, &worker, &mut sender).await;
+        SockRef::from(&sender).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(sender);
+        let seen = poll_fn(|cx| if direction.has_broken_off(cx) { Poll::Ready(()) } else { Poll::Pending });
+        tokio::time::timeout(Duration::from_secs(10), seen).await.expect("it is seen");
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_given_up_leaves_its_source_as_it_was() {
+        let ((mut sender, from), (receiver, to)) = (connection(), connection());
+        let worker = worker();
+        let mut direction = Direction::new(&from, &to, true);
+        stall(&mut direction, &worker, &mut sender).await;
+        sender.write_all(b"nobody reads this").unwrap();
+        wait_for(&from, 17);
+        assert!(!tells(&from, PollTimeout::ZERO));
+        drop(receiver);
+        pump_until(&mut direction, &worker, |d| d.refused).await;
+        assert!(direction.pipe.is_none() && tells(&from, PollTimeout::ZERO));
     }
 
     #[tokio::test]
