@@ -26,6 +26,7 @@ use crate::deadlines::Deadlines;
 use crate::door::say_last;
 use crate::h2c::Links;
 use crate::http::{Clock, Pseudonyms, Spare};
+use crate::http2::{KnownFields, SpareBytes};
 use crate::listener::{ListenerKind, ListenerState, Open};
 use crate::pauses::WaitingRoom;
 use crate::pool::{Own, Pool};
@@ -103,6 +104,9 @@ pub(crate) struct Worker {
     /// Connections of HTTP/2, which many requests share.
     pub(crate) links: Rc<Links>,
     pub(crate) spare: Spare,
+    /// For connections of HTTP/2 from clients.
+    pub(crate) spare_bytes: SpareBytes,
+    pub(crate) known_fields: KnownFields,
     pub(crate) queues: KnownQueues,
     pub(crate) clock: Clock,
     pub(crate) pseudonyms: Pseudonyms,
@@ -168,6 +172,8 @@ impl Worker {
             cuts: Cuts::default(),
             waiting_room: WaitingRoom::default(),
             spare: Spare::default(),
+            spare_bytes: SpareBytes::default(),
+            known_fields: KnownFields::default(),
             queues: KnownQueues::default(),
             clock: Clock::new(),
             pseudonyms: Pseudonyms::new(shared.number),
