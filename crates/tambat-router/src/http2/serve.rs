@@ -12,13 +12,13 @@ use h2::RecvStream;
 use h2::ext::Protocol;
 use h2::server::{Builder, Connection, SendResponse};
 use tambat_wire::http2::{FRAME_BYTES_MAX, Malformed, Pseudo, Reason, Refused, WebSocketKey, goaway, write_request};
-use tokio::task::spawn_local;
+use tokio::task::{spawn_local, yield_now};
 use tokio::time::timeout;
 
 use super::answers::Piece;
 use super::limits::{
-    ABORTED_UNSEEN_MAX, CLOSING_S, CONNECTION_WINDOW_BYTES, DRAINED_BYTES_MAX, ERRORS_MAX, HEADER_LIST_BYTES_MAX,
-    HEADS_BYTES_MAX, RESET_STREAMS_MAX, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
+    ABORTED_UNSEEN_MAX, CLOSING_S, CONNECTION_WINDOW_BYTES, ERRORS_MAX, HEADER_LIST_BYTES_MAX, HEADS_BYTES_MAX,
+    RESET_STREAMS_MAX, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
 use super::session::Session;
 use super::stream::Stream;
@@ -54,13 +54,15 @@ pub(crate) fn serve(
     Box::pin(async move {
         let session = Session::new(client, Rc::clone(&worker));
         let carrier = Rc::clone(&session.carrier);
-        if let Some(codec) = handshake(&session, before).await {
+        let drained_max = if let Some(codec) = handshake(&session, before).await {
             let mut driver = Driver { codec, session, arrival, open, told, is_draining: false };
             poll_fn(|cx| driver.poll(cx)).await;
+            driver.session.drained_bytes_max()
         } else {
             tell_refusals(&session, &arrival, &open);
-        }
-        let _ = timeout(Duration::from_secs(CLOSING_S), linger(&carrier, &worker)).await;
+            session.drained_bytes_max()
+        };
+        let _ = timeout(Duration::from_secs(CLOSING_S), linger(&carrier, &worker, drained_max)).await;
     })
 }
 
@@ -123,6 +125,7 @@ struct Driver {
 impl Driver {
     /// Ready when the connection is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.session.turn_begins();
         let is_over = self.poll_codec(cx);
         tell_refusals(&self.session, &self.arrival, &self.open);
         if is_over.is_pending() && self.session.poll_turn(cx).is_err() {
@@ -254,12 +257,12 @@ fn tell_offence(offence: Offence, session: &Session, arrival: &Arrival, open: &O
 }
 
 /// Lets the client read its last frames: what it still sends is thrown away until it closes.
-async fn linger(carrier: &Transport, worker: &Worker) {
+async fn linger(carrier: &Transport, worker: &Worker, drained_max: usize) {
     if poll_fn(|cx| carrier.poll_end(cx)).await.is_err() {
         return;
     }
     let mut drained = 0;
-    while drained < DRAINED_BYTES_MAX {
+    while drained < drained_max {
         let received = poll_fn(|cx| {
             std::task::ready!(carrier.poll_read_ready(cx))?;
             Poll::Ready(carrier.receive(&mut worker.tools.borrow_mut().ready().buffer))
@@ -270,5 +273,7 @@ async fn linger(carrier: &Transport, worker: &Worker) {
             Err(error) if crate::socket::is_transient(&error) => {}
             Err(_) => break,
         }
+        // One buffer in each turn: others have theirs.
+        yield_now().await;
     }
 }
