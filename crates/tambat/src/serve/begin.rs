@@ -67,10 +67,14 @@ impl Work {
         let coming = begin_apps(&yard, starts);
         say_what_is_served(&yard.view, &yard.sayer);
         fleet.judged(versions.clone());
+        let mut first_tables = Vec::new();
         for (folder, mut coming) in coming {
-            let first_table = std::mem::replace(&mut coming.first_table, tokio::sync::oneshot::channel().1);
+            // Listeners are opened below, all at once.
+            first_tables.push(std::mem::replace(&mut coming.first_table, tokio::sync::oneshot::channel().1));
             let version = versions.get(&folder).copied().unwrap_or_else(|| folder::version(&serve.apps.join(&folder)));
             fleet.take_in(folder, version, coming);
+        }
+        for first_table in first_tables {
             // One that has ended meanwhile has none to wait for.
             let _ = first_table.await;
         }
