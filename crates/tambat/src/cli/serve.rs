@@ -35,7 +35,7 @@ pub(crate) fn run(dir: &Path, args: &ServeArgs, spawner: Option<Spawner>) -> Res
              to one; --apps names another"
         ))
     })?;
-    let (file, file_dir) = file(dir, args, &apps)?;
+    let (file, file_dir) = server_file(dir, args.config.as_deref(), &apps)?;
     let serve = Serve {
         apps,
         file,
@@ -51,15 +51,15 @@ pub(crate) fn run(dir: &Path, args: &ServeArgs, spawner: Option<Spawner>) -> Res
 }
 
 /// The server's file, and the folder that it lies in. One that is named must be there.
-fn file(dir: &Path, args: &ServeArgs, apps: &Path) -> Result<(ServeFile, PathBuf), Failure> {
-    let path = match &args.config {
+pub(crate) fn server_file(dir: &Path, config: Option<&Path>, apps: &Path) -> Result<(ServeFile, PathBuf), Failure> {
+    let path = match config {
         Some(file) => dir.join(file),
         None => apps.parent().unwrap_or(apps).join(FILE),
     };
     let folder = path.parent().unwrap_or(apps).to_owned();
     match ServeFile::load(&path)? {
         Some(file) => Ok((file, folder)),
-        None if args.config.is_some() => {
+        None if config.is_some() => {
             Err(Failure::usage(format!("cannot read {}: there is no such file", path.display())))
         }
         None => Ok((ServeFile::default(), folder)),
