@@ -146,8 +146,6 @@ struct Carriage<'a> {
 impl<'a> Carriage<'a> {
     fn new(client: &'a Transport, target: &'a Transport, leftovers: Leftovers, course: Course<'a>) -> Self {
         let (mut up, mut down) = (Direction::new(client, target, true), Direction::new(target, client, false));
-        // What a client begins with is there as a rule by now, and no event may have told of it yet.
-        up.is_behind = client.tcp().is_some() && leftovers.up.is_empty();
         up.brings(leftovers.up, course);
         down.brings(leftovers.down, course);
         let deadline = course.worker.deadlines.deadline();
@@ -243,7 +241,7 @@ struct Direction<'a> {
     is_behind: bool,
     /// Less was read than might have been. That was all there was, unless there is urgent data: it looks again later.
     is_short: bool,
-    /// `to` may not have been waited for yet: it has just been connected.
+    /// Nothing has been moved yet, and no event may have told of a socket that was accepted or connected just now.
     is_new: bool,
     /// The other direction has ended.
     is_alone: bool,
@@ -357,12 +355,14 @@ impl<'a> Direction<'a> {
             // Many share one connection: what cannot be sent is not read.
             std::task::ready!(self.to.poll_write_ready(cx))?;
         }
-        if !self.is_behind {
+        // What a client begins with is there as a rule by now.
+        let is_first = std::mem::take(&mut self.is_new) && self.is_up && self.from.tcp().is_some();
+        if !(self.is_behind || is_first) {
             std::task::ready!(self.from.poll_read_ready(cx))?;
         }
         let scratch = &mut tools.buffer;
         let window = self.to.window().unwrap_or(self.window).min(scratch.len());
-        let (received, then) = match self.receive(&mut scratch[..window]) {
+        let (received, then) = match self.receive(&mut scratch[..window], is_first) {
             // What it has sent before it was cut off has been passed on.
             Ok((0, _)) if self.from.is_truncated() => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             Ok((0, _)) => {
@@ -404,13 +404,13 @@ impl<'a> Direction<'a> {
     }
 
     /// Takes what has arrived, and says what comes then, as far as that is known. (0: the end.)
-    fn receive(&mut self, into: &mut [u8]) -> io::Result<(usize, Then)> {
+    fn receive(&mut self, into: &mut [u8], is_first: bool) -> io::Result<(usize, Then)> {
         self.is_short = false;
         let Some(from) = self.from.tcp() else {
             return Ok((self.from.receive(into)?, Then::More));
         };
         let may_end = self.to.tcp().is_some() && is_closing(from);
-        let received = if self.is_behind { receive_unasked(from, into) } else { self.from.receive(into) }?;
+        let received = if self.is_behind || is_first { receive_unasked(from, into) } else { self.from.receive(into) }?;
         if received == 0 || received == into.len() {
             return Ok((received, Then::More));
         }
