@@ -16,6 +16,7 @@
 compile_error!("tambat runs on Linux only: it needs child subreapers, signalfd, memfd and /proc");
 
 pub mod accept;
+pub mod arrivals;
 pub mod clock;
 pub mod datagrams;
 pub mod limits;

@@ -5,7 +5,7 @@
 
 use std::cell::RefMut;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
 use std::os::fd::AsRawFd as _;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,10 +18,11 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::accept::{count, turn_one_too_many_away};
+use crate::accept::{TooMany, arrives, count, turn_one_too_many_away};
 use crate::arrival::Arrival;
 use crate::connection;
 use crate::listener::{First, Open};
+use crate::pauses::{Arrives, Held};
 use crate::report::RouterReport;
 use crate::socket::receive;
 use crate::tls::{TlsSettings, Unshaken};
@@ -36,23 +37,10 @@ const HEADER_TIMEOUT_S: u64 = 3;
 const REPORT_EVERY_S: u64 = 60;
 
 /// Serves a connection that has to begin with a header, or closes it.
-pub(crate) async fn introduce(client: TcpStream, peer: SocketAddr, mut open: Open, worker: Rc<Worker>) {
+pub(crate) async fn introduce(client: TcpStream, peer: SocketAddr, open: Open, worker: Rc<Worker>) {
     let limit = Duration::from_secs(HEADER_TIMEOUT_S);
     let missing = match timeout(limit, read_header(&client, peer, &worker)).await {
-        Ok(Ok(arrival)) => {
-            let tls = match open.first() {
-                First::ProxyHeader(Some(settings)) => Some(Arc::clone(settings)),
-                First::ProxyHeader(None) | First::Anything => None,
-            };
-            match arrival.is_introduced().then(|| count(&worker.shared, arrival.peer.ip())).transpose() {
-                Ok(address) => open.is_by(address.flatten()),
-                Err(_) => return turn_one_too_many_away(&client, open.listener(), tls.is_some(), &worker.shared),
-            }
-            return match tls {
-                None => connection::begin(Transport::Tcp(client), arrival, open, &worker),
-                Some(settings) => shake(client, arrival, open, settings, &worker).await,
-            };
-        }
+        Ok(Ok(arrival)) => return welcome(client, arrival, open, worker).await,
         Ok(Err(missing)) => missing,
         Err(_) => Missing::Late,
     };
@@ -68,11 +56,48 @@ pub(crate) async fn introduce(client: TcpStream, peer: SocketAddr, mut open: Ope
     }
 }
 
+/// Serves a connection of which its header has told whose it is.
+async fn welcome(client: TcpStream, arrival: Arrival, mut open: Open, worker: Rc<Worker>) {
+    let tls = match open.first() {
+        First::ProxyHeader(Some(settings)) => Some(Arc::clone(settings)),
+        First::ProxyHeader(None) | First::Anything => None,
+    };
+    let mut turn = None;
+    // The peer's own are nobody's else.
+    if arrival.is_introduced() {
+        turn = match arrives(&worker.shared, arrival.peer.ip(), open.listener()) {
+            Arrives::Now => None,
+            Arrives::Waits(turn) => Some(turn),
+            Arrives::Never => return,
+        };
+        match count(&worker.shared, arrival.peer.ip()) {
+            Ok(address) => open.is_by(address),
+            Err(TooMany) => return turn_one_too_many_away(&client, open.listener(), tls.is_some(), &worker.shared),
+        }
+    }
+    if turn.is_none() && tls.is_none() {
+        return connection::begin(Transport::Tcp(client), arrival, open, &worker);
+    }
+    // Watched no more; only a runtime that ends fails to do so.
+    let Ok(client) = client.into_std() else { return };
+    match (turn, tls) {
+        (Some(turn), tls) => worker.waiting_room.hold(Held { client, arrival, open, tls, turn }, &worker),
+        (None, Some(settings)) => shake(client, arrival, open, settings, worker).await,
+        (None, None) => {}
+    }
+}
+
 /// Has the connection shake hands, as soon as one more handshake may be under way.
-async fn shake(client: TcpStream, arrival: Arrival, open: Open, settings: Arc<TlsSettings>, worker: &Worker) {
+pub(crate) async fn shake(
+    client: net::TcpStream,
+    arrival: Arrival,
+    open: Open,
+    settings: Arc<TlsSettings>,
+    worker: Rc<Worker>,
+) {
     let limit = worker.shared.settings.handshake_timeout;
     let room = timeout(limit, Arc::clone(&worker.shared.handshake_room).acquire_owned()).await;
-    if let (Ok(Ok(room)), Ok(client)) = (room, client.into_std()) {
+    if let Ok(Ok(room)) = room {
         worker.shared.shake(Unshaken { client, arrival, open, settings, worker: worker.number, room, told: None });
     }
 }

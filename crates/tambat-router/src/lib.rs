@@ -44,6 +44,7 @@ mod http2;
 mod introduction;
 mod listener;
 mod looks;
+mod pauses;
 mod pool;
 mod queue;
 mod report;

@@ -1,7 +1,7 @@
 //! A listener as the router has it: its cursor and its counters, which outlive every route table.
 
 use std::fmt;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -30,6 +30,14 @@ impl ListenerKind {
             Self::Service(port) => format!("localhost:{port}"),
             Self::Shared => "names".to_owned(),
             Self::Named(at) => at.to_string(),
+        }
+    }
+
+    /// The same, of a connection that was accepted at this port: where it is the kernel's choice, it is that.
+    pub(crate) fn label_at(self, port: u16) -> String {
+        match self {
+            Self::Named(at) if at.get().port() == 0 => SocketAddr::new(at.get().ip(), port).to_string(),
+            _ => self.label(),
         }
     }
 
@@ -80,6 +88,8 @@ pub struct CountersSnapshot {
     pub bytes_in: u64,
     /// Bytes received from targets.
     pub bytes_out: u64,
+    /// Connections that had to wait because others of their address had flooded the router.
+    pub paused: u64,
     /// How often accepting was put off for want of file descriptors or memory, or of room.
     pub accept_pauses: u64,
     /// TLS handshakes that came to their end.
@@ -95,6 +105,7 @@ pub struct CountersSnapshot {
 pub(crate) struct ListenerState {
     pub(crate) kind: ListenerKind,
     pub(crate) refused: AtomicU64,
+    pub(crate) paused: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
     pub(crate) accept_pauses: AtomicU64,
@@ -113,6 +124,7 @@ impl ListenerState {
         Self {
             kind,
             refused: AtomicU64::new(0),
+            paused: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             accept_pauses: AtomicU64::new(0),
@@ -131,6 +143,7 @@ impl ListenerState {
             open: self.open.load(Ordering::Relaxed),
             waiting: self.waiting.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
+            paused: self.paused.load(Ordering::Relaxed),
             bytes_in: self.bytes_in.load(Ordering::Relaxed),
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
             accept_pauses: self.accept_pauses.load(Ordering::Relaxed),

@@ -1,6 +1,7 @@
 //! What the router tells whoever runs the instances.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use tambat_model::ServicePort;
 use tokio::sync::mpsc::UnboundedSender;
@@ -51,6 +52,15 @@ pub enum RouterReport {
         peer: SocketAddr,
         /// What became of it, and the reason that it was given.
         cause: String,
+    },
+    /// A client's connection was closed for a flood, or many of them for breaking rules of HTTP/2, and what comes from its
+    /// address waits for a while. Said of an address when it begins to pause and when its pauses become longer, and once a
+    /// second at most; all connections that wait are counted.
+    AddressPaused {
+        /// The client; of an IPv6 address, its network of 64 bits is meant.
+        client: IpAddr,
+        /// How long.
+        pause: Duration,
     },
     /// Accepting connections was put off for a moment, for want of file descriptors or memory, or because as many are
     /// open as there may be; those that stand go on. Said once a minute at most for each socket.

@@ -17,6 +17,7 @@ use crate::datagram::DatagramListener;
 use crate::door::Cancels;
 use crate::http::router_number;
 use crate::listener::{CountersSnapshot, Listener, ListenerKind, ListenerState};
+use crate::pauses::Pauses;
 use crate::queue::Queues;
 use crate::report::{Reports, RouterReport};
 use crate::settings::RouterSettings;
@@ -106,6 +107,22 @@ impl Router {
         if self.listeners().remove(&kind).is_some() {
             self.shared.order_all(|| Order::Unlisten(kind));
         }
+    }
+
+    /// The same, and gives back its sockets for connections, which go on listening: whoever connects meanwhile is in their
+    /// queues. Those for datagrams are closed when this comes back, and their sessions are over. Cancelling it closes all of
+    /// them.
+    pub async fn take_back(&self, kind: ListenerKind) -> Vec<TcpListener> {
+        let mut sockets = Vec::new();
+        if self.listeners().remove(&kind).is_some() {
+            let (to, mut given) = unbounded_channel();
+            self.shared.order_all(|| Order::GiveBack(kind, to.clone()));
+            drop(to);
+            while let Some(socket) = given.recv().await {
+                sockets.push(socket);
+            }
+        }
+        sockets
     }
 
     /// Takes datagrams from one more listener. One of the same kind for connections shares its counters.
@@ -238,6 +255,7 @@ pub(crate) struct Shared {
     pub(crate) reports: Reports,
     pub(crate) settings: RouterSettings,
     pub(crate) addresses: Arc<Addresses>,
+    pub(crate) pauses: Arc<Pauses>,
     pub(crate) unrouted: Arc<Traffic>,
     pub(crate) queues: Queues,
     /// Where sessions of `PostgreSQL` are.
@@ -270,6 +288,7 @@ impl Shared {
             reports: Reports(reports),
             settings,
             addresses: Arc::default(),
+            pauses: Arc::default(),
             unrouted: Arc::default(),
             queues: Queues::default(),
             cancels: Arc::default(),

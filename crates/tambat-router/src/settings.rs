@@ -88,6 +88,13 @@ impl RouterSettings {
         let is_exempt = || matches!(at, ListenerKind::Service(_)) && peer.to_canonical().is_loopback();
         self.proxy_peers.contains(peer) && !is_exempt()
     }
+
+    /// Do connections of this client never wait for what others of its address have done? Trusted peers speak for many, and
+    /// so do those of this machine at a service port, as above.
+    pub(crate) fn never_pauses(&self, client: IpAddr, at: ListenerKind) -> bool {
+        let is_of_this_machine = || client.to_canonical().is_loopback();
+        self.trusted.contains(client) || (matches!(at, ListenerKind::Service(_)) && is_of_this_machine())
+    }
 }
 
 impl Default for RouterSettings {
@@ -134,6 +141,21 @@ mod tests {
             ("11.0.0.1", false, false),
         ] {
             assert_eq!((at(peer, ListenerKind::Shared), at(peer, service)), (shared, at_service_port), "{peer}");
+        }
+        let settings = RouterSettings { trusted: networks.into_iter().take(1).collect(), ..RouterSettings::default() };
+        let never = |client: &str, kind| settings.never_pauses(client.parse().unwrap(), kind);
+        for (client, shared, at_service_port) in [
+            ("10.1.2.3", true, true),
+            ("::ffff:10.1.2.3", true, true),
+            ("127.0.0.1", false, true),
+            ("::ffff:127.0.0.1", false, true),
+            ("11.0.0.1", false, false),
+        ] {
+            assert_eq!(
+                (never(client, ListenerKind::Shared), never(client, service)),
+                (shared, at_service_port),
+                "{client}"
+            );
         }
         let nobody = RouterSettings::default();
         assert!(!nobody.introduces([10, 1, 2, 3].into(), ListenerKind::Shared));

@@ -13,7 +13,7 @@ use tambat_model::{ProxyProtocol, Target};
 use tambat_wire::http1::Limits;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::spawn_local;
 
 use crate::accept::Accepting;
@@ -26,7 +26,9 @@ use crate::deadlines::Deadlines;
 use crate::door::say_last;
 use crate::h2c::Links;
 use crate::http::{Clock, Pseudonyms, Spare};
+use crate::http2::{KnownFields, SpareBytes};
 use crate::listener::{ListenerKind, ListenerState, Open};
+use crate::pauses::WaitingRoom;
 use crate::pool::{Own, Pool};
 use crate::queue::KnownQueues;
 use crate::report::RouterReport;
@@ -45,6 +47,9 @@ pub(crate) enum Order {
     Receive(UdpSocket, Arc<ListenerState>),
     /// Accept and take nothing more there.
     Unlisten(ListenerKind),
+    /// The same at once, sessions of datagrams included, and give the sockets for connections back. Dropped when all of
+    /// them are closed or given back.
+    GiveBack(ListenerKind, UnboundedSender<TcpListener>),
     /// Serve these connections.
     Serve(Vec<Accepted>),
     /// Accept nothing more there, and end connections as soon as they are idle. Dropped when that has begun.
@@ -93,10 +98,15 @@ pub(crate) struct Worker {
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) here: Here,
     pub(crate) cuts: Cuts,
+    /// Connections whose addresses pause.
+    pub(crate) waiting_room: WaitingRoom,
     pub(crate) pool: Pool,
     /// Connections of HTTP/2, which many requests share.
     pub(crate) links: Rc<Links>,
     pub(crate) spare: Spare,
+    /// For connections of HTTP/2 from clients.
+    pub(crate) spare_bytes: SpareBytes,
+    pub(crate) known_fields: KnownFields,
     pub(crate) queues: KnownQueues,
     pub(crate) clock: Clock,
     pub(crate) pseudonyms: Pseudonyms,
@@ -160,7 +170,10 @@ impl Worker {
             deadlines,
             here: Here::default(),
             cuts: Cuts::default(),
+            waiting_room: WaitingRoom::default(),
             spare: Spare::default(),
+            spare_bytes: SpareBytes::default(),
+            known_fields: KnownFields::default(),
             queues: KnownQueues::default(),
             clock: Clock::new(),
             pseudonyms: Pseudonyms::new(shared.number),
@@ -316,11 +329,22 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
                 accepting.end(|of| of == kind);
                 receiving.extract_if(.., |reception| reception.kind() == kind).for_each(|reception| reception.close());
             }
+            Order::GiveBack(kind, to) => {
+                accepting.give_back(kind, &to);
+                for reception in receiving.extract_if(.., |reception| reception.kind() == kind) {
+                    let to = to.clone();
+                    spawn_local(async move {
+                        reception.end().await;
+                        drop(to);
+                    });
+                }
+            }
             Order::Serve(all) => all.into_iter().for_each(|accepted| worker.serve(accepted)),
             Order::Drain(scope, unheard) => {
                 accepting.end(|kind| scope.has(kind));
                 Reception::drain_all(&receiving, |kind| scope.has(kind));
                 worker.is_draining.set(true);
+                worker.waiting_room.dismiss(scope);
                 worker.deadlines.wake_all();
                 drop(unheard);
             }

@@ -160,11 +160,14 @@ fn targets(out: &mut String, processes: &[ProcessFigures]) {
 type ListenerFigure = (&'static str, &'static str, &'static str, fn(&CountersSnapshot) -> u64);
 
 fn connections(out: &mut String, listeners: &[(String, CountersSnapshot)]) {
-    let figures: [ListenerFigure; 6] = [
+    let figures: [ListenerFigure; 7] = [
         ("tambat_connections_total", "counter", "Connections accepted.", |c| c.connections),
         ("tambat_connections_open", "gauge", "Connections open.", |c| c.open as u64),
         ("tambat_connections_waiting", "gauge", "Connections or requests that wait for a target.", |c| {
             c.waiting as u64
+        }),
+        ("tambat_connections_paused_total", "counter", "Connections that waited for their address had flooded.", |c| {
+            c.paused
         }),
         ("tambat_accept_pauses_total", "counter", "How often accepting paused for want of room.", |c| c.accept_pauses),
         ("tambat_tls_handshakes_total", "counter", "TLS handshakes that came to their end.", |c| c.handshakes),

@@ -2,10 +2,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tambat_model::{AccessLogFormat, RouterPlan};
 use tambat_router::{AccessFormat, AccessLog, RouterSettings};
@@ -84,6 +85,15 @@ pub(crate) fn refused_http2(peer: SocketAddr, cause: &str) -> String {
     format!(
         "a client of HTTP/2, {peer}, breaks its rules or asks for more than it may: {cause}; others may do so, too, and are \
          counted only (`refused` of the port)"
+    )
+}
+
+/// What is said of an address whose connections are put off.
+pub(crate) fn address_paused(client: IpAddr, pause: Duration) -> String {
+    let whose = if client.is_ipv6() { "the /64 of " } else { "" };
+    let seconds = pause.as_secs_f64();
+    format!(
+        "{whose}{client} floods HTTP/2: its new connections wait {seconds} s, and longer if it goes on; those it has stay          (`tambat_connections_paused_total`; is it a proxy of yours? list it in `trusted` of [router])"
     )
 }
 

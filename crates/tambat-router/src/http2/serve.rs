@@ -3,8 +3,9 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use ::http::{Method, Request, Response, StatusCode};
@@ -12,7 +13,6 @@ use h2::RecvStream;
 use h2::ext::Protocol;
 use h2::server::{Builder, Connection, SendResponse};
 use tambat_wire::http2::{FRAME_BYTES_MAX, Malformed, Pseudo, Reason, Refused, WebSocketKey, goaway, write_request};
-use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::answers::Piece;
@@ -20,13 +20,16 @@ use super::limits::{
     ABORTED_UNSEEN_MAX, CLOSING_S, CONNECTION_WINDOW_BYTES, DRAINED_BYTES_MAX, ERRORS_MAX, HEADER_LIST_BYTES_MAX,
     HEADS_BYTES_MAX, RESET_STREAMS_MAX, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
+use super::ready::Ready;
+use super::served::Served;
 use super::session::Session;
 use super::stream::Stream;
 use super::wire::Wire;
 use crate::arrival::Arrival;
 use crate::choice::Told;
 use crate::http;
-use crate::listener::Open;
+use crate::listener::{First, Open};
+use crate::pauses::{Offence, offends};
 use crate::report::RouterReport;
 use crate::transport::Transport;
 use crate::worker::Worker;
@@ -53,13 +56,18 @@ pub(crate) fn serve(
     Box::pin(async move {
         let session = Session::new(client, Rc::clone(&worker));
         let carrier = Rc::clone(&session.carrier);
-        if let Some(codec) = handshake(&session, before).await {
-            let mut driver = Driver { codec, session, arrival, open, told, is_draining: false };
+        let served = if let Some(codec) = handshake(&session, before).await {
+            let mut driver = Driver::new(codec, session, arrival, open, told);
             poll_fn(|cx| driver.poll(cx)).await;
+            // With the codec gone, the streams see that nobody takes their answers any more.
+            let Driver { served, codec, .. } = driver;
+            drop(codec);
+            Some(served)
         } else {
             tell_refusals(&session, &arrival, &open);
-        }
-        let _ = timeout(Duration::from_secs(CLOSING_S), linger(&carrier, &worker)).await;
+            None
+        };
+        Box::pin(end(carrier, worker, served)).await;
     })
 }
 
@@ -71,7 +79,7 @@ async fn handshake(session: &Rc<Session>, before: Vec<u8>) -> Option<Connection<
         if let Poll::Ready(made) = handshake.as_mut().poll(cx) {
             return Poll::Ready(Some(made));
         }
-        if session.poll_turn(cx).is_err() {
+        if let Poll::Ready(Err(_)) = session.poll_send(cx) {
             return Poll::Ready(None);
         }
         if session.deadline.is_reached() { Poll::Ready(None) } else { Poll::Pending }
@@ -117,17 +125,99 @@ struct Driver {
     told: Option<Told>,
     /// The client was told that it drains.
     is_draining: bool,
+    served: Served,
+    ready: Arc<Ready>,
+    /// Whatever the codec or the connection waits for wakes by this.
+    waker: Waker,
+    /// Whose turn is next.
+    stage: Stage,
+    /// Something was gathered since it was tried to send it.
+    is_send_due: bool,
+}
+
+/// What a connection does in turn.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// Streams that have heard of something are served.
+    Streams,
+    /// Frames are read, and those that streams have for the client are written.
+    Codec,
+    /// What was gathered is sent.
+    Send,
+}
+
+impl Stage {
+    const COUNT: usize = 3;
+
+    fn next(self) -> Self {
+        match self {
+            Self::Streams => Self::Codec,
+            Self::Codec => Self::Send,
+            Self::Send => Self::Streams,
+        }
+    }
 }
 
 impl Driver {
-    /// Ready when the connection is over.
+    fn new(
+        codec: Connection<Wire, Piece>,
+        session: Rc<Session>,
+        arrival: Arrival,
+        open: Open,
+        told: Option<Told>,
+    ) -> Self {
+        let ready = Ready::new();
+        let (served, waker) = (Served::new(&ready), ready.codec_waker());
+        let (stage, is_draining, is_send_due) = (Stage::Streams, false, false);
+        Self { codec, session, arrival, open, told, is_draining, served, ready, waker, stage, is_send_due }
+    }
+
+    /// Ready when the connection is over. One stage has its turn in each poll, and those that are left are polled for once
+    /// more, behind all other tasks: so all connections that are ready go through a stage before any goes through the next
+    /// one, with its code at hand, and what they send wakes its readers once.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let is_over = self.poll_codec(cx);
-        tell_refusals(&self.session, &self.arrival, &self.open);
-        if is_over.is_pending() && self.session.poll_turn(cx).is_err() {
-            return Poll::Ready(());
+        self.served.begin_turn(cx.waker());
+        let mut is_over = Poll::Pending;
+        for _ in 0..Stage::COUNT {
+            let stage = self.stage;
+            self.stage = stage.next();
+            if self.has_work(stage) {
+                is_over = self.work(stage);
+                break;
+            }
         }
+        self.ready.end(self.is_send_due || self.served.has_turn());
         is_over
+    }
+
+    fn has_work(&self, stage: Stage) -> bool {
+        match stage {
+            Stage::Streams => self.served.has_turn(),
+            Stage::Codec => self.ready.take_codec(),
+            Stage::Send => self.is_send_due,
+        }
+    }
+
+    fn work(&mut self, stage: Stage) -> Poll<()> {
+        let waker = self.waker.clone();
+        let mut cx = Context::from_waker(&waker);
+        match stage {
+            Stage::Streams => self.served.serve_turn(),
+            Stage::Codec => {
+                let is_over = self.poll_codec(&mut cx);
+                tell_refusals(&self.session, &self.arrival, &self.open);
+                self.is_send_due = self.session.has_gathered();
+                return is_over;
+            }
+            Stage::Send => {
+                self.is_send_due = false;
+                // What is not taken makes the codec ready when it may be.
+                if let Poll::Ready(Err(_)) = self.session.poll_send(&mut cx) {
+                    return Poll::Ready(());
+                }
+            }
+        }
+        Poll::Pending
     }
 
     fn poll_codec(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -170,8 +260,8 @@ impl Driver {
         self.codec.abrupt_shutdown(reason);
     }
 
-    /// A request has come: it is served in a task of its own.
-    fn begin(&self, request: Request<RecvStream>, mut respond: SendResponse<Piece>) {
+    /// A request has come.
+    fn begin(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Piece>) {
         if self.session.heads_bytes() > HEADS_BYTES_MAX {
             respond.send_reset(h2::Reason::REFUSED_STREAM);
             return;
@@ -191,7 +281,7 @@ impl Driver {
             protocol: protocol.map(|protocol| protocol.as_str().as_bytes()),
         };
         let fields = || parts.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-        let mut head = Vec::with_capacity(HEAD_BYTES);
+        let mut head = self.session.worker.spare_bytes.take_little(HEAD_BYTES);
         let written = write_request(&pseudo, fields, ends, || self.websocket_key(), &mut head);
         let translated = match written {
             Ok(translated) => translated,
@@ -200,7 +290,7 @@ impl Driver {
         let body = (!ends).then_some(body);
         let stream = Transport::Stream(Box::new(Stream::new(&self.session, head, translated, body, respond)));
         let (open, worker) = (self.open.of_a_stream(), Rc::clone(&self.session.worker));
-        spawn_local(http::serve(stream, &[], self.arrival.clone(), open, worker, self.told.clone()));
+        self.served.add(http::serve(stream, &[], self.arrival.clone(), open, worker, self.told.clone()));
     }
 
     fn websocket_key(&self) -> WebSocketKey {
@@ -226,6 +316,9 @@ impl Driver {
 
 /// Counts what the client was refused, whoever did so, and reports it now and then.
 fn tell_refusals(session: &Session, arrival: &Arrival, open: &Open) {
+    if let Some(offence) = session.offence() {
+        tell_offence(offence, session, arrival, open);
+    }
     let Some((times, refused)) = session.refused() else {
         return;
     };
@@ -238,6 +331,26 @@ fn tell_refusals(session: &Session, arrival: &Arrival, open: &Open) {
         };
         worker.shared.reports.send(RouterReport::RefusedHttp2 { peer: arrival.peer, cause });
     }
+}
+
+/// The client's address pauses, if it is the client's.
+fn tell_offence(offence: Offence, session: &Session, arrival: &Arrival, open: &Open) {
+    let (shared, client) = (&session.worker.shared, arrival.peer.ip());
+    let is_of_client = matches!(open.first(), First::Anything) || arrival.is_introduced();
+    if is_of_client && !shared.settings.never_pauses(client, open.listener().kind) {
+        offends(shared, client, offence);
+    }
+}
+
+/// What is left when a connection is over: its client reads its last frames, and its streams come to their end.
+async fn end(carrier: Rc<Transport>, worker: Rc<Worker>, served: Option<Served>) {
+    let closes = timeout(Duration::from_secs(CLOSING_S), linger(&carrier, &worker));
+    let rest = async {
+        if let Some(mut served) = served {
+            poll_fn(|cx| served.poll_rest(cx)).await;
+        }
+    };
+    let _ = tokio::join!(closes, rest);
 }
 
 /// Lets the client read its last frames: what it still sends is thrown away until it closes.

@@ -12,6 +12,7 @@ use super::answers::Answers;
 use super::gathered::Gathered;
 use super::limits::LAST_REQUEST_S;
 use crate::deadlines::Deadline;
+use crate::pauses::Offence;
 use crate::socket::is_transient;
 use crate::transport::Transport;
 use crate::worker::Worker;
@@ -32,6 +33,10 @@ pub(crate) struct Session {
     pub(super) answers: Answers,
     /// What the client did that ends the connection.
     pub(super) broke: Cell<Option<Reason>>,
+    /// What the codec has ended it for.
+    ended: Cell<Option<Refused>>,
+    /// Its client's address has been told on.
+    is_told_on: Cell<bool>,
     began: Instant,
     /// How many requests are being served.
     live: Cell<usize>,
@@ -60,6 +65,8 @@ impl Session {
             gathered: RefCell::default(),
             answers: Answers::default(),
             broke: Cell::new(None),
+            ended: Cell::new(None),
+            is_told_on: Cell::new(false),
             began: now,
             live: Cell::new(0),
             heads_bytes: Cell::new(0),
@@ -146,12 +153,32 @@ impl Session {
         self.sent.borrow_mut().look(bytes, |refused| {
             let times = self.refused.get().map_or(0, |(times, _)| times);
             self.refused.set(Some((times + 1, refused)));
+            if let Refused::Connection(_) = refused {
+                self.ended.set(Some(refused));
+            }
         });
     }
 
     /// What the client was refused since this was last asked: how many times, and what at last.
     pub(super) fn refused(&self) -> Option<(u64, Refused)> {
         self.refused.take()
+    }
+
+    /// What the client's connection is closed for, if it is; told once.
+    pub(super) fn offence(&self) -> Option<Offence> {
+        // Of one that reads nothing the codec has not got to say so.
+        let is_flood = match (self.broke.get(), self.ended.get()) {
+            (Some(reason), _) => reason == Reason::EnhanceYourCalm,
+            (None, Some(ended)) => ended.is_flood(),
+            (None, None) => return None,
+        };
+        let offence = if is_flood { Offence::Flood } else { Offence::Break };
+        (!self.is_told_on.replace(true)).then_some(offence)
+    }
+
+    /// Is something to be sent?
+    pub(super) fn has_gathered(&self) -> bool {
+        self.gathered.borrow().left().is_some()
     }
 
     /// Ready when all that was gathered is sent.
@@ -175,19 +202,8 @@ impl Session {
                 }
             }
         }
-        gathered.clear(self.is_idle());
+        gathered.clear(&self.worker.spare_bytes);
         Poll::Ready(Ok(()))
-    }
-
-    /// Sends what was gathered, not at once but after the streams that are ready have had their turn: they have frames,
-    /// too. An error ends the connection.
-    pub(super) fn poll_turn(&self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.gathered.borrow_mut().is_due(cx)
-            && let Poll::Ready(sent) = self.poll_send(cx)
-        {
-            return sent;
-        }
-        Ok(())
     }
 
     /// Sets the deadline of what is waited for. While requests are served, they have their own.

@@ -1,14 +1,14 @@
 //! The life of streams: how they are balanced and limited, how they end at a drain, and what is noted of them.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 use tambat_model::{Admission, Balance, ErrorCode, HttpRules, Protocol, Route, RouteTable};
-use tambat_router::{AccessFormat, AccessLog, RouterSettings};
+use tambat_router::{AccessFormat, AccessLog, Listener, ListenerKind, RouterSettings};
 
 use crate::http::access::Sink;
 use crate::rig::{Backend, PATIENCE, Rig, bounded, eventually, is_reset, pass, reset, rest, says, serve, stream};
@@ -348,4 +348,24 @@ fn bytes_one_by_one_arrive_in_order() {
         client.shutdown(Shutdown::Write).unwrap();
         assert!(heard.join().unwrap() == words);
     });
+}
+
+#[tokio::test]
+async fn a_listener_is_given_back_and_nobody_is_refused_meanwhile() {
+    let backend = Backend::new("web.1");
+    let rig = rig(HttpRules::default(), &[&backend]);
+    let before = stream(&rig, &backend);
+    let kind = ListenerKind::Service(rig.port);
+    let sockets = rig.router.take_back(kind).await;
+    assert_eq!((sockets.len(), rig.router.counters(rig.port)), (1, None));
+    assert!(rig.router.take_back(kind).await.is_empty());
+    let meanwhile = rig.client();
+    says(&before.0, &before.1, "goes on");
+    rig.router.add(Listener { kind, sockets, tls: None }).unwrap();
+    says(&meanwhile, &backend.accept(), "late");
+    assert_eq!(rig.counters().connections, 1);
+    drop(rig.router.take_back(kind).await);
+    // Nobody listens there any more, whatever connections there are.
+    drop(TcpListener::bind(rig.addr()).unwrap());
+    says(&before.0, &before.1, "and on");
 }

@@ -3,6 +3,9 @@
 
 use super::frames::{FrameHead, HEAD_BYTES, kind};
 
+/// What floods are told.
+const CALM: &str = "ENHANCE_YOUR_CALM";
+
 /// The codes by which a client is refused something (RFC 9113 §7), and their names. The others say that a request was
 /// given up on another's account, or that all is well.
 const REFUSALS: [(u32, &str); 8] = [
@@ -12,7 +15,7 @@ const REFUSALS: [(u32, &str); 8] = [
     (0x6, "FRAME_SIZE_ERROR"),
     (0x7, "REFUSED_STREAM"),
     (0x9, "COMPRESSION_ERROR"),
-    (0xb, "ENHANCE_YOUR_CALM"),
+    (0xb, CALM),
     (0xd, "HTTP_1_1_REQUIRED"),
 ];
 
@@ -23,6 +26,13 @@ pub enum Refused {
     Stream(&'static str),
     /// Everything: the connection is closed, for this reason.
     Connection(&'static str),
+}
+
+impl Refused {
+    /// Is the connection closed for a flood?
+    pub fn is_flood(self) -> bool {
+        self == Self::Connection(CALM)
+    }
 }
 
 /// Looks at frames as they are sent.

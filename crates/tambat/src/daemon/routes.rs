@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::hostnames::NamesInTables;
 use super::{App, foreign, health};
-use crate::router_setup::{refused_http2, unintroduced};
+use crate::router_setup::{address_paused, refused_http2, unintroduced};
 
 /// A client that has asked gets its answer in milliseconds.
 const LAST_WORDS_MAX: Duration = Duration::from_millis(500);
@@ -131,6 +131,7 @@ pub(crate) async fn report(
             }
             RouterReport::Unintroduced { peer, cause } => app.sayer.say(unintroduced(peer, &cause)),
             RouterReport::RefusedHttp2 { peer, cause } => app.sayer.say(refused_http2(peer, &cause)),
+            RouterReport::AddressPaused { client, pause } => app.sayer.say(address_paused(client, pause)),
             RouterReport::AcceptPaused { addr, cause } => app.sayer.say(format!(
                 "cannot take more connections at port {} for now: {cause}; those there are go on (is ulimit -n reached?)",
                 addr.port()

@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsFd;
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
+};
 
 /// Nothing that is waited for here takes nearly as long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -47,6 +49,14 @@ pub(super) struct Broken {
     /// What had come of it.
     pub(super) part: String,
     pub(super) end: End,
+}
+
+/// A connection that comes from this address of 127.0.0.0/8.
+pub(super) fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    let made = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(made.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(from, 0))).unwrap();
+    connect(made.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
+    TcpStream::from(made)
 }
 
 impl Client {

@@ -245,7 +245,7 @@ fn f05_more_connections_than_files() {
 }
 
 /// The sum of a metric's series.
-fn metric(addr: SocketAddr, name: &str) -> u64 {
+pub(super) fn metric(addr: SocketAddr, name: &str) -> u64 {
     let page = metrics_page(addr);
     let lines =
         page.lines().filter(|line| line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} ")));

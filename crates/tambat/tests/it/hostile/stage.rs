@@ -1,6 +1,6 @@
 //! A router with one route to a recording app, and the three assertions of every case.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::support::Routed;
@@ -12,6 +12,9 @@ use super::vectors::{Code, MARK, Outcome, Vector, evil};
 /// The name of the route, and of its host.
 pub(super) const HOST: &str = "shop.example";
 
+/// The addresses that clients come from who are not to be taken for others of this machine.
+const FIRST_STRANGER: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 1);
+
 /// A longer one is not sent a byte at a time.
 const BY_BYTES_MAX: usize = 2048;
 
@@ -20,6 +23,7 @@ pub(super) struct Stage {
     pub(super) router: Routed,
     pub(super) app: Recorder,
     marks: AtomicU32,
+    strangers: AtomicU32,
 }
 
 /// What stands in the file beyond the route, the one `[router]` table and the one `[routes.shop]` table.
@@ -67,12 +71,17 @@ impl Stage {
 
     /// This router, before this app.
     pub(super) fn with(router: Routed, app: Recorder) -> Self {
-        Self { router, app, marks: AtomicU32::new(0) }
+        Self { router, app, marks: AtomicU32::new(0), strangers: AtomicU32::new(0) }
     }
 
     /// A new connection to the router.
     pub(super) fn client(&self) -> Client {
         Client::connect(self.router.addr)
+    }
+
+    /// An address that nobody has come from.
+    pub(super) fn stranger(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(FIRST_STRANGER.to_bits() + self.strangers.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A word that stands in no other request.

@@ -1,8 +1,10 @@
 //! A client that sends frames as they are, and reads what comes.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use crate::hostile::client::connect_from;
 
 use super::frames::{
     ACK, END_STREAM, Frame, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, frame, ping, settings,
@@ -32,7 +34,15 @@ pub(super) enum Next {
 impl Client {
     /// A connection on which nothing was said.
     pub(super) fn raw(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&addr, PATIENCE).unwrap();
+        Self::of(TcpStream::connect_timeout(&addr, PATIENCE).unwrap())
+    }
+
+    /// The same, coming from this address.
+    pub(super) fn raw_from(from: Ipv4Addr, addr: SocketAddr) -> Self {
+        Self::of(connect_from(from, addr))
+    }
+
+    fn of(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self { stream, ahead: Vec::new(), settings: None }
@@ -40,7 +50,11 @@ impl Client {
 
     /// One that has begun with these settings, and is agreed upon.
     pub(super) fn with(addr: SocketAddr, said: &[(u16, u32)]) -> Self {
-        let mut client = Self::raw(addr);
+        Self::raw(addr).begins(said)
+    }
+
+    fn begins(self, said: &[(u16, u32)]) -> Self {
+        let mut client = self;
         client.send([PREFACE, &settings(said)].concat());
         client.settings =
             Some(client.until("the router's settings", |frame| frame.is(SETTINGS, 0) && frame.flags & ACK == 0));
@@ -51,6 +65,11 @@ impl Client {
 
     pub(super) fn open(addr: SocketAddr) -> Self {
         Self::with(addr, &[])
+    }
+
+    /// The same, coming from this address.
+    pub(super) fn open_from(from: Ipv4Addr, addr: SocketAddr) -> Self {
+        Self::raw_from(from, addr).begins(&[])
     }
 
     /// What the router does not take any more is lost.

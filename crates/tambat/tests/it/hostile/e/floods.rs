@@ -39,12 +39,13 @@ fn open(stage: &Stage) -> usize {
     stage.app.log().connections.iter().filter(|connection| !connection.closed && !connection.reset).count()
 }
 
-/// Sends up to so many of these, with a good client beside it, until the connection ends: with this code, and in time.
+/// Sends up to so many of these from an address that has done nothing yet, with a good client beside it, until the
+/// connection ends: with this code, and in time.
 #[track_caller]
 fn floods(stage: &Stage, what: &str, count: u32, begin: &[u8], code: u32, nth: impl Fn(u32) -> Vec<u8>) {
     let mut good = Client::open(stage.router.addr);
     let before = resident_kib(stage.router.pid());
-    let mut client = Client::open(stage.router.addr);
+    let mut client = Client::open_from(stage.stranger(), stage.router.addr);
     client.send(begin);
     let start = Instant::now();
     let (mut sent, mut asked, mut ended, mut most) = (0, 0, None, 0);
@@ -86,7 +87,7 @@ fn e05_rapid_reset() {
     floods(&stage, "one after the other", 5_000, &[], ENHANCE_YOUR_CALM, pair);
     // All at once.
     let all: Vec<u8> = (0..1_000).flat_map(pair).collect();
-    let mut client = Client::open(stage.router.addr);
+    let mut client = Client::open_from(stage.stranger(), stage.router.addr);
     client.send(all);
     assert_eq!(client.goaway("all at once").0, ENHANCE_YOUR_CALM);
     client.must_end("all at once");
@@ -127,7 +128,7 @@ fn e07_continuations_without_an_end() {
     });
     floods(&stage, "empty continuations", 10_000, &begin, ENHANCE_YOUR_CALM, |_| continuation(1, 0, &[]));
     // Twenty are enough.
-    let mut client = Client::open(stage.router.addr);
+    let mut client = Client::open_from(stage.stranger(), stage.router.addr);
     client.send(&begin);
     (0..20).for_each(|_| client.send(continuation(1, 0, &[])));
     assert_eq!(client.goaway("twenty").0, ENHANCE_YOUR_CALM);

@@ -9,4 +9,5 @@ mod cases;
 mod client;
 mod floods;
 mod frames;
+mod pauses;
 mod table;
