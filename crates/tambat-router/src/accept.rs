@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use std::{io, mem};
 
 use socket2::SockRef;
+use tambat_os::accept::accept as accept_one;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::OwnedSemaphorePermit;
@@ -160,7 +161,7 @@ impl Acceptor<'_> {
     /// The next connection.
     async fn next(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
-            match self.listener.try_io(Interest::READABLE, |listener| listener.accept()) {
+            match self.listener.try_io(Interest::READABLE, |listener| accept_one(listener)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let _ready = self.listener.readable().await?;
                     self.is_new_turn = true;
@@ -179,10 +180,6 @@ impl Acceptor<'_> {
     }
 
     fn take(&mut self, client: TcpStream, peer: SocketAddr, tls: Option<(Arc<TlsSettings>, OwnedSemaphorePermit)>) {
-        // It is not to block anybody.
-        if client.set_nonblocking(true).is_err() {
-            return;
-        }
         let (shared, port, arrival) = (&self.worker.shared, self.addr.port(), Arrival::of(peer));
         // Whose connection it is, and whom it counts for, the header says.
         if shared.settings.introduces(peer.ip(), self.state.kind) {

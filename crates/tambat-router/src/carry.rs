@@ -21,7 +21,7 @@ use crate::cuts::Watched;
 use crate::deadlines::Deadline;
 use crate::door::Session;
 use crate::listener::ListenerState;
-use crate::socket::{is_transient, receive_unasked};
+use crate::socket::{is_closing, is_transient, receive_unasked, send_unasked};
 use crate::splice::{Filled, Pipe};
 use crate::transport::Transport;
 use crate::worker::{Tools, Worker};
@@ -185,8 +185,10 @@ impl<'a> Carriage<'a> {
         }
         let mut moved = {
             let mut tools = course.worker.tools.borrow_mut();
+            up.is_alone = down.ended;
             up.pump(cx, tools.ready(), *course)
         };
+        down.is_alone = up.ended;
         moved |= down.pump(cx, &mut course.worker.tools.borrow_mut(), *course);
         // Each direction's reader and the other's writer are one socket.
         up.broken |= down.refused || up.has_broken_off(cx);
@@ -233,6 +235,14 @@ fn who(up: &Direction<'_>, down: &Direction<'_>) -> Option<EndedBy> {
     }
 }
 
+/// What comes behind what was read.
+enum Then {
+    /// More, sooner or later, or not even that is known.
+    More,
+    End,
+    Error(io::Error),
+}
+
 /// One direction of a stream.
 struct Direction<'a> {
     from: &'a Transport,
@@ -253,6 +263,10 @@ struct Direction<'a> {
     is_behind: bool,
     /// Less was read than might have been. That was all there was, unless there is urgent data: it looks again later.
     is_short: bool,
+    /// Nothing has been moved yet, and no event may have told of a socket that was accepted or connected just now.
+    is_new: bool,
+    /// The other direction has ended.
+    is_alone: bool,
     /// `from` has ended this direction, and `to` is to be told.
     ending: bool,
     /// The same, and `to` has been told.
@@ -281,6 +295,8 @@ impl<'a> Direction<'a> {
             pipe: None,
             is_behind: false,
             is_short: false,
+            is_new: true,
+            is_alone: false,
             ending: false,
             ended: false,
             broken: false,
@@ -364,16 +380,17 @@ impl<'a> Direction<'a> {
             // Many share one connection: what cannot be sent is not read.
             std::task::ready!(self.to.poll_write_ready(cx))?;
         }
-        if !self.is_behind {
+        // What a client begins with is there as a rule by now.
+        let is_first = std::mem::take(&mut self.is_new) && self.is_up && self.from.tcp().is_some();
+        if !(self.is_behind || is_first) {
             std::task::ready!(self.from.poll_read_ready(cx))?;
         }
         let scratch = &mut tools.buffer;
         let window = self.to.window().unwrap_or(self.window).min(scratch.len());
-        self.is_short = false;
-        let received = match self.receive(&mut scratch[..window]) {
+        let (received, then) = match self.receive(&mut scratch[..window], is_first) {
             // What it has sent before it was cut off has been passed on.
-            Ok(0) if self.from.is_truncated() => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-            Ok(0) => {
+            Ok((0, _)) if self.from.is_truncated() => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            Ok((0, _)) => {
                 self.ending = true;
                 return Poll::Ready(Ok(true));
             }
@@ -384,12 +401,13 @@ impl<'a> Direction<'a> {
             }
             Err(error) => return Poll::Ready(Err(error)),
         };
-        self.is_short = received < window && self.from.tcp().is_some();
         self.count(received, course);
         if !self.is_up {
             course.show(&scratch[..received]);
         }
-        match self.to.send(&scratch[..received]) {
+        let is_last = matches!(then, Then::End);
+        match self.send(&scratch[..received], is_last) {
+            Ok(sent) if sent == received && is_last => self.ending = true,
             Ok(sent) if sent == received => {
                 if received == window {
                     self.window = (window * 2).min(scratch.len());
@@ -408,13 +426,40 @@ impl<'a> Direction<'a> {
             Err(error) if is_transient(&error) => self.keep(&scratch[..received]),
             Err(_) => self.refused = true,
         }
+        if let Then::Error(error) = then {
+            return Poll::Ready(Err(error));
+        }
         Poll::Ready(Ok(true))
     }
 
-    fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
-        match self.from.tcp() {
-            Some(from) if self.is_behind => receive_unasked(from, into),
-            _ => self.from.receive(into),
+    /// Takes what has arrived, and says what comes then, as far as that is known. (0: the end.)
+    fn receive(&mut self, into: &mut [u8], is_first: bool) -> io::Result<(usize, Then)> {
+        self.is_short = false;
+        let Some(from) = self.from.tcp() else {
+            return Ok((self.from.receive(into)?, Then::More));
+        };
+        let may_end = self.to.tcp().is_some() && is_closing(from);
+        let received = if self.is_behind || is_first { receive_unasked(from, into) } else { self.from.receive(into) }?;
+        if received == 0 || received == into.len() {
+            return Ok((received, Then::More));
+        }
+        self.is_short = true;
+        if !may_end {
+            return Ok((received, Then::More));
+        }
+        match receive_unasked(from, &mut into[received..]) {
+            Ok(0) => Ok((received, Then::End)),
+            Ok(more) => Ok((received + more, Then::More)),
+            Err(error) if is_transient(&error) => Ok((received, Then::More)),
+            Err(error) => Ok((received, Then::Error(error))),
+        }
+    }
+
+    fn send(&self, bytes: &[u8], is_last: bool) -> io::Result<usize> {
+        match self.to.tcp() {
+            // It has taken all there was before, so that there is room, or else it has just been connected.
+            Some(to) => send_unasked(to, bytes, is_last),
+            None => self.to.send(bytes),
         }
     }
 
@@ -472,8 +517,11 @@ impl<'a> Direction<'a> {
     }
 
     fn send_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        std::task::ready!(self.to.poll_write_ready(cx))?;
-        match self.to.send(&self.unsent[self.unsent_at..]) {
+        let is_new = std::mem::take(&mut self.is_new) && self.to.tcp().is_some();
+        if !is_new {
+            std::task::ready!(self.to.poll_write_ready(cx))?;
+        }
+        match self.send(&self.unsent[self.unsent_at..], false) {
             Ok(sent) => self.unsent_at += sent,
             Err(error) if is_transient(&error) => return Poll::Ready(Ok(false)),
             Err(_) => {
@@ -528,6 +576,11 @@ impl<'a> Direction<'a> {
 
     /// `from` has ended its direction: so do we. All it sent before has been sent on, since nothing is read before.
     fn end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.is_alone && self.to.tcp().is_some() {
+            // Both have said all they had to say: it is closed next, and nothing tells more.
+            self.ended = true;
+            return Poll::Ready(Ok(true));
+        }
         match std::task::ready!(self.to.poll_end(cx)) {
             Ok(()) => self.ended = true,
             Err(_) => self.refused = true,
@@ -749,6 +802,27 @@ mod tests {
         drop(receiver);
         pump_until(&mut direction, &worker, |d| d.refused).await;
         assert!(direction.pipe.is_none() && tells(&from, PollTimeout::ZERO));
+    }
+
+    #[tokio::test]
+    async fn what_was_said_before_the_end_is_passed_on_and_so_is_how_it_ended() {
+        for is_orderly in [true, false] {
+            let ((mut sender, from), (mut receiver, to)) = (connection(), connection());
+            let worker = worker();
+            let mut direction = Direction::new(&from, &to, true);
+            sender.write_all(b"farewell").unwrap();
+            SockRef::from(&sender).set_linger((!is_orderly).then_some(Duration::ZERO)).unwrap();
+            drop(sender);
+            // All of it is there, and known to be, before anything is read.
+            while !is_closing(from.tcp().unwrap()) {
+                tokio::task::yield_now().await;
+            }
+            pump_until(&mut direction, &worker, |_| true).await;
+            assert_eq!((direction.ended, direction.failed, direction.carried), (is_orderly, !is_orderly, 8));
+            let mut heard = [0; 8];
+            receiver.read_exact(&mut heard).unwrap();
+            assert_eq!(&heard, b"farewell");
+        }
     }
 
     #[tokio::test]

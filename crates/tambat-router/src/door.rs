@@ -34,7 +34,7 @@ use tokio::time::timeout;
 use crate::arrival::Arrival;
 use crate::connection::serve_http;
 use crate::listener::Open;
-use crate::socket::{is_transient, receive};
+use crate::socket::{is_transient, receive, receive_unasked};
 use crate::stream;
 use crate::transport::Transport;
 use crate::wanted::Wanted;
@@ -155,14 +155,18 @@ impl Visitor {
     /// Takes what has come, as soon as something has. Cancelling it loses nothing.
     async fn hear(&mut self) -> Heard {
         let Self { client, received, worker, .. } = self;
+        // What it begins with is there as a rule when it is accepted, before any event tells of it.
+        let mut is_new = received.is_empty();
         poll_fn(|cx| {
             loop {
-                if std::task::ready!(client.poll_read_ready(cx)).is_err() {
+                let is_first = std::mem::take(&mut is_new);
+                if !is_first && std::task::ready!(client.poll_read_ready(cx)).is_err() {
                     return Poll::Ready(Heard::Gone);
                 }
                 let mut tools = worker.tools.borrow_mut();
                 let buffer = &mut tools.ready().buffer[..CHUNK_BYTES];
-                return Poll::Ready(match receive(client, buffer) {
+                let heard = if is_first { receive_unasked(client, buffer) } else { receive(client, buffer) };
+                return Poll::Ready(match heard {
                     Ok(0) => Heard::End,
                     Ok(more) => {
                         received.extend_from_slice(&buffer[..more]);

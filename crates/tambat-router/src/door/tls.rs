@@ -5,6 +5,7 @@ use tambat_wire::peek::ClientHello;
 use tokio::time::timeout;
 
 use super::Visitor;
+use crate::socket::send_unasked;
 use crate::tls::{ACME_PROTOCOL, Alpn, HandshakeFailure, Told, Unshaken, alerts};
 use crate::wanted::Wanted;
 
@@ -60,7 +61,7 @@ fn is_unsure(at: ListenAddr, hello: &ClientHello, visitor: &Visitor) -> bool {
 pub(super) fn refuse_name(name: &str, visitor: &Visitor) {
     visitor.open.listener().handshakes.count::<()>(&Err(HandshakeFailure::Name));
     visitor.is_refused(Some(name).filter(|name| !name.is_empty()), ErrorCode::NoRoute);
-    let _ = crate::socket::send(&visitor.client, &alerts::UNRECOGNIZED_NAME);
+    let _ = send_unasked(&visitor.client, &alerts::UNRECOGNIZED_NAME, false);
 }
 
 /// Has a thread shake hands, as soon as one more handshake may be under way. What was received is its beginning.

@@ -18,7 +18,7 @@ use crate::choice::{Choice, Chosen, FULL_LIMIT_S, Hold, Patience, Told, Tried, W
 use crate::listener::ListenerState;
 use crate::queue::{Counted, Ticket};
 use crate::report::RouterReport;
-use crate::socket::prepare;
+use crate::socket::connect;
 use crate::transport::Transport;
 use crate::wanted::Wanted;
 use crate::worker::Worker;
@@ -285,17 +285,25 @@ async fn dial_for_tls(addr: SocketAddr, header: Option<&[u8]>, limit: Duration) 
 ///
 /// What the system says, or `TimedOut` after `limit`.
 pub(crate) async fn dial(addr: SocketAddr, header: Option<&[u8]>, limit: Duration) -> io::Result<TcpStream> {
-    let connect = async {
-        let mut stream = TcpStream::connect(addr).await?;
-        if let Some(header) = header {
-            // It is shorter than what a socket takes at first: one segment, as the standard asks for.
-            stream.write_all(header).await?;
-        }
-        io::Result::Ok(stream)
-    };
-    let stream = timeout(limit, connect).await.map_err(|_| {
-        io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs_f32()))
-    })??;
-    prepare(&stream, addr);
+    let (stream, is_there) = connect(addr)?;
+    if is_there && header.is_none() {
+        return Ok(stream);
+    }
+    // Boxed: few connections come to this, and none should be as big as if it did.
+    Box::pin(timeout(limit, begin(stream, header)))
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs_f32())))?
+}
+
+/// Waits for a connection, and begins it with this header.
+async fn begin(mut stream: TcpStream, header: Option<&[u8]>) -> io::Result<TcpStream> {
+    stream.writable().await?;
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
+    if let Some(header) = header {
+        // It is shorter than what a socket takes at first: one segment, as the standard asks for.
+        stream.write_all(header).await?;
+    }
     Ok(stream)
 }
