@@ -70,6 +70,9 @@ pub struct PortStatus {
     /// Its hostnames elsewhere, as the manifest has them.
     #[serde(default)]
     pub hosts: Vec<String>,
+    /// Where everybody reaches it, if a server has published it: `https://shop.example.com`.
+    #[serde(default)]
+    pub published: Option<String>,
     /// Where it is reached beside that, as its `listen` says.
     #[serde(default)]
     pub listens: Vec<ListenStatus>,

@@ -1557,6 +1557,38 @@ fn listeners_that_cannot_be() {
       = help: tls = "passthrough"; or, if it can do without TLS, the `protocol` that
               it speaks then
     "#);
+    assert_snapshot!(one("protocol = \"mysql\"\nlisten = \"127.0.0.1:1\"\ntls = \"terminate\""), @r#"
+    error: `web` speaks mysql, whose clients wait for its greeting before they begin
+           with TLS: none would be heard at 127.0.0.1:1
+     --> tambat.toml:5:1
+      |
+    5 | tls = "terminate"
+      | ^^^^^^^^^^^^^^^^^
+      |
+      = help: leave out `tls`, and give it an address of its own; its clients and it
+              agree on TLS by themselves there
+    "#);
+    assert_snapshot!(one("protocol = \"smtp\"\nlisten = \"127.0.0.1:587\"\ntls = \"terminate\""), @r#"
+    error: clients of `web` wait for its greeting at port 587 before they begin with
+           TLS: none would be heard
+     --> tambat.toml:5:1
+      |
+    5 | tls = "terminate"
+      | ^^^^^^^^^^^^^^^^^
+      |
+      = help: leave out `tls`: it and its clients agree on TLS by themselves
+              (STARTTLS); those that begin with TLS come to port 465
+    "#);
+    assert_snapshot!(one("protocol = \"ssh\"\nlisten = \"127.0.0.1:1\"\ntls = \"passthrough\""), @r#"
+    error: `web` speaks ssh, and greets its clients before any TLS: no handshake can
+           pass through to it
+     --> tambat.toml:5:1
+      |
+    5 | tls = "passthrough"
+      | ^^^^^^^^^^^^^^^^^^^
+      |
+      = help: leave out `tls`; or protocol = "tls", if it begins with TLS
+    "#);
     assert_snapshot!(one("protocol = \"redis\"\nlisten = \"127.0.0.1:1\"\nhosts = \"c.example\""), @r#"
     error: `web` speaks redis, which names no host in plain text, so `hosts` says
            nothing
@@ -1624,8 +1656,7 @@ fn listeners_that_several_ask_for() {
     8 | listen = "127.0.0.1:7000"
       |          ^^^^^^^^^^^^^^^^
       |
-      = help: give each an address of its own; or `hosts`, and let clients come with
-              TLS: tls = "terminate"
+      = help: give each an address of its own
     "#);
     assert_snapshot!(at_7000(&format!("protocol = \"http\"\n{there}"), "protocol = \"mqtt\"\ntls = \"terminate\"\nhosts = \"mq.example\""), @r#"
     error: clients of `one` and of `two` begin in different ways, and nothing says

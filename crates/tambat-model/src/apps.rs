@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::entrance::{Entrance, EntrancePlan, ListenAddr, takes};
-use crate::{Admission, AppName, HostPattern, PathPrefix, Plan, Route, RouteTable, ServicePort, Site, Target};
+use crate::{Admission, AppName, Cause, HostPattern, PathPrefix, Plan, Route, RouteTable, ServicePort, Site, Target};
 
 /// What stands between an app's name and a name of its own: `shop/web.1`.
 const SEPARATOR: char = '/';
@@ -110,27 +110,65 @@ fn ports(plan: &Plan) -> Vec<(ServicePort, String)> {
 /// The route tables of several apps as one. Every route and target has its app's name before its own, by which it is
 /// noted, counted and reported; [`of_app`] tells the two apart again. The first to claim a name and path has it.
 pub fn joined<'a>(tables: impl IntoIterator<Item = (&'a AppName, &'a RouteTable)>) -> RouteTable {
-    let mut joined = RouteTable::default();
-    let mut entrances: BTreeMap<ListenAddr, Entrance> = BTreeMap::new();
-    for (app, table) in tables {
-        let mut known: HashMap<*const Route, Arc<Route>> = HashMap::new();
-        let mut named = |route: &Arc<Route>| {
-            Arc::clone(known.entry(Arc::as_ptr(route)).or_insert_with(|| Arc::new(route_of(app, route))))
+    let mut joined = Joining::default();
+    tables.into_iter().for_each(|(app, table)| joined.take_in(table, |route| route_of(app, route)));
+    joined.table()
+}
+
+/// An app that is leaving: what its service ports had they have, and nobody reaches it by a name or at a listener of its own.
+#[must_use]
+pub fn unnamed(table: &RouteTable) -> RouteTable {
+    let mut unnamed = RouteTable::default();
+    table.iter().for_each(|(port, route)| unnamed.insert(port, (**route).clone()));
+    unnamed
+}
+
+/// An app that is being replaced: whoever is for one of `which` waits, for as long as that takes.
+#[must_use]
+pub fn held(table: &RouteTable, cause: &Cause, which: impl Fn(&str) -> bool) -> RouteTable {
+    let mut held = Joining::default();
+    held.take_in(table, |route| {
+        let admission = if which(&route.name) {
+            Admission::Hold { limit: None, cause: Arc::clone(cause), mend: None }
+        } else {
+            route.admission.clone()
         };
+        Route { admission, ..route.clone() }
+    });
+    held.table()
+}
+
+/// Tables that become one.
+#[derive(Default)]
+struct Joining {
+    table: RouteTable,
+    entrances: BTreeMap<ListenAddr, Entrance>,
+}
+
+impl Joining {
+    /// Takes in all of a table, each of its routes as `change` has it. The first to claim something has it.
+    fn take_in(&mut self, table: &RouteTable, change: impl Fn(&Route) -> Route) {
+        let mut known: HashMap<*const Route, Arc<Route>> = HashMap::new();
+        let mut changed =
+            |route: &Arc<Route>| Arc::clone(known.entry(Arc::as_ptr(route)).or_insert_with(|| Arc::new(change(route))));
         for (port, route) in table.iter() {
-            joined.insert(port, (*named(route)).clone());
+            self.table.insert(port, (*changed(route)).clone());
         }
         for (host, site) in table.hosts().sites() {
-            let site = Site { path: site.path.clone(), strip: site.strip, route: named(&site.route) };
+            let site = Site { path: site.path.clone(), strip: site.strip, route: changed(&site.route) };
             // Apps that claim what another one has are not served: see `clashes`.
-            drop(joined.hosts_mut().insert(host, site));
+            drop(self.table.hosts_mut().insert(host, site));
         }
         for (at, entrance) in table.entrances() {
-            entrances.entry(at).or_default().take_in(entrance, &mut named);
+            self.entrances.entry(at).or_default().take_in(entrance, &mut changed);
         }
     }
-    entrances.into_iter().for_each(|(at, entrance)| joined.set_entrance(at, entrance));
-    joined
+
+    fn table(self) -> RouteTable {
+        let Self { mut table, entrances } = self;
+        entrances.into_iter().for_each(|(at, entrance)| table.set_entrance(at, entrance));
+        table
+    }
 }
 
 /// The app, and the name within it, of a name in [`joined`] tables; none: it is of no app.
@@ -235,5 +273,24 @@ mod tests {
         assert!(joined.listed().is_empty() && joined.hosts().find("other.example", "/").is_none());
         assert_eq!(of_app("shop/billing/api"), Some(("shop", "billing/api")));
         assert_eq!(of_app("web"), None);
+    }
+
+    #[test]
+    fn an_app_that_leaves_has_no_names_and_one_that_is_replaced_has_those_wait_who_are_for_it() {
+        let table = table("shop.example", 5000);
+        let unnamed = unnamed(&table);
+        assert!(unnamed.hosts().find("shop.example", "/").is_none());
+        assert!(matches!(unnamed.iter().next().unwrap().1.admission, Admission::Serve(_)));
+        let cause: Cause = "shop is being replaced".into();
+        for (held, is_held) in
+            [(held(&table, &cause, |name| name == "web"), true), (held(&table, &cause, |_| false), false)]
+        {
+            let (by_port, by_name) =
+                (held.iter().next().unwrap().1, &held.hosts().find("shop.example", "/").unwrap().route);
+            for route in [by_port, by_name] {
+                let waits = matches!(&route.admission, Admission::Hold { limit: None, cause, .. } if **cause == *"shop is being replaced");
+                assert_eq!(waits, is_held, "{route:?}");
+            }
+        }
     }
 }

@@ -52,6 +52,7 @@ pub(crate) fn check_http(process: &ProcessDraft) -> Vec<Problem> {
         let help = "max_in_flight = …: how many requests an instance has at a time";
         problems.push(Problem::error(Place::Key(name.clone(), "max_connections"), what).help(help));
     }
+    problems.extend(unused_waits(process));
     let of_all = [
         ("timeouts", process.http.wait.is_some()),
         ("balance", process.http.balance.is_some()),
@@ -73,6 +74,22 @@ pub(crate) fn check_http(process: &ProcessDraft) -> Vec<Problem> {
         problems.push(error("health", what));
     }
     problems
+}
+
+/// What is said of connections of a process that takes datagrams alone: nobody connects to it, and what waits for it waits
+/// for a time of its own. It is said, and no more: it was written for a reason that still holds elsewhere.
+fn unused_waits(process: &ProcessDraft) -> Vec<Problem> {
+    let takes_streams = |protocol: Protocol| protocol != Protocol::Udp;
+    let (first, mut others) = (first_protocol(process), process.ports.iter().map(|port| port.protocol));
+    if takes_streams(first) || others.any(takes_streams) {
+        return Vec::new();
+    }
+    let said = [("connect", process.connect.is_some()), ("wait", process.http.wait.is_some())];
+    let warning = |(entry, _): (&str, bool)| {
+        let what = format!("`{}` takes datagrams alone, so `timeouts.{entry}` says nothing", process.name);
+        Problem::warning(Place::Key(process.name.clone(), "timeouts"), what).help("leave it out")
+    };
+    said.into_iter().filter(|(_, said)| *said).map(warning).collect()
 }
 
 /// Each key that says something of requests, and what in it does.
@@ -99,7 +116,7 @@ mod tests {
     use crate::Protocol::{Http, None as Nothing, Redis, Tcp};
     use crate::draft::{HttpDraft, SiteDraft};
     use crate::sample::{plan, problems, process, with_ports};
-    use crate::{Balance, HealthRules, HttpsRedirect, Sticky};
+    use crate::{Balance, HealthRules, HttpsRedirect, Severity, Sticky};
 
     /// All that can be said of requests.
     fn everything() -> HttpDraft {
@@ -145,6 +162,20 @@ mod tests {
         assert_eq!(said, entries.map(|entry| format!("`cache` does not speak http, so `{entry}` says nothing")));
         let admin = with_ports("chat", &[("c2s", Tcp, None), ("admin", Http, None)]);
         assert_eq!(problems(vec![ProcessDraft { http: everything(), ..admin }]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn nobody_connects_to_who_takes_datagrams_alone() {
+        let second = Some(Duration::from_secs(1));
+        let said = |protocol| {
+            let http = HttpDraft { wait: second, ..HttpDraft::default() };
+            let problems = check_http(&ProcessDraft { connect: second, http, ..process("x", Some(protocol), &[]) });
+            problems.into_iter().map(|problem| (problem.severity, problem.what)).collect::<Vec<_>>()
+        };
+        let expected = ["connect", "wait"]
+            .map(|entry| (Severity::Warning, format!("`x` takes datagrams alone, so `timeouts.{entry}` says nothing")));
+        assert_eq!(said(Protocol::Udp), expected);
+        assert_eq!((said(Protocol::Dns), said(Tcp)), (vec![], vec![]));
     }
 
     #[test]

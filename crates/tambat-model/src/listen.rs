@@ -506,6 +506,22 @@ mod tests {
                 Place::Key(name("game"), "tls"),
             ),
             (
+                ends("db", Mysql, &[]),
+                "`db` speaks mysql, whose clients wait for its greeting before they begin with TLS: none would be heard at \
+                 127.0.0.1:7000",
+                Place::Key(name("db"), "tls"),
+            ),
+            (
+                passes("relay", Smtp, &[]),
+                "`relay` speaks smtp, and greets its clients before any TLS: no handshake can pass through to it",
+                Place::Key(name("relay"), "tls"),
+            ),
+            (
+                passes("shell", Ssh, &[]),
+                "`shell` speaks ssh, and greets its clients before any TLS: no handshake can pass through to it",
+                Place::Key(name("shell"), "tls"),
+            ),
+            (
                 named(off("cache", Redis), "c.example"),
                 "`cache` speaks redis, which names no host in plain text, so `hosts` says nothing",
                 Place::Key(name("cache"), "hosts"),
@@ -519,6 +535,10 @@ mod tests {
         for (process, what, place) in cases {
             let found = told(draft(vec![process]));
             assert_eq!(found.iter().map(|p| (p.what.as_str(), &p.at)).collect::<Vec<_>>(), [(what, &place)]);
+        }
+        // Wrapped in TLS by their clients, all of SSH and SMTP can come in.
+        for fine in [ends("shell", Ssh, &[]), ends("relay", Smtp, &["m.example"])] {
+            assert_eq!(whats(draft(vec![fine])), Vec::<String>::new());
         }
         let lone = SiteDraft { tls: Some(TlsHandling::Terminate), ..SiteDraft::default() };
         let mut ports = with_ports("chat", &[("a", Redis, None), ("b", Redis, None)]);
@@ -626,6 +646,7 @@ mod tests {
             (of(Tls, "0.0.0.0:443"), of(Tls, "0.0.0.0:1")),
             (TlsHandling::Passthrough, TlsHandling::Passthrough)
         );
+        assert_eq!((of(Mysql, "0.0.0.0:443"), of(Smtp, "0.0.0.0:25")), (TlsHandling::Off, TlsHandling::Off));
         assert_eq!((of(Ssh, "0.0.0.0:443"), of(Udp, "0.0.0.0:443")), (TlsHandling::Off, TlsHandling::Off));
     }
 

@@ -4,6 +4,8 @@
 //! dependencies of the language that it runs, then what that language brings itself. A shell script, a Makefile and a
 //! compiled program say nothing: then the dependency files speak, if they are of one language.
 
+use std::collections::BTreeSet;
+
 use crate::dependency_file::DependencyFile;
 use crate::framework::{Framework, LANGUAGES, Language, Line, Row, TABLE};
 
@@ -62,8 +64,10 @@ impl Recognised {
         let mut words = words(command);
         let script = script(&words, files).map(self::words).unwrap_or_default();
         words.extend(script);
-        let by_command = TABLE.iter().find(|row| row.commands.iter().any(|sign| is_said(&words, sign)));
-        let said = by_command.map_or_else(|| language_of(&words), |row| row.language);
+        // Once for each word, and not for each row: a command may be as long as a manifest.
+        let programs: BTreeSet<&str> = words.iter().map(|word| program_of(word)).collect();
+        let by_command = TABLE.iter().find(|row| row.commands.iter().any(|sign| is_said(&programs, sign)));
+        let said = by_command.map_or_else(|| language_of(&programs), |row| row.language);
         let language = said.or_else(|| only_language(files).filter(|_| by_command.is_none()));
         let (by, row) = match (by_command, said) {
             (Some(row), _) => (By::Command, Some(row)),
@@ -106,7 +110,8 @@ impl Recognised {
             let place = line.file.or(source).map(|file| format!("in {file} say ")).unwrap_or_default();
             return format!("{}: {place}{}", row.name, which(&line));
         }
-        let language = self.language.or_else(|| program.and_then(|program| language_of(&[program])));
+        let language =
+            self.language.or_else(|| program.and_then(|program| language_of(&BTreeSet::from([program_of(program)]))));
         match (language.map(Language::row), &self.source) {
             (Some(language), Some(source)) => format!("in {source} use {}", language.code),
             (Some(language), None) => format!("in the server's file use {}", language.code),
@@ -141,14 +146,14 @@ fn program_of(word: &str) -> &str {
 }
 
 /// Are all words of this sign among them?
-fn is_said(words: &[&str], sign: &str) -> bool {
-    sign.split(' ').all(|part| words.iter().any(|word| program_of(word) == part))
+fn is_said(programs: &BTreeSet<&str>, sign: &str) -> bool {
+    sign.split(' ').all(|part| programs.contains(part))
 }
 
-/// The language of the first program that is known; of several in one command, the first in the table.
-fn language_of(words: &[&str]) -> Option<Language> {
-    let runs = |word: &&str| LANGUAGES.iter().find(|row| row.programs.contains(&program_of(word)));
-    words.iter().filter_map(runs).map(|row| row.language).min()
+/// The language of the programs that are known; of several in one command, the first in the table.
+fn language_of(programs: &BTreeSet<&str>) -> Option<Language> {
+    let runs = |program: &&str| LANGUAGES.iter().find(|row| row.programs.contains(program));
+    programs.iter().filter_map(runs).map(|row| row.language).min()
 }
 
 /// The language of all files, if it is one.

@@ -15,6 +15,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("tambat runs on Linux only: it needs child subreapers, signalfd, memfd and /proc");
 
+pub mod arrivals;
 pub mod clock;
 pub mod datagrams;
 pub mod limits;

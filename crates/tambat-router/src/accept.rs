@@ -16,7 +16,8 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::{JoinHandle, spawn_local};
 
 use crate::addresses::AddressCount;
 use crate::arrival::Arrival;
@@ -40,7 +41,15 @@ const BATCH: usize = 64;
 
 /// The accept loops of one thread.
 #[derive(Debug, Default)]
-pub(crate) struct Accepting(Vec<(ListenerKind, AbortHandle)>);
+pub(crate) struct Accepting(Vec<Loop>);
+
+/// The accept loop of one socket.
+#[derive(Debug)]
+struct Loop {
+    kind: ListenerKind,
+    socket: Rc<TcpListener>,
+    task: JoinHandle<()>,
+}
 
 impl Accepting {
     /// Accepts from one more socket.
@@ -51,18 +60,40 @@ impl Accepting {
         tls: Option<Arc<TlsSettings>>,
         worker: &Rc<Worker>,
     ) {
-        let kind = state.kind;
-        self.0.push((kind, spawn_local(accept(listener, state, tls, Rc::clone(worker))).abort_handle()));
+        let (kind, socket) = (state.kind, Rc::new(listener));
+        let task = spawn_local(accept(Rc::clone(&socket), state, tls, Rc::clone(worker)));
+        self.0.push(Loop { kind, socket, task });
     }
 
     /// Accepts nothing more at these.
     pub(crate) fn end(&mut self, is_one: impl Fn(ListenerKind) -> bool) {
-        self.0.extract_if(.., |(kind, _)| is_one(*kind)).for_each(|(_, task)| task.abort());
+        self.0.extract_if(.., |of| is_one(of.kind)).for_each(|of| of.task.abort());
+    }
+
+    /// The same, and gives the sockets back, listening on.
+    pub(crate) fn give_back(&mut self, kind: ListenerKind, to: &UnboundedSender<TcpListener>) {
+        for Loop { socket, task, .. } in self.0.extract_if(.., |of| of.kind == kind) {
+            let to = to.clone();
+            task.abort();
+            spawn_local(async move {
+                // Its loop has let go of it then. One that was lost has ended before.
+                let _ = task.await;
+                if let Some(socket) = Rc::into_inner(socket) {
+                    // Whoever does not want it any more has it closed.
+                    let _ = to.send(socket);
+                }
+            });
+        }
     }
 }
 
 /// Accepts connections and deals them out until it is cancelled or the socket is no listener any more.
-async fn accept(listener: TcpListener, state: Arc<ListenerState>, tls: Option<Arc<TlsSettings>>, worker: Rc<Worker>) {
+async fn accept(
+    listener: Rc<TcpListener>,
+    state: Arc<ListenerState>,
+    tls: Option<Arc<TlsSettings>>,
+    worker: Rc<Worker>,
+) {
     // Of a socket without an address, which is none of ours, every connection fails.
     let addr = listener.local_addr().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into());
     #[expect(
@@ -81,7 +112,7 @@ async fn accept(listener: TcpListener, state: Arc<ListenerState>, tls: Option<Ar
 }
 
 struct Acceptor<'a> {
-    listener: AsyncFd<TcpListener>,
+    listener: AsyncFd<Rc<TcpListener>>,
     addr: SocketAddr,
     state: &'a Arc<ListenerState>,
     tls: Option<Arc<TlsSettings>>,
@@ -129,7 +160,7 @@ impl Acceptor<'_> {
     /// The next connection.
     async fn next(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
-            match self.listener.try_io(Interest::READABLE, TcpListener::accept) {
+            match self.listener.try_io(Interest::READABLE, |listener| listener.accept()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let _ready = self.listener.readable().await?;
                     self.is_new_turn = true;

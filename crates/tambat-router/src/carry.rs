@@ -4,6 +4,7 @@
 //! written is kept, for as long as it lasts, and nothing more is read meanwhile: that is the back-pressure, and an idle
 //! stream owns no memory. A long run of big reads goes on through a pipe of the thread, uncopied.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -13,14 +14,15 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tambat_model::{Load, Traffic};
+use tambat_wire::websocket::{FrameEnds, GOING_AWAY};
 
 use crate::access::EndedBy;
 use crate::cuts::Watched;
 use crate::deadlines::Deadline;
 use crate::door::Session;
 use crate::listener::ListenerState;
-use crate::socket::{is_something_there, is_transient, receive_part, receive_unasked};
-use crate::splice::{PIPE_BYTES, Pipe};
+use crate::socket::{is_transient, receive_unasked};
+use crate::splice::{Filled, Pipe};
 use crate::transport::Transport;
 use crate::worker::{Tools, Worker};
 
@@ -83,10 +85,30 @@ pub(crate) struct Course<'a> {
     pub(crate) load: &'a Arc<Load>,
     /// What is shown to it of what the target says, as long as it looks.
     pub(crate) session: Option<&'a Session>,
+    /// Where the target's frames end; none: it is no WebSocket.
+    pub(crate) frames: Option<&'a Frames>,
     pub(crate) worker: &'a Worker,
 }
 
+/// Where the frames of a WebSocket's target end.
+pub(crate) type Frames = RefCell<FrameEnds>;
+
 impl Course<'_> {
+    /// The target has said this.
+    fn show(&self, words: &[u8]) {
+        if let Some(session) = self.session {
+            session.show(words);
+        }
+        if let Some(frames) = self.frames {
+            frames.borrow_mut().on(words);
+        }
+    }
+
+    /// May the client be told of the end in the place of the target?
+    fn may_say_goodbye(&self) -> bool {
+        self.frames.is_some_and(|frames| frames.borrow().is_between())
+    }
+
     fn is_cut(&self) -> bool {
         self.load.is_cut() || self.worker.cuts.has(self.listener.kind)
     }
@@ -157,6 +179,10 @@ impl<'a> Carriage<'a> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let Self { course, up, down, deadline, .. } = self;
         deadline.wakes(cx.waker());
+        if deadline.is_to_look() {
+            up.looks();
+            down.looks();
+        }
         let mut moved = {
             let mut tools = course.worker.tools.borrow_mut();
             up.pump(cx, tools.ready(), *course)
@@ -174,6 +200,9 @@ impl<'a> Carriage<'a> {
         }
         if course.is_cut() {
             return Poll::Ready(End::Cut);
+        }
+        if up.is_short || down.is_short {
+            deadline.look_later();
         }
         // Set again at each move, it costs no system call and no timer.
         if moved && course.idle.is_some() {
@@ -222,6 +251,8 @@ struct Direction<'a> {
     pipe: Option<Pipe>,
     /// There may be something to read that no event tells of: it stands before or behind urgent data.
     is_behind: bool,
+    /// Less was read than might have been. That was all there was, unless there is urgent data: it looks again later.
+    is_short: bool,
     /// `from` has ended this direction, and `to` is to be told.
     ending: bool,
     /// The same, and `to` has been told.
@@ -249,6 +280,7 @@ impl<'a> Direction<'a> {
             run: 0,
             pipe: None,
             is_behind: false,
+            is_short: false,
             ending: false,
             ended: false,
             broken: false,
@@ -261,12 +293,20 @@ impl<'a> Direction<'a> {
     /// What `from` has sent before.
     fn brings(&mut self, bytes: Vec<u8>, course: Course<'_>) {
         self.count(bytes.len(), course);
+        if !self.is_up {
+            course.show(&bytes);
+        }
         self.unsent = bytes;
     }
 
     fn count(&mut self, bytes: usize, course: Course<'_>) {
         self.carried += bytes as u64;
         course.count(self.is_up, bytes);
+    }
+
+    /// It reads once without having been told that there is something, if its last read was a short one.
+    fn looks(&mut self) {
+        self.is_behind |= std::mem::take(&mut self.is_short);
     }
 
     /// Moves bytes until one of the two sockets has to be waited for, or the direction is over. Have any moved?
@@ -329,6 +369,7 @@ impl<'a> Direction<'a> {
         }
         let scratch = &mut tools.buffer;
         let window = self.to.window().unwrap_or(self.window).min(scratch.len());
+        self.is_short = false;
         let received = match self.receive(&mut scratch[..window]) {
             // What it has sent before it was cut off has been passed on.
             Ok(0) if self.from.is_truncated() => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
@@ -343,9 +384,10 @@ impl<'a> Direction<'a> {
             }
             Err(error) => return Poll::Ready(Err(error)),
         };
+        self.is_short = received < window && self.from.tcp().is_some();
         self.count(received, course);
-        if let Some(session) = course.session.filter(|_| !self.is_up) {
-            session.show(&scratch[..received]);
+        if !self.is_up {
+            course.show(&scratch[..received]);
         }
         match self.to.send(&scratch[..received]) {
             Ok(sent) if sent == received => {
@@ -356,6 +398,10 @@ impl<'a> Direction<'a> {
                 if self.run >= LONG_RUN_READS {
                     self.run = LONG_RUN_READS;
                     self.pipe = if self.is_pipeable(course) { tools.pipes.lend() } else { None };
+                    if let (Some(frames), Some(_), false) = (course.frames, &self.pipe, self.is_up) {
+                        // What goes through a pipe is not seen.
+                        frames.borrow_mut().lose();
+                    }
                 }
             }
             Ok(sent) => self.keep(&scratch[sent..received]),
@@ -368,8 +414,7 @@ impl<'a> Direction<'a> {
     fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
         match self.from.tcp() {
             Some(from) if self.is_behind => receive_unasked(from, into),
-            Some(from) => receive_part(from, into),
-            None => self.from.receive(into),
+            _ => self.from.receive(into),
         }
     }
 
@@ -380,17 +425,17 @@ impl<'a> Direction<'a> {
             return Poll::Ready(Ok(false));
         };
         if pipe.held() == 0 {
-            std::task::ready!(from.poll_read_ready(cx))?;
-            let filled = pipe.fill(from, PIPE_BYTES);
-            if !matches!(filled, Ok(1..)) && is_something_there(from) {
-                // No pipe takes what is urgent: it looks as if nothing had come, or nothing more.
-                self.is_behind = true;
-                self.end_run(tools);
-                return Poll::Ready(Ok(true));
+            let looks = std::mem::take(&mut self.is_behind);
+            if !looks {
+                std::task::ready!(from.poll_read_ready(cx))?;
             }
+            let filled = if looks { pipe.look(from) } else { pipe.fill_all(from) };
+            // Before urgent data it stops, or finds nothing: it looks again.
+            self.is_short = !looks || matches!(filled, Ok(Filled::Bytes(_)));
             match filled {
-                Ok(0) => self.ending = true,
-                Ok(filled) => {
+                Ok(Filled::End) => self.ending = true,
+                Ok(Filled::Urgent) => self.is_behind = true,
+                Ok(Filled::Bytes(filled)) => {
                     self.carried += filled as u64;
                     course.count(self.is_up, filled);
                     self.run = if filled >= BIG_READ_BYTES_MIN { LONG_RUN_READS } else { self.run.saturating_sub(1) };
@@ -401,7 +446,7 @@ impl<'a> Direction<'a> {
             }
         } else {
             std::task::ready!(to.poll_write_ready(cx))?;
-            match pipe.drain(to) {
+            match pipe.drain(from, to) {
                 Ok(()) if pipe.held() > 0 || self.run > 0 => return Poll::Ready(Ok(true)),
                 Ok(()) => {}
                 Err(error) if is_transient(&error) => return Poll::Ready(Ok(false)),
@@ -415,9 +460,15 @@ impl<'a> Direction<'a> {
     /// The long run is over.
     fn end_run(&mut self, tools: &mut Tools) {
         self.run = 0;
-        if let Some(pipe) = self.pipe.take() {
+        if let Some(pipe) = self.give_up_pipe() {
             tools.pipes.give_back(pipe);
         }
+    }
+
+    fn give_up_pipe(&mut self) -> Option<Pipe> {
+        let mut pipe = self.pipe.take()?;
+        self.from.tcp().into_iter().for_each(|from| pipe.unhush(from));
+        Some(pipe)
     }
 
     fn send_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
@@ -443,10 +494,17 @@ impl<'a> Direction<'a> {
     }
 
     /// Tells `to` how it ends, and throws away what `from` still sends until that ends, too: unread bytes would make a reset
-    /// of the close.
-    async fn part(&self, course: Course<'_>) {
+    /// of the close. The client of a WebSocket is told in its own words (RFC 6455 §7.4.1), where the target is not in the
+    /// middle of a word.
+    async fn part(&mut self, course: Course<'_>) {
+        let is_over = self.is_stalled() || self.ending || self.ended;
+        if !self.is_up && !is_over && course.may_say_goodbye() && self.to.send_all(&GOING_AWAY).await.is_err() {
+            return;
+        }
         if self.is_stalled() {
             self.to.reset_on_close();
+            // Its bytes are lost, and what comes now is thrown away.
+            drop(self.give_up_pipe());
         } else if poll_fn(|cx| self.to.poll_end(cx)).await.is_err() {
             return;
         }
@@ -483,8 +541,10 @@ mod tests {
     use std::io::{Read as _, Write as _};
     use std::mem::MaybeUninit;
     use std::net::{Ipv4Addr, TcpListener, TcpStream as StdStream};
+    use std::os::fd::AsFd as _;
     use std::rc::Rc;
 
+    use nix::poll::{PollFd, PollFlags, PollTimeout};
     use socket2::SockRef;
     use tokio::io::Interest;
     use tokio::net::TcpStream;
@@ -511,9 +571,19 @@ mod tests {
 
     /// Pumps until it is so: a few seconds at most.
     async fn pump_until(d: &mut Direction<'_>, worker: &Worker, is_so: impl Fn(&Direction<'_>) -> bool) {
+        pump_frames_until(d, worker, None, is_so).await;
+    }
+
+    async fn pump_frames_until(
+        d: &mut Direction<'_>,
+        worker: &Worker,
+        frames: Option<&Frames>,
+        is_so: impl Fn(&Direction<'_>) -> bool,
+    ) {
         let listener = ListenerState::new(ListenerKind::Shared, Arc::default());
         let load = Arc::default();
-        let course = Course { idle: None, listener: &listener, traffic: None, load: &load, session: None, worker };
+        let course =
+            Course { idle: None, listener: &listener, traffic: None, load: &load, session: None, frames, worker };
         let pumped = poll_fn(|cx| {
             d.pump(cx, worker.tools.borrow_mut().ready(), course);
             if is_so(d) {
@@ -535,8 +605,10 @@ mod tests {
     async fn big_reads_in_a_row_make_a_long_run_and_small_ones_end_it() {
         let ((mut sender, from), (mut receiver, to)) = (connection(), connection());
         let worker = worker();
-        let mut direction = Direction::new(&from, &to, true);
-        let (big, small) = (pattern(BIG_READ_BYTES_MIN), pattern(100));
+        let mut direction = Direction::new(&from, &to, false);
+        let (mut big, small, frames) = (pattern(BIG_READ_BYTES_MIN), pattern(100), Frames::default());
+        // Each of them is a whole frame of a WebSocket (RFC 6455 §5.2).
+        big[..4].copy_from_slice(&[0x82, 126, 0x7f, 0xfc]);
         let sizes = [vec![&big; LONG_RUN_READS as usize], vec![&small; LONG_RUN_READS as usize], vec![&big]].concat();
         let mut piped = Vec::new();
         for message in sizes {
@@ -550,15 +622,133 @@ mod tests {
                 })
                 .is_ok_and(|seen| seen < message.len())
             {}
-            pump_until(&mut direction, &worker, |d| d.carried == all).await;
+            pump_frames_until(&mut direction, &worker, Some(&frames), |d| d.carried == all).await;
             let mut heard = vec![0; message.len()];
             receiver.read_exact(&mut heard).unwrap();
             assert!(heard == *message);
             piped.push(direction.pipe.is_some());
+            assert_eq!(frames.borrow().is_between(), !piped.contains(&true), "what was not seen may end anywhere");
         }
         let turns = LONG_RUN_READS as usize;
         let (before, through) = (vec![false; turns - 1], vec![true; turns]);
         assert_eq!(piped, [before, through, vec![false; 2]].concat());
+    }
+
+    /// A read ends before what is urgent, and of what stands behind it no event tells: all of it had come before.
+    #[tokio::test]
+    async fn what_stands_behind_urgent_data_is_looked_for() {
+        let ((mut client, from), (mut target, to)) = (connection(), connection());
+        let (worker, listener, load) =
+            (worker(), ListenerState::new(ListenerKind::Shared, Arc::default()), Arc::default());
+        let course = Course {
+            idle: None,
+            listener: &listener,
+            traffic: None,
+            load: &load,
+            session: None,
+            frames: None,
+            worker: &worker,
+        };
+        for mut said_by in [&client, &target] {
+            said_by.write_all(b"before").unwrap();
+            assert_eq!(SockRef::from(said_by).send_out_of_band(b"!").unwrap(), 1);
+            said_by.write_all(b"behind").unwrap();
+        }
+        for socket in [&from, &to].map(|transport| transport.tcp().unwrap()) {
+            SockRef::from(socket).set_out_of_band_inline(true).unwrap();
+            socket.readable().await.unwrap();
+        }
+        let looking = tokio::task::LocalSet::new();
+        looking.spawn_local(Rc::clone(&worker.deadlines).look_again());
+        let carried = looking.run_until(async {
+            let mut carriage = Carriage::new(&from, &to, Leftovers::default(), course);
+            poll_fn(|cx| {
+                assert!(carriage.poll(cx).is_pending());
+                if carriage.up.carried + carriage.down.carried == 26 { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            // Nothing has come since: nobody looks any more.
+            assert!(!(carriage.up.is_short || carriage.down.is_short));
+        });
+        tokio::time::timeout(Duration::from_secs(10), carried).await.expect("all of it is carried");
+        for hearer in [&mut client, &mut target] {
+            let mut heard = [0; 13];
+            hearer.read_exact(&mut heard).unwrap();
+            assert_eq!(&heard, b"before!behind");
+        }
+    }
+
+    /// Until so much can be read from it.
+    fn wait_for(from: &Transport, bytes: usize) {
+        let socket = SockRef::from(from.tcp().unwrap());
+        while socket.peek(&mut vec![MaybeUninit::uninit(); bytes]).is_ok_and(|seen| seen < bytes) {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Does it tell of what has arrived?
+    fn tells(from: &Transport, within: PollTimeout) -> bool {
+        nix::poll::poll(&mut [PollFd::new(from.tcp().unwrap().as_fd(), PollFlags::POLLIN)], within).unwrap() == 1
+    }
+
+    /// Brings a long run to rest: its target takes no more, the pipe holds something, and all that was sent is read.
+    async fn stall(direction: &mut Direction<'_>, worker: &Worker, sender: &mut StdStream) {
+        direction.pipe = worker.tools.borrow_mut().pipes.lend();
+        direction.run = LONG_RUN_READS;
+        while !direction.is_stalled() {
+            let all = direction.carried + BIG_READ_BYTES_MIN as u64;
+            let at = usize::try_from(direction.carried).unwrap();
+            sender.write_all(&pattern(at + BIG_READ_BYTES_MIN)[at..]).unwrap();
+            wait_for(direction.from, BIG_READ_BYTES_MIN);
+            pump_until(direction, worker, |d| d.carried == all).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_sends_to_a_full_target_wakes_nobody_until_it_takes_more() {
+        let ((mut sender, from), (mut receiver, to)) = (connection(), connection());
+        let worker = worker();
+        let mut direction = Direction::new(&from, &to, true);
+        stall(&mut direction, &worker, &mut sender).await;
+        let held = usize::try_from(direction.carried).unwrap();
+        let all = pattern(held + 100);
+        sender.write_all(&all[held..]).unwrap();
+        wait_for(&from, 100);
+        assert!(!tells(&from, PollTimeout::ZERO));
+        let receiving = std::thread::spawn(move || {
+            let mut heard = vec![0; held + 100];
+            receiver.read_exact(&mut heard).map(|()| heard)
+        });
+        pump_until(&mut direction, &worker, |d| d.carried == held as u64 + 100 && !d.is_stalled()).await;
+        assert!(receiving.join().unwrap().unwrap() == all);
+        sender.write_all(b"more").unwrap();
+        assert!(tells(&from, PollTimeout::from(10_000_u16)));
+    }
+
+    #[tokio::test]
+    async fn a_sender_to_a_full_target_that_breaks_off_is_seen_at_once() {
+        let ((mut sender, from), (_receiver, to)) = (connection(), connection());
+        let worker = worker();
+        let mut direction = Direction::new(&from, &to, true);
+        stall(&mut direction, &worker, &mut sender).await;
+        SockRef::from(&sender).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(sender);
+        let seen = poll_fn(|cx| if direction.has_broken_off(cx) { Poll::Ready(()) } else { Poll::Pending });
+        tokio::time::timeout(Duration::from_secs(10), seen).await.expect("it is seen");
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_given_up_leaves_its_source_as_it_was() {
+        let ((mut sender, from), (receiver, to)) = (connection(), connection());
+        let worker = worker();
+        let mut direction = Direction::new(&from, &to, true);
+        stall(&mut direction, &worker, &mut sender).await;
+        sender.write_all(b"nobody reads this").unwrap();
+        wait_for(&from, 17);
+        assert!(!tells(&from, PollTimeout::ZERO));
+        drop(receiver);
+        pump_until(&mut direction, &worker, |d| d.refused).await;
+        assert!(direction.pipe.is_none() && tells(&from, PollTimeout::ZERO));
     }
 
     #[tokio::test]

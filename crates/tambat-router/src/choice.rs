@@ -75,12 +75,20 @@ pub(crate) struct Tried {
     addrs: Vec<SocketAddr>,
     /// What the last of them did: `web.1 refused the connection`.
     last: String,
+    /// How many of them will never do what this connection needs, as they are.
+    hopeless: usize,
 }
 
 impl Tried {
     pub(crate) fn push(&mut self, addr: SocketAddr, what: String) {
         self.addrs.push(addr);
         self.last = what;
+    }
+
+    /// The same of one that will take no such connection until somebody changes it.
+    pub(crate) fn push_hopeless(&mut self, addr: SocketAddr, what: String) {
+        self.push(addr, what);
+        self.hopeless += 1;
     }
 
     /// How many there were.
@@ -100,6 +108,7 @@ impl Tried {
 
     pub(crate) fn clear(&mut self) {
         self.addrs.clear();
+        self.hopeless = 0;
     }
 }
 
@@ -166,6 +175,12 @@ fn serve(route: &Arc<Route>, is_empty: bool, tried: &Tried, client: IpAddr) -> C
         balance::Choice::Replaced => {
             let cause = "its instances are being replaced";
             wait(UNTAKEN_LIMIT_S, What::TableOrTarget, ErrorCode::NoTarget, cause)
+        }
+        // To wait would change nothing.
+        balance::Choice::Exhausted | balance::Choice::None(_)
+            if tried.hopeless > 0 && tried.hopeless == tried.addrs.len() =>
+        {
+            Choice::Refuse(told(route, ErrorCode::TargetUnreachable, &tried.last))
         }
         balance::Choice::Exhausted | balance::Choice::None(_) => {
             let cause = if is_empty { "it has no instance" } else { &tried.last };

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::looks::{LOOK_EVERY_MS, Looks};
+
 /// A deadline is reached at most so much later than it says.
 const GRAIN_MS: u64 = 50;
 
@@ -78,6 +80,9 @@ pub(crate) struct Deadlines {
     wakers: RefCell<Vec<Option<Waker>>>,
     /// There is an earlier one than the sleeper knows of.
     earlier: Notify,
+    looks: RefCell<Looks>,
+    /// Somebody is to look, and nobody was before.
+    noted: Notify,
 }
 
 impl Deadlines {
@@ -88,12 +93,15 @@ impl Deadlines {
             slab: RefCell::new(slab),
             wakers: RefCell::default(),
             earlier: Notify::new(),
+            looks: RefCell::default(),
+            noted: Notify::new(),
         })
     }
 
     /// A deadline that is not set yet.
     pub(crate) fn deadline(self: &Rc<Self>) -> Deadline {
         let index = self.slab.borrow_mut().insert();
+        self.looks.borrow_mut().insert(index);
         let mut wakers = self.wakers.borrow_mut();
         if wakers.len() <= index {
             wakers.push(None);
@@ -122,6 +130,19 @@ impl Deadlines {
                     let _ = tokio::time::timeout_at(at.into(), self.earlier.notified()).await;
                 }
             }
+        }
+    }
+
+    /// Wakes those who are to look again. Never ends.
+    pub(crate) async fn look_again(self: Rc<Self>) {
+        loop {
+            self.noted.notified().await;
+            tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
+            self.looks.borrow_mut().fall_due(|index| {
+                if let Some(waker) = &self.wakers.borrow()[index] {
+                    waker.wake_by_ref();
+                }
+            });
         }
     }
 
@@ -162,6 +183,18 @@ impl Deadline {
     /// Has it been reached? It stays so until it is set again.
     pub(crate) fn is_reached(&self) -> bool {
         self.all.slab.borrow().at_ms[self.index] == REACHED
+    }
+
+    /// Its task is to be woken once more, within [`LOOK_EVERY_MS`], to look for what no event tells of.
+    pub(crate) fn look_later(&self) {
+        if self.all.looks.borrow_mut().note(self.index) {
+            self.all.noted.notify_one();
+        }
+    }
+
+    /// Is it to look now? It is asked once.
+    pub(crate) fn is_to_look(&self) -> bool {
+        self.all.looks.borrow_mut().take(self.index)
     }
 
     /// Ends when it is reached. The task that waits so is the one that is woken. Cancelling it changes nothing.

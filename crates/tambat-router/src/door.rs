@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tambat_model::{Entrance, ErrorCode, ListenAddr, PEEK_WITHIN_DEFAULT};
+use tambat_model::{Entrance, ErrorCode, ListenAddr, Opening, PEEK_WITHIN_DEFAULT};
 use tambat_wire::peek::{Peek, Peeker, Told};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
@@ -93,9 +93,11 @@ async fn hear_out(at: ListenAddr, entrance: Arc<Entrance>, mut visitor: Visitor)
     let within = entrance.within.unwrap_or(PEEK_WITHIN_DEFAULT);
     drop(entrance);
     let worker = Rc::clone(&visitor.worker);
-    let begun = heard_within(within, &worker, visitor.begins(&mut peeker)).await.unwrap_or(Begun::Otherwise);
+    let begun = heard_within(within, &worker, visitor.begins(&mut peeker)).await;
+    let is_late = begun.is_none() && !visitor.received.is_empty();
+    let begins_stream = is_late && peeker.may_be(Opening::Xmpp);
     drop((peeker, worker));
-    match begun {
+    match begun.unwrap_or(Begun::Otherwise) {
         Begun::So(Told::Http) => visitor.speaks_http(),
         Begun::So(Told::Ssh) => visitor.to(Wanted::Ssh),
         // Boxed: none of those who say nothing should be as big as these.
@@ -105,6 +107,7 @@ async fn hear_out(at: ListenAddr, entrance: Arc<Entrance>, mut visitor: Visitor)
         Begun::Otherwise if visitor.entrance(at).is_some_and(|entrance| entrance.other.is_some()) => {
             visitor.to(Wanted::Whoever);
         }
+        Begun::Otherwise if begins_stream => Box::pin(xmpp::is_late(visitor)).await,
         Begun::Otherwise => visitor.is_refused(None, ErrorCode::NotTold),
         Begun::Gone => {}
     }
@@ -249,7 +252,6 @@ pub(crate) async fn say_last(client: &Transport, words: &[u8], worker: &Worker) 
 mod tests {
     use std::net::Ipv4Addr;
 
-    use tambat_model::Opening;
     use tokio::net::TcpListener;
     use tokio::sync::{mpsc, watch};
 

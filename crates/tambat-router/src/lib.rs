@@ -45,6 +45,7 @@ mod http;
 mod http2;
 mod introduction;
 mod listener;
+mod looks;
 mod pauses;
 mod pool;
 mod queue;

@@ -1,7 +1,7 @@
 //! A listener as the router has it: its cursor and its counters, which outlive every route table.
 
 use std::fmt;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -30,6 +30,14 @@ impl ListenerKind {
             Self::Service(port) => format!("localhost:{port}"),
             Self::Shared => "names".to_owned(),
             Self::Named(at) => at.to_string(),
+        }
+    }
+
+    /// The same, of a connection that was accepted at this port: where it is the kernel's choice, it is that.
+    pub(crate) fn label_at(self, port: u16) -> String {
+        match self {
+            Self::Named(at) if at.get().port() == 0 => SocketAddr::new(at.get().ip(), port).to_string(),
+            _ => self.label(),
         }
     }
 

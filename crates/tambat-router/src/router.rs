@@ -109,6 +109,22 @@ impl Router {
         }
     }
 
+    /// The same, and gives back its sockets for connections, which go on listening: whoever connects meanwhile is in their
+    /// queues. Those for datagrams are closed when this comes back, and their sessions are over. Cancelling it closes all of
+    /// them.
+    pub async fn take_back(&self, kind: ListenerKind) -> Vec<TcpListener> {
+        let mut sockets = Vec::new();
+        if self.listeners().remove(&kind).is_some() {
+            let (to, mut given) = unbounded_channel();
+            self.shared.order_all(|| Order::GiveBack(kind, to.clone()));
+            drop(to);
+            while let Some(socket) = given.recv().await {
+                sockets.push(socket);
+            }
+        }
+        sockets
+    }
+
     /// Takes datagrams from one more listener. One of the same kind for connections shares its counters.
     ///
     /// # Errors

@@ -60,7 +60,7 @@ pub(crate) fn reset_on_close(stream: &TcpStream) {
 ///
 /// A read that does not fill `into` has emptied the socket, and the readiness is cleared right away, which saves the
 /// read that would only say so. (Where urgent data, RFC 9293 §3.8.5, splits what has arrived, the rest comes with the
-/// next segment: neither TLS nor HTTP uses it. For what may, there is [`receive_part`].)
+/// next segment: neither TLS nor HTTP uses it. Streams look again a moment later, see `looks`.)
 pub(crate) fn receive(stream: &TcpStream, into: &mut [u8]) -> io::Result<usize> {
     let mut received = 0;
     let outcome = stream.try_io(Interest::READABLE, || {
@@ -68,12 +68,6 @@ pub(crate) fn receive(stream: &TcpStream, into: &mut [u8]) -> io::Result<usize> 
         if received > 0 && received < into.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
     });
     if received > 0 { Ok(received) } else { outcome.map(|()| 0) }
-}
-
-/// The same where there may be more behind what has come, although it did not fill `into`: before and behind urgent data a
-/// read ends (tcp(7)). Whoever asks so asks until nothing is there.
-pub(crate) fn receive_part(stream: &TcpStream, into: &mut [u8]) -> io::Result<usize> {
-    stream.try_io(Interest::READABLE, || (&*SockRef::from(stream)).read(into))
 }
 
 /// The same, whatever is known of the socket's readiness, which stays as it is.

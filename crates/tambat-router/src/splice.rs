@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::fcntl::{FcntlArg, SpliceFFlags, fcntl, splice};
+use tambat_os::arrivals;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+
+use crate::socket::is_something_there;
 
 /// How much a pipe is to hold (pipe(7), `F_SETPIPE_SZ`).
 pub(crate) const PIPE_BYTES: usize = 1024 * 1024;
@@ -22,12 +25,25 @@ const PIPES_MAX: usize = 32;
 /// So many pipes a thread keeps while no stream has them.
 const FREE_MAX: usize = 4;
 
+/// What came into a pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filled {
+    /// So many, at least one.
+    Bytes(usize),
+    /// The other side has ended its direction.
+    End,
+    /// What stands there is urgent: no pipe takes it, and it looks as if nothing had come, or nothing more.
+    Urgent,
+}
+
 /// A pipe that bytes of one stream are in, for a moment.
 #[derive(Debug)]
 pub(crate) struct Pipe {
     reader: PipeReader,
     writer: PipeWriter,
     held: usize,
+    /// The socket it is filled from says nothing of what arrives.
+    is_hushed: bool,
     _one: One,
 }
 
@@ -57,7 +73,7 @@ impl Pipe {
         if bytes < PIPE_BYTES_MIN {
             return Err(io::Error::other("the pipe is too small"));
         }
-        Ok(Self { reader, writer, held: 0, _one: one })
+        Ok(Self { reader, writer, held: 0, is_hushed: false, _one: one })
     }
 
     /// How many bytes are in it.
@@ -73,10 +89,55 @@ impl Pipe {
         Ok(self.held)
     }
 
-    /// Sends as much as the socket takes.
-    pub(crate) fn drain(&mut self, to: &TcpStream) -> io::Result<()> {
-        self.held -= to.try_io(Interest::WRITABLE, || Ok(splice(&self.reader, None, to, None, self.held, flags())?))?;
+    /// The same of a stream that may have urgent data in it.
+    pub(crate) fn fill_all(&mut self, from: &TcpStream) -> io::Result<Filled> {
+        match self.fill(from, PIPE_BYTES)? {
+            0 if is_something_there(from) => Ok(Filled::Urgent),
+            0 => Ok(Filled::End),
+            filled => Ok(Filled::Bytes(filled)),
+        }
+    }
+
+    /// The same, whatever is known of the socket's readiness, which stays as it is. What is there and does not come then is
+    /// urgent: no event would tell of it.
+    pub(crate) fn look(&mut self, from: &TcpStream) -> io::Result<Filled> {
+        let mut filled = self.fill_unasked(from);
+        if !matches!(filled, Ok(1..)) && is_something_there(from) {
+            // Or it has come in this moment.
+            filled = self.fill_unasked(from);
+            if !matches!(filled, Ok(1..)) {
+                return Ok(Filled::Urgent);
+            }
+        }
+        Ok(match filled? {
+            0 => Filled::End,
+            filled => Filled::Bytes(filled),
+        })
+    }
+
+    fn fill_unasked(&mut self, from: &TcpStream) -> io::Result<usize> {
+        self.held = splice(from, None, &self.writer, None, PIPE_BYTES, flags())?;
+        Ok(self.held)
+    }
+
+    /// Sends as much as the socket takes. As long as that is not all, `from`, which it was filled from, is hushed: nobody
+    /// reads there now, and each arrival would wake the thread for nothing, a hundred times for a buffer that fills up.
+    pub(crate) fn drain(&mut self, from: &TcpStream, to: &TcpStream) -> io::Result<()> {
+        let taken = to.try_io(Interest::WRITABLE, || Ok(splice(&self.reader, None, to, None, self.held, flags())?))?;
+        self.held -= taken;
+        if self.held == 0 {
+            self.unhush(from);
+        } else if !self.is_hushed {
+            self.is_hushed = arrivals::hush(from).is_ok();
+        }
         Ok(())
+    }
+
+    /// `from` tells of arrivals again, and of what has come meanwhile. Needed where a pipe is given up that holds bytes.
+    pub(crate) fn unhush(&mut self, from: &TcpStream) {
+        if std::mem::take(&mut self.is_hushed) {
+            let _ = arrivals::announce(from);
+        }
     }
 }
 

@@ -49,6 +49,7 @@ pub(crate) fn serve(
                     traffic: Some(&upstream.route.traffic),
                     load: &upstream.target.load,
                     session: session.as_deref(),
+                    frames: None,
                     worker: &stream.story.worker,
                 };
                 let leftovers = Leftovers { up: before, down: Vec::new() };
@@ -160,11 +161,13 @@ fn nothing_of<'a>(arrival: &Arrival, open: &Open, name: Option<&'a str>) -> Stre
     StreamRecord {
         client: arrival.peer.ip().to_canonical(),
         listener: open.listener().kind,
+        port: open.port(),
         name,
         route: None,
         target: None,
         bytes_in: 0,
         bytes_out: 0,
+        datagrams: None,
         took: Duration::ZERO,
         ended_by: EndedBy::Router,
         how: How::Refused,

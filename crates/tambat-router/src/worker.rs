@@ -13,7 +13,7 @@ use tambat_model::{ProxyProtocol, Target};
 use tambat_wire::http1::Limits;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::spawn_local;
 
 use crate::accept::Accepting;
@@ -26,6 +26,7 @@ use crate::deadlines::Deadlines;
 use crate::door::say_last;
 use crate::h2c::Links;
 use crate::http::{Clock, Pseudonyms, Spare};
+use crate::http2::{KnownFields, SpareBytes};
 use crate::listener::{ListenerKind, ListenerState, Open};
 use crate::pauses::WaitingRoom;
 use crate::pool::{Own, Pool};
@@ -46,6 +47,9 @@ pub(crate) enum Order {
     Receive(UdpSocket, Arc<ListenerState>),
     /// Accept and take nothing more there.
     Unlisten(ListenerKind),
+    /// The same at once, sessions of datagrams included, and give the sockets for connections back. Dropped when all of
+    /// them are closed or given back.
+    GiveBack(ListenerKind, UnboundedSender<TcpListener>),
     /// Serve these connections.
     Serve(Vec<Accepted>),
     /// Accept nothing more there, and end connections as soon as they are idle. Dropped when that has begun.
@@ -100,6 +104,9 @@ pub(crate) struct Worker {
     /// Connections of HTTP/2, which many requests share.
     pub(crate) links: Rc<Links>,
     pub(crate) spare: Spare,
+    /// For connections of HTTP/2 from clients.
+    pub(crate) spare_bytes: SpareBytes,
+    pub(crate) known_fields: KnownFields,
     pub(crate) queues: KnownQueues,
     pub(crate) clock: Clock,
     pub(crate) pseudonyms: Pseudonyms,
@@ -165,6 +172,8 @@ impl Worker {
             cuts: Cuts::default(),
             waiting_room: WaitingRoom::default(),
             spare: Spare::default(),
+            spare_bytes: SpareBytes::default(),
+            known_fields: KnownFields::default(),
             queues: KnownQueues::default(),
             clock: Clock::new(),
             pseudonyms: Pseudonyms::new(shared.number),
@@ -297,6 +306,7 @@ async fn look_after_pool(worker: Rc<Worker>) {
 
 async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
     spawn_local(Rc::clone(&worker.deadlines).run());
+    spawn_local(Rc::clone(&worker.deadlines).look_again());
     spawn_local(look_after_pool(Rc::clone(&worker)));
     spawn_local(cuts::look_after(Rc::clone(&worker)));
     if let Some(access) = &worker.access {
@@ -318,6 +328,16 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
             Order::Unlisten(kind) => {
                 accepting.end(|of| of == kind);
                 receiving.extract_if(.., |reception| reception.kind() == kind).for_each(|reception| reception.close());
+            }
+            Order::GiveBack(kind, to) => {
+                accepting.give_back(kind, &to);
+                for reception in receiving.extract_if(.., |reception| reception.kind() == kind) {
+                    let to = to.clone();
+                    spawn_local(async move {
+                        reception.end().await;
+                        drop(to);
+                    });
+                }
             }
             Order::Serve(all) => all.into_iter().for_each(|accepted| worker.serve(accepted)),
             Order::Drain(scope, unheard) => {

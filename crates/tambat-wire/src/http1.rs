@@ -19,6 +19,7 @@ mod target;
 mod trust;
 
 pub(crate) use authority::same_authority;
+pub(crate) use fields::number;
 
 pub use answer::{
     Answer, Catalogue, CatalogueApp, CatalogueEntry, Form, Media, write_challenge, write_options, write_redirect,

@@ -12,6 +12,7 @@ mod request;
 mod sent;
 mod watch;
 mod websocket;
+mod written;
 
 pub use answer::{AnswerError, AnswerHead, AnswerPart, AnswerReader, for_each_trailer};
 pub use frames::{FRAME_BYTES_MAX, PREFACE, Reason, goaway};

@@ -25,6 +25,7 @@ mod servfail;
 mod smtp;
 mod ssh;
 mod tls;
+pub mod websocket;
 mod xmpp;
 
 pub use postgres::{PostgresOpening, postgres_opening};

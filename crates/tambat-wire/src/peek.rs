@@ -105,6 +105,11 @@ impl Peeker {
         if self.left.is_empty() { Peek::No } else { Peek::Incomplete }
     }
 
+    /// Has it begun so, as far as it has said anything, without being told yet?
+    pub fn may_be(&self, opening: Opening) -> bool {
+        self.left.iter().any(|ear| ear.opening() == opening)
+    }
+
     /// How many bytes must have been received, in all, before [`Self::on`] can say more.
     pub fn needs(&self) -> usize {
         self.needs
@@ -119,6 +124,16 @@ impl Ear {
             Opening::Ssh => Self::Ssh,
             Opening::Xmpp => Self::Xmpp(HeaderScan::default()),
             Opening::Postgres => Self::Postgres,
+        }
+    }
+
+    fn opening(&self) -> Opening {
+        match self {
+            Self::Tls(_) => Opening::Tls,
+            Self::Http => Opening::Http,
+            Self::Ssh => Opening::Ssh,
+            Self::Xmpp(_) => Opening::Xmpp,
+            Self::Postgres => Opening::Postgres,
         }
     }
 

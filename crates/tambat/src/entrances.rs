@@ -27,14 +27,13 @@ impl BoundEntrance {
         Self::bind_over(plan, &transports(plan), plan.at.get())
     }
 
-    /// Listens over what the plan needs and these do not have; none: they have all of it.
-    pub(crate) fn beside(there: &[Self], plan: &EntrancePlan) -> Result<Option<Self>, Failure> {
-        let has = |over: &Transport| match over {
-            Transport::Tcp => there.iter().any(|bound| !bound.sockets.streams.is_empty()),
-            Transport::Udp => there.iter().any(|bound| !bound.sockets.datagrams.is_empty()),
-        };
-        let missing: Vec<Transport> = transports(plan).into_iter().filter(|over| !has(over)).collect();
-        let addr = there.first().map_or(plan.at.get(), |bound| bound.addr);
+    /// Listens over what the plan needs and is not `there`, where it is; none: that is all of it.
+    pub(crate) fn beside(
+        there: Option<(SocketAddr, &[Transport])>,
+        plan: &EntrancePlan,
+    ) -> Result<Option<Self>, Failure> {
+        let (addr, has) = there.unwrap_or((plan.at.get(), &[]));
+        let missing: Vec<Transport> = transports(plan).into_iter().filter(|over| !has.contains(over)).collect();
         (!missing.is_empty()).then(|| Self::bind_over(plan, &missing, addr)).transpose()
     }
 
@@ -44,6 +43,12 @@ impl BoundEntrance {
             .map_err(|error| cannot_listen(addr, &error, over, &who(plan)))?;
         let addr = sockets.addresses().next().unwrap_or(addr);
         Ok(Self { at: plan.at, addr, sockets })
+    }
+
+    /// Over which it is held.
+    pub(crate) fn transports(&self) -> Vec<Transport> {
+        let over = [(Transport::Tcp, self.sockets.streams.len()), (Transport::Udp, self.sockets.datagrams.len())];
+        over.into_iter().filter(|(_, count)| *count > 0).map(|(over, _)| over).collect()
     }
 
     /// How many sockets it has.
@@ -65,7 +70,43 @@ impl BoundEntrance {
     }
 }
 
-fn transports(plan: &EntrancePlan) -> Vec<Transport> {
+/// Listens where these ask for it. Nobody can listen at an address and at a part of it, so those of the `leaving` that are in
+/// the way are closed first, and opened again where one of the others cannot be had; connections go on in either case. The
+/// port is nobody's for a moment of that. (With `SO_REUSEPORT` it need not be, and from then on any program of the same user
+/// could take a share of our clients, unseen.)
+///
+/// # Errors
+///
+/// Why one cannot be had, and which of those that were there cannot be had again.
+pub(crate) async fn exchange(
+    router: &Router,
+    leaving: &[EntrancePlan],
+    wanted: &[EntrancePlan],
+    tls: Option<&Arc<TlsSettings>>,
+) -> Result<Vec<BoundEntrance>, (Failure, Vec<ListenAddr>)> {
+    let is_in_the_way = |old: &&EntrancePlan| wanted.iter().any(|new| new.at == old.at || new.overlaps(old));
+    let in_the_way: Vec<&EntrancePlan> = leaving.iter().filter(is_in_the_way).collect();
+    for old in &in_the_way {
+        drop(router.take_back(ListenerKind::Named(old.at)).await);
+    }
+    let mut failure = match wanted.iter().map(BoundEntrance::bind).collect() {
+        Ok(bound) => return Ok(bound),
+        Err(failure) => failure,
+    };
+    let mut lost = Vec::new();
+    for old in in_the_way {
+        let cannot = |error: io::Error| cannot_listen(old.at.get(), &error, &transports(old), &who(old));
+        let again = BoundEntrance::bind(old).and_then(|bound| bound.open(router, tls).map_err(cannot));
+        if let Err(error) = again {
+            failure = failure.and(&format!("; and there is no way back for that one, either: {error}"));
+            lost.push(old.at);
+        }
+    }
+    Err((failure, lost))
+}
+
+/// Over which it is listened at.
+pub(crate) fn transports(plan: &EntrancePlan) -> Vec<Transport> {
     let over = [(Transport::Tcp, plan.has_streams()), (Transport::Udp, plan.has_datagrams())];
     over.into_iter().filter(|(_, there)| *there).map(|(over, _)| over).collect()
 }

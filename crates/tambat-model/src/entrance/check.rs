@@ -32,6 +32,9 @@ pub enum About {
     Host(HostPattern),
 }
 
+/// Where a server of SMTP greets its clients in plain (RFC 5321 §4.5.4.2, RFC 6409 §3.1).
+const SMTP_PORTS: [u16; 2] = [25, 587];
+
 /// Those that are told apart by one look at their clients' first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Family {
@@ -108,38 +111,21 @@ impl EntrancePlan {
     /// What is wrong with one by itself.
     fn alone(&self, nth: usize, claim: &Claim) -> Option<Finding> {
         let at = self.at;
-        let Claim { who, protocol, tls, .. } = claim;
+        let Claim { who, protocol, .. } = claim;
         let wrong = |about, what: String, help: &str| {
             Some(Finding { claim: nth, about, other: None, what, help: help.to_owned() })
         };
-        match (protocol, tls) {
-            (Protocol::None, _) => {
-                let what = format!("`{who}` speaks nothing (protocol = \"none\"), so nobody reaches it at {at}");
-                return wrong(About::Listen, what, "leave out `listen`");
-            }
-            (Protocol::Udp, TlsHandling::Terminate | TlsHandling::Passthrough) => {
-                let what = format!("`{who}` speaks udp, and datagrams have no TLS here");
-                return wrong(About::Tls, what, "leave out `tls`");
-            }
-            (Protocol::Tls, TlsHandling::Terminate) => {
-                let what = format!(
-                    "`{who}` speaks TLS itself (protocol = \"tls\"): if the handshake ended here, it would wait for \
-                     another one"
-                );
-                let help = "tls = \"passthrough\"; or, if it can do without TLS, the `protocol` that it speaks then";
-                return wrong(About::Tls, what, help);
-            }
-            (Protocol::Http | Protocol::H2c, TlsHandling::Passthrough) => {
-                let what = format!("`{who}` speaks {protocol} without TLS, so no handshake can pass through to it");
-                let help = "tls = \"terminate\"; or protocol = \"tls\", if it has certificates of its own";
-                return wrong(About::Tls, what, help);
-            }
-            _ => {}
+        if *protocol == Protocol::None {
+            let what = format!("`{who}` speaks nothing (protocol = \"none\"), so nobody reaches it at {at}");
+            return wrong(About::Listen, what, "leave out `listen`");
+        }
+        if let Some((what, help)) = handshake(claim, at) {
+            return wrong(About::Tls, what, help);
         }
         if !claim.hosts.is_empty() && self.parts.iter().filter(|p| p.claim == nth).all(|p| is_nameless(p.way)) {
             let what = format!("`{who}` speaks {protocol}, which names no host in plain text, so `hosts` says nothing");
             let help = match protocol {
-                Protocol::Udp | Protocol::Ssh => "give it an address of its own, without `hosts`",
+                Protocol::Udp | Protocol::Ssh | Protocol::Mysql => "give it an address of its own, without `hosts`",
                 _ => {
                     "give it an address of its own, without `hosts`; or let its clients come with TLS: tls = \"terminate\""
                 }
@@ -178,8 +164,12 @@ impl EntrancePlan {
         if (family(first), family(other)) == (Family::Untold, Family::Untold) {
             let what =
                 format!("a client at {at} could want `{ours}` or `{theirs}`, and nothing that it begins with tells");
-            let help =
-                "give each an address of its own; or `hosts`, and let clients come with TLS: tls = \"terminate\"";
+            let has_none = |nth: usize| self.claims[nth].protocol == Protocol::Mysql;
+            let help = if has_none(first) || has_none(other) {
+                "give each an address of its own"
+            } else {
+                "give each an address of its own; or `hosts`, and let clients come with TLS: tls = \"terminate\""
+            };
             return Some(clash((other, About::Listen), (first, About::Listen), what, help));
         }
         let what = format!(
@@ -305,6 +295,48 @@ impl EntrancePlan {
         (0..self.claims.len())
             .filter(|nth| self.parts.iter().any(|part| part.claim == *nth && part.way != Way::Datagrams))
     }
+}
+
+/// Why no handshake comes to be at this address as `tls` has it, and what to write instead.
+fn handshake(claim: &Claim, at: ListenAddr) -> Option<(String, &'static str)> {
+    let Claim { who, protocol, tls, .. } = claim;
+    Some(match (protocol, tls) {
+        (_, TlsHandling::Off) => return None,
+        (Protocol::Udp, _) => (format!("`{who}` speaks udp, and datagrams have no TLS here"), "leave out `tls`"),
+        (Protocol::Tls, TlsHandling::Terminate) => (
+            format!(
+                "`{who}` speaks TLS itself (protocol = \"tls\"): if the handshake ended here, it would wait for another \
+                 one"
+            ),
+            "tls = \"passthrough\"; or, if it can do without TLS, the `protocol` that it speaks then",
+        ),
+        (Protocol::Http | Protocol::H2c, TlsHandling::Passthrough) => (
+            format!("`{who}` speaks {protocol} without TLS, so no handshake can pass through to it"),
+            "tls = \"terminate\"; or protocol = \"tls\", if it has certificates of its own",
+        ),
+        (Protocol::Mysql, _) => (
+            format!(
+                "`{who}` speaks mysql, whose clients wait for its greeting before they begin with TLS: none would be heard \
+                 at {at}"
+            ),
+            "leave out `tls`, and give it an address of its own; its clients and it agree on TLS by themselves there",
+        ),
+        (Protocol::Smtp, TlsHandling::Terminate) if SMTP_PORTS.contains(&at.get().port()) => (
+            format!(
+                "clients of `{who}` wait for its greeting at port {} before they begin with TLS: none would be heard",
+                at.get().port()
+            ),
+            "leave out `tls`: it and its clients agree on TLS by themselves (STARTTLS); those that begin with TLS come to \
+             port 465",
+        ),
+        (Protocol::Smtp | Protocol::Ssh, TlsHandling::Passthrough) => (
+            format!(
+                "`{who}` speaks {protocol}, and greets its clients before any TLS: no handshake can pass through to it"
+            ),
+            "leave out `tls`; or protocol = \"tls\", if it begins with TLS",
+        ),
+        _ => return None,
+    })
 }
 
 fn clash((claim, about): (usize, About), other: (usize, About), what: String, help: &str) -> Finding {

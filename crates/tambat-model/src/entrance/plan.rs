@@ -96,7 +96,7 @@ impl TlsHandling {
     pub fn unless_said(protocol: Protocol, at: ListenAddr) -> Self {
         match protocol {
             Protocol::Tls => Self::Passthrough,
-            Protocol::Ssh | Protocol::Udp | Protocol::Dns => Self::Off,
+            Protocol::Ssh | Protocol::Mysql | Protocol::Udp | Protocol::Dns => Self::Off,
             _ if at.get().port() == HTTPS_PORT => Self::Terminate,
             _ => Self::Off,
         }

@@ -83,6 +83,8 @@ pub(crate) struct StreamRecord<'a> {
     pub(crate) client: IpAddr,
     /// Where it arrived.
     pub(crate) listener: ListenerKind,
+    /// At which port.
+    pub(crate) port: u16,
     /// The name that it said: the `server_name` of its TLS, the domain of its XMPP.
     pub(crate) name: Option<&'a str>,
     /// The process port; none: no route was found.
@@ -93,6 +95,8 @@ pub(crate) struct StreamRecord<'a> {
     pub(crate) bytes_in: u64,
     /// From the target.
     pub(crate) bytes_out: u64,
+    /// Of a session of datagrams: how many came from the client, and how many from the target.
+    pub(crate) datagrams: Option<(u64, u64)>,
     /// From when it was known whom it wants to its end.
     pub(crate) took: Duration,
     pub(crate) ended_by: EndedBy,
@@ -149,11 +153,17 @@ fn stream_json(at: SystemTime, r: &StreamRecord<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\",\"client\":\"");
     address(r.client, out);
     out.extend_from_slice(b"\",\"listener\":\"");
-    out.extend_from_slice(r.listener.label().as_bytes());
+    out.extend_from_slice(r.listener.label_at(r.port).as_bytes());
     out.extend_from_slice(b"\",\"bytes_in\":");
     number(r.bytes_in, out);
     out.extend_from_slice(b",\"bytes_out\":");
     number(r.bytes_out, out);
+    if let Some((from_client, from_target)) = r.datagrams {
+        out.extend_from_slice(b",\"datagrams_in\":");
+        number(from_client, out);
+        out.extend_from_slice(b",\"datagrams_out\":");
+        number(from_target, out);
+    }
     out.extend_from_slice(b",\"ms\":");
     milliseconds(r.took, out);
     out.extend_from_slice(b",\"ended_by\":\"");
@@ -175,7 +185,7 @@ fn stream_text(at: SystemTime, r: &StreamRecord<'_>, out: &mut Vec<u8>) {
     out.push(b' ');
     address(r.client, out);
     out.extend_from_slice(b" stream ");
-    out.extend_from_slice(r.listener.label().as_bytes());
+    out.extend_from_slice(r.listener.label_at(r.port).as_bytes());
     if let Some(name) = r.name {
         out.push(b' ');
         escaped(name.as_bytes(), b"\\x", |byte| byte == b' ', out);
@@ -183,10 +193,8 @@ fn stream_text(at: SystemTime, r: &StreamRecord<'_>, out: &mut Vec<u8>) {
     out.push(b' ');
     milliseconds(r.took, out);
     out.extend_from_slice(b"ms ");
-    number(r.bytes_in, out);
-    out.extend_from_slice(b"B in ");
-    number(r.bytes_out, out);
-    out.extend_from_slice(b"B out ");
+    carried(r.bytes_in, r.datagrams.map(|(from_client, _)| from_client), b" in ", out);
+    carried(r.bytes_out, r.datagrams.map(|(_, from_target)| from_target), b" out ", out);
     out.extend_from_slice(r.target.or(r.route).unwrap_or("-").as_bytes());
     out.extend_from_slice(b" (");
     if let Some(code) = r.code {
@@ -197,6 +205,17 @@ fn stream_text(at: SystemTime, r: &StreamRecord<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b" by the ");
     out.extend_from_slice(r.ended_by.as_str().as_bytes());
     out.extend_from_slice(b")\n");
+}
+
+/// `14B in `, `14B/2 in ` of two datagrams.
+fn carried(bytes: u64, datagrams: Option<u64>, way: &[u8], out: &mut Vec<u8>) {
+    number(bytes, out);
+    out.push(b'B');
+    if let Some(count) = datagrams {
+        out.push(b'/');
+        number(count, out);
+    }
+    out.extend_from_slice(way);
 }
 
 /// Appends one line with its end.
@@ -426,11 +445,13 @@ mod tests {
         StreamRecord {
             client: [192, 0, 2, 7].into(),
             listener: ListenerKind::Named("0.0.0.0:6379".parse().unwrap()),
+            port: 6_379,
             name: Some("a.example"),
             route: Some("cache"),
             target: Some("cache.1"),
             bytes_in: 14,
             bytes_out: 7,
+            datagrams: None,
             took: Duration::from_micros(1_234_567),
             ended_by: EndedBy::Client,
             how: How::Fin,
@@ -472,6 +493,18 @@ mod tests {
         assert!(stream_line(AccessFormat::Json, &refused).ends_with(&format!("{ends}\n")));
         let ends = " a\"b\\x20\\x1b 1234.567ms 14B in 7B out - (no-route, refused by the router)\n";
         assert!(stream_line(AccessFormat::Text, &refused).ends_with(ends));
+    }
+
+    #[test]
+    fn a_session_of_datagrams_says_how_many_and_a_port_of_the_kernels_choice_is_named() {
+        let listener = ListenerKind::Named("127.0.0.1:0".parse().unwrap());
+        let session = StreamRecord { listener, port: 4_053, datagrams: Some((2, 1)), name: None, ..stream_record() };
+        let part =
+            r#""listener":"127.0.0.1:4053","bytes_in":14,"bytes_out":7,"datagrams_in":2,"datagrams_out":1,"ms":"#;
+        let line = stream_line(AccessFormat::Json, &session);
+        assert!(line.contains(part), "{line}");
+        let line = stream_line(AccessFormat::Text, &session);
+        assert!(line.contains(" stream 127.0.0.1:4053 1234.567ms 14B/2 in 7B/1 out cache.1 "), "{line}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! One socket for datagrams, and its sessions.
 
+mod upkeep;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::RandomState;
@@ -16,18 +18,19 @@ use tambat_wire::proxy_protocol::datagram_header;
 use tambat_wire::servfail;
 use tokio::io::Interest;
 use tokio::sync::Notify;
-use tokio::task::{AbortHandle, spawn_local, yield_now};
+use tokio::task::{spawn_local, yield_now};
 
 use super::allowance::Allowance;
+use super::counted::Counted;
 use super::link::{Link, Sent};
 use super::place::{Place, place, settles, takes_datagrams};
+use super::reception::Reception;
 use super::session::{Begun, Ended, Flow, Heard, Rules, SessionId, Why};
 use super::table::Table;
 use crate::accept::count;
 use crate::access::{EndedBy, How, StreamRecord};
 use crate::listener::{ListenerKind, ListenerState, Open, Waits};
 use crate::report::RouterReport;
-use crate::stream::change;
 use crate::worker::{Seldom, Worker};
 
 /// How many sessions there may be at one socket: each has a file descriptor and a port of this machine, of which there are
@@ -37,14 +40,8 @@ const SESSIONS_MAX: usize = 16_384;
 /// How many datagrams are read in one go, so that a flood of them leaves others of this thread their turn.
 const BATCH: usize = 64;
 
-/// How often is looked at those that are silent or wait, while there are any.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-
 /// A target that has refused is not chosen for so long, unless the table changes.
 const REFUSED_FOR: Duration = Duration::from_secs(1);
-
-/// How long sessions at a listener that was removed may go on: somebody may want its address again.
-const CLOSED_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long reading rests after an error of which nothing is known.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -60,7 +57,7 @@ struct Own {
     /// The last one that it had.
     target: Option<Arc<Target>>,
     /// Where it is counted; none: there was no route when it began.
-    route: Option<Arc<Route>>,
+    counted: Option<Counted>,
     _open: Open,
 }
 
@@ -81,42 +78,6 @@ pub(crate) struct Hub {
     closes_at: Cell<Option<Instant>>,
     news: Notify,
     exhausted: Seldom,
-}
-
-/// A hub at work, as its worker has it. Dropping it changes nothing.
-#[derive(Debug)]
-pub(crate) struct Reception {
-    hub: Rc<Hub>,
-    task: AbortHandle,
-}
-
-impl Reception {
-    pub(crate) fn kind(&self) -> ListenerKind {
-        self.hub.state.kind
-    }
-
-    /// Begins no more sessions there; those that are silent end.
-    pub(crate) fn drain(&self) {
-        self.hub.is_draining.set(true);
-        self.hub.retarget();
-        self.hub.news.notify_one();
-    }
-
-    /// The same where the listener is to be no more: its address is free before long, whoever still talks.
-    pub(crate) fn close(&self) {
-        self.hub.closes_at.set(Some(Instant::now() + CLOSED_WITHIN));
-        self.drain();
-    }
-
-    /// Drains those of such listeners.
-    pub(crate) fn drain_all(all: &[Self], is_one: impl Fn(ListenerKind) -> bool) {
-        all.iter().filter(|reception| is_one(reception.kind())).for_each(Self::drain);
-    }
-
-    /// Has it come to its end?
-    pub(crate) fn is_over(&self) -> bool {
-        self.task.is_finished()
-    }
 }
 
 impl Hub {
@@ -155,7 +116,19 @@ impl Hub {
                 () = Rc::clone(&running).look_after() => {}
             }
         });
-        Some(Reception { hub, task: task.abort_handle() })
+        Some(Reception { hub, task })
+    }
+
+    pub(super) fn kind(&self) -> ListenerKind {
+        self.state.kind
+    }
+
+    /// Begins no more sessions; those that are silent end, and then all of them, if that is said.
+    pub(super) fn drain(&self, closes_at: Option<Instant>) {
+        self.closes_at.set(closes_at.or(self.closes_at.get()));
+        self.is_draining.set(true);
+        self.retarget();
+        self.news.notify_one();
     }
 
     async fn read(self: Rc<Self>) {
@@ -205,12 +178,10 @@ impl Hub {
             return self.refuse(flow, datagram, now);
         };
         let open = self.state.opened(self.addr.port(), count);
-        let route = self.route(&self.worker.tables.newest()).cloned();
-        if let Some(route) = &route {
-            route.traffic.shard(self.worker.number).stream();
-        }
-        let own = Own { link: None, waits: None, target: None, route, _open: open };
-        let begun = self.table.borrow_mut().begin(flow, datagram, own, now);
+        let counted = self.route(&self.worker.tables.newest()).map(|route| Counted::new(route, self.worker.number));
+        let is_one_too_many = counted.as_ref().is_some_and(Counted::is_one_too_many);
+        let own = Own { link: None, waits: None, target: None, counted, _open: open };
+        let begun = self.table.borrow_mut().begin(flow, datagram, own, is_one_too_many, now);
         match begun {
             Begun::At(id, displaced) => {
                 if let Some(displaced) = displaced {
@@ -220,15 +191,9 @@ impl Hub {
                 self.news.notify_one();
             }
             Begun::Full(own) => {
-                self.uncount(&own);
+                own.counted.filter(|_| is_one_too_many).into_iter().for_each(|counted| counted.note_too_many());
                 self.refuse(flow, datagram, now);
             }
-        }
-    }
-
-    fn uncount(&self, own: &Own) {
-        if let Some(route) = &own.route {
-            route.traffic.shard(self.worker.number).stream_ended();
         }
     }
 
@@ -397,79 +362,6 @@ impl Hub {
         Ok(())
     }
 
-    /// Ends those that are silent, and finds targets for those that wait. Ends when all have gone from a drained hub.
-    async fn look_after(self: Rc<Self>) {
-        let mut tables = self.worker.tables.subscribe();
-        loop {
-            let is_empty = self.table.borrow().len() == 0;
-            if is_empty && self.is_draining.get() {
-                return;
-            }
-            if self.closes_at.get().is_some_and(|at| at <= Instant::now()) {
-                return self.end_all(Instant::now());
-            }
-            tokio::select! {
-                () = change(&mut tables) => {
-                    self.refused.borrow_mut().clear();
-                    self.retarget();
-                    self.seek_all(Instant::now());
-                }
-                () = self.news.notified() => {}
-                () = tokio::time::sleep(LOOK_EVERY), if !is_empty => self.look(Instant::now()),
-            }
-        }
-    }
-
-    /// Ends sessions whose target has had its time: what their clients send from now on goes to another one.
-    fn leave_cut(&self, now: Instant) {
-        let is_cut = |own: &Own| own.link.as_ref().is_some_and(|link| link.target.load.is_cut());
-        let cut: Vec<SessionId> = self.table.borrow().all().filter(|(_, own)| is_cut(own)).map(|(id, _)| id).collect();
-        for id in cut {
-            let ended = self.table.borrow_mut().end(id, Why::Drained, now);
-            ended.into_iter().for_each(|ended| self.ended(&ended));
-        }
-    }
-
-    fn end_all(&self, now: Instant) {
-        let all: Vec<SessionId> = self.table.borrow().all().map(|(id, _)| id).collect();
-        for id in all {
-            let ended = self.table.borrow_mut().end(id, Why::Drained, now);
-            ended.into_iter().for_each(|ended| self.ended(&ended));
-        }
-    }
-
-    fn look(self: &Rc<Self>, now: Instant) {
-        self.leave_cut(now);
-        let over = self.table.borrow_mut().expire(now);
-        over.into_iter().for_each(|ended| self.ended(&ended));
-        let given_up = self.table.borrow_mut().give_up(now);
-        given_up.into_iter().for_each(|(flow, datagram)| self.refuse(flow, &datagram, now));
-        self.refused.borrow_mut().retain(|_, at| now.saturating_duration_since(*at) < REFUSED_FOR);
-        self.seek_all(now);
-    }
-
-    fn seek_all(self: &Rc<Self>, now: Instant) {
-        let waiting = self.table.borrow().waiting();
-        waiting.into_iter().for_each(|id| self.seek(id, now));
-    }
-
-    /// Sessions whose target the table has no more end as soon as they are silent.
-    fn retarget(&self) {
-        let tables = self.worker.tables.newest();
-        let targets = match self.route(&tables).map(|route| &route.admission) {
-            Some(Admission::Serve(targets)) => &targets[..],
-            _ => &[],
-        };
-        let mut table = self.table.borrow_mut();
-        let stays = |own: &Own| {
-            let is_it = |link: &Link, t: &Target| (t.addr, t.generation) == (link.target.addr, link.target.generation);
-            own.link.as_ref().is_none_or(|link| targets.iter().any(|target| is_it(link, target)))
-        };
-        let leaving: Vec<(SessionId, bool)> =
-            table.all().map(|(id, own)| (id, self.is_draining.get() || !stays(own))).collect();
-        leaving.into_iter().for_each(|(id, is_leaving)| table.leave(id, is_leaving));
-    }
-
     /// Ends a session for which there is nobody.
     fn give_up_on(&self, id: SessionId, now: Instant) {
         let ended = self.table.borrow_mut().end(id, Why::Refused, now);
@@ -492,10 +384,9 @@ impl Hub {
         }
     }
 
-    /// A session is over: it is counted and noted.
+    /// A session is over: that is noted.
     fn ended(&self, ended: &Ended<Own>) {
         let own = &ended.own;
-        self.uncount(own);
         let Some(access) = &self.worker.access else { return };
         let (how, ended_by) = match ended.why {
             Why::Idle => (How::Idle, EndedBy::Router),
@@ -507,11 +398,13 @@ impl Hub {
         access.record_stream(&StreamRecord {
             client: ended.flow.client.ip().to_canonical(),
             listener: self.state.kind,
+            port: self.addr.port(),
             name: None,
-            route: own.route.as_ref().map(|route| route.name.as_str()),
+            route: own.counted.as_ref().map(Counted::name),
             target: own.target.as_ref().map(|target| target.name.as_str()),
             bytes_in: ended.carried.bytes_in,
             bytes_out: ended.carried.bytes_out,
+            datagrams: Some((ended.carried.datagrams_in, ended.carried.datagrams_out)),
             took: ended.took,
             ended_by,
             how,

@@ -12,9 +12,11 @@
 //! longer than what he has sent, but by a target: his address may be somebody else's.
 
 mod allowance;
+mod counted;
 mod hub;
 mod link;
 mod place;
+mod reception;
 mod session;
 #[cfg(test)]
 mod simulation;
@@ -24,7 +26,8 @@ use std::net::UdpSocket;
 
 use crate::listener::ListenerKind;
 
-pub(crate) use hub::{Hub, Reception};
+pub(crate) use hub::Hub;
+pub(crate) use reception::Reception;
 
 /// An address for datagrams, with the sockets that hold it.
 #[derive(Debug)]

@@ -39,7 +39,7 @@ impl Scene {
     /// None: there is no room.
     fn try_begin(&mut self, number: u16) -> Option<(SessionId, Option<Ended<u16>>)> {
         assert_eq!(self.table.hear(flow(number), b"1", self.now), Heard::New);
-        let begun = self.table.begin(flow(number), b"1", number, self.now);
+        let begun = self.table.begin(flow(number), b"1", number, false, self.now);
         self.table.verify();
         let Begun::At(id, displaced) = begun else { return None };
         assert_eq!(self.table.place(id, self.now), [Box::from(&b"1"[..])]);
@@ -126,6 +126,27 @@ fn a_flood_displaces_those_that_nobody_knows_and_nobody_who_really_talks() {
 }
 
 #[test]
+fn one_too_many_for_its_process_takes_the_place_of_one_that_may_be_anybody() {
+    let mut scene = Scene::new(100, RULES);
+    let talks = scene.begin(1);
+    scene.table.answer(talks, 10, scene.now);
+    scene.hear(1);
+    scene.begin(2);
+    let mut one_too_many = |number| {
+        assert_eq!(scene.table.hear(flow(number), b"1", scene.now), Heard::New);
+        let begun = scene.table.begin(flow(number), b"1", number, true, scene.now);
+        scene.table.verify();
+        begun
+    };
+    let Begun::At(third, Some(displaced)) = one_too_many(3) else { panic!("the second makes room") };
+    assert_eq!((displaced.own, displaced.why), (2, Why::Displaced));
+    scene.table.end(third, Why::Refused, scene.now);
+    let mut one_too_many = |number| scene.table.begin(flow(number), b"1", number, true, scene.now);
+    assert!(matches!(one_too_many(4), Begun::Full(4)), "nobody makes room who is where it says it is");
+    assert_eq!((scene.table.len(), scene.hear(1)), (1, Heard::Send(talks)));
+}
+
+#[test]
 fn where_all_are_certain_nobody_new_comes_in() {
     let mut scene = Scene::new(3, RULES);
     for number in 1..=3 {
@@ -141,7 +162,7 @@ fn where_all_are_certain_nobody_new_comes_in() {
 #[test]
 fn while_it_waits_the_newest_few_are_kept_for_a_bounded_time() {
     let mut scene = Scene::new(10, RULES);
-    let Begun::At(id, None) = scene.table.begin(flow(1), b"0", 1, scene.now) else { panic!("there is room") };
+    let Begun::At(id, None) = scene.table.begin(flow(1), b"0", 1, false, scene.now) else { panic!("there is room") };
     for number in 1..=5_u8 {
         assert_eq!(scene.table.hear(flow(1), &[number], scene.now), Heard::Waits(id));
     }
@@ -166,7 +187,7 @@ fn what_waits_is_bounded_in_bytes() {
     let mut scene = Scene::new(1_000, RULES);
     let big = vec![7; 60_000];
     for number in 0..1_000 {
-        assert!(matches!(scene.table.begin(flow(number), &big, number, scene.now), Begun::At(_, None)));
+        assert!(matches!(scene.table.begin(flow(number), &big, number, false, scene.now), Begun::At(_, None)));
     }
     scene.table.verify();
     assert_eq!(scene.table.kept(), 1024 * 1024 / 60_000);
@@ -231,7 +252,7 @@ proptest! {
                     match scene.table.hear(flow(number), &datagram, now) {
                         Heard::New => {
                             prop_assert!(!ids.contains_key(&number), "a session is not forgotten");
-                            if let Begun::At(id, displaced) = scene.table.begin(flow(number), &datagram, number, now) {
+                            if let Begun::At(id, displaced) = scene.table.begin(flow(number), &datagram, number, false, now) {
                                 if let Some(displaced) = displaced {
                                     prop_assert!(ids.remove(&displaced.own).is_some());
                                 }

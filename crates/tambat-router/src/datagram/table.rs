@@ -91,10 +91,19 @@ impl<T> Table<T> {
         Heard::Waits(id)
     }
 
-    /// Begins a session with its first datagram, for which it has no target yet.
-    pub(super) fn begin(&mut self, flow: Flow, datagram: &[u8], own: T, now: Instant) -> Begun<T> {
-        let displaced = if self.len() >= self.max { self.displace(now) } else { None };
-        if self.len() >= self.max {
+    /// Begins a session with its first datagram, for which it has no target yet. `is_one_too_many`: one of these sessions
+    /// has to make room for it, however much there is in the table.
+    pub(super) fn begin(
+        &mut self,
+        flow: Flow,
+        datagram: &[u8],
+        own: T,
+        is_one_too_many: bool,
+        now: Instant,
+    ) -> Begun<T> {
+        let needs_room = is_one_too_many || self.len() >= self.max;
+        let displaced = if needs_room { self.displace(now) } else { None };
+        if needs_room && displaced.is_none() {
             return Begun::Full(own);
         }
         let slot = self.free.pop().unwrap_or_else(|| {

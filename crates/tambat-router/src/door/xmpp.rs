@@ -34,9 +34,17 @@ pub(super) async fn lead(at: ListenAddr, told: Result<StreamHeader, StreamError>
         Some(Owner::App) => visitor.to(Wanted::Domain(header.asked().into())),
         Some(Owner::AppBehindUs) => {
             let limit: Duration = visitor.worker.shared.settings.handshake_timeout;
-            // Who takes longer is closed.
-            let worker = Rc::clone(&visitor.worker);
-            let _ = heard_within(limit, &worker, offer_tls(&header, &id, visitor)).await;
+            let (worker, mut visitor) = (Rc::clone(&visitor.worker), visitor);
+            match heard_within(limit, &worker, offer_tls(&header, &id, &mut visitor)).await {
+                // A client need not say the name again.
+                Some(Offered::Taken) => {
+                    let told = Told { name: Some(header.asked().into()), alpn: Alpn::Xmpp, ..Told::default() };
+                    shake(told, visitor).await;
+                }
+                Some(Offered::Declined(words)) => visitor.dismiss(&words).await,
+                Some(Offered::Gone) => {}
+                None => visitor.dismiss(&StartTls::late()).await,
+            }
         }
         None => {
             visitor.is_refused(Some(header.asked()).filter(|name| !name.is_empty()), ErrorCode::NoRoute);
@@ -56,34 +64,48 @@ fn owner(at: ListenAddr, domain: &str, visitor: &Visitor) -> Option<Owner> {
     Some(if is_ended_here && visitor.open.listener().tls().is_some() { Owner::AppBehindUs } else { Owner::App })
 }
 
-/// Agrees on TLS, and has a thread shake hands.
-async fn offer_tls(header: &StreamHeader, id: &str, mut visitor: Visitor) {
+/// It has begun the header of a stream, and not come to its end in time (RFC 6120 §4.9.3.4).
+pub(super) async fn is_late(visitor: Visitor) {
+    visitor.is_refused(None, ErrorCode::NotTold);
+    let words = StreamError::ConnectionTimeout.answer(None, &visitor.id());
+    visitor.dismiss(&words).await;
+}
+
+/// What has come of the offer of TLS.
+enum Offered {
+    /// Its next byte begins the handshake.
+    Taken,
+    /// It is to be told this.
+    Declined(Vec<u8>),
+    Gone,
+}
+
+/// Agrees on TLS.
+async fn offer_tls(header: &StreamHeader, id: &str, visitor: &mut Visitor) -> Offered {
     let (mut offer, words) = match StartTls::begin(header, id) {
         Ok(begun) => begun,
         Err(words) => {
             visitor.is_refused(Some(header.asked()), ErrorCode::NotTold);
-            return visitor.dismiss(&words).await;
+            return Offered::Declined(words);
         }
     };
     if visitor.say(&words).await.is_err() {
-        return;
+        return Offered::Gone;
     }
     loop {
         match offer.on(&visitor.received[header.len..]) {
             StartTlsStep::Incomplete => {}
             StartTlsStep::Handshake(words) => {
                 if visitor.say(words).await.is_err() {
-                    return;
+                    return Offered::Gone;
                 }
                 visitor.received = Vec::new();
-                // A client need not say the name again.
-                let told = Told { name: Some(header.asked().into()), alpn: Alpn::Xmpp, ..Told::default() };
-                return shake(told, visitor).await;
+                return Offered::Taken;
             }
-            StartTlsStep::Close(words) => return visitor.dismiss(&words).await,
+            StartTlsStep::Close(words) => return Offered::Declined(words),
         }
         if visitor.hear().await != Heard::More {
-            return;
+            return Offered::Gone;
         }
     }
 }

@@ -147,8 +147,11 @@ pub(crate) fn serve(
 impl Connection {
     pub(super) fn new(client: Transport, arrival: Arrival, open: Open, worker: Rc<Worker>, told: Option<Told>) -> Self {
         let deadline = worker.deadlines.deadline();
-        deadline.set(Instant::now(), Some(worker.shared.settings.head_timeout));
         let is_new = !client.is_stream();
+        // The head of a stream's request is there.
+        if is_new {
+            deadline.set(Instant::now(), Some(worker.shared.settings.head_timeout));
+        }
         Self {
             trusts_peer: arrival.is_trusted(&worker.shared.settings),
             client: Rc::new(client),
@@ -234,7 +237,7 @@ impl Connection {
         let (now, status) = (active.moved, active.exchange.final_status().unwrap_or_default());
         let is_own = active.route.as_ref().is_some_and(|route| route.proxy_protocol.is_some());
         self.phase = match over.client {
-            After::Keep => Phase::Idle,
+            After::Keep if !self.client.is_stream() => Phase::Idle,
             _ if active.exchange.request_is_whole() => Phase::Closing,
             _ => Phase::ClosingPatiently,
         };

@@ -12,7 +12,7 @@ use super::active::{Active, Upstream};
 use super::connection::{Connection, Phase};
 use super::inbox::Inbox;
 use crate::access::{EndedBy, Record};
-use crate::carry::{Course, Leftovers, carry};
+use crate::carry::{Course, Frames, Leftovers, carry};
 use crate::listener::ListenerKind;
 use crate::socket::is_transient;
 
@@ -108,6 +108,8 @@ impl Connection {
         let leftovers = Leftovers { up, down: std::mem::take(&mut active.held) };
         let idle = active.route.as_ref().and_then(|route| route.idle);
         let traffic = active.route.as_ref().map(|route| Arc::clone(&route.traffic));
+        // Boxed: few connections become one.
+        let frames = active.exchange.is_websocket().then(|| Box::new(Frames::default()));
         // Only the log has to know of the request when the tunnel ends.
         let noted = if worker.access.is_some() {
             Some(active)
@@ -121,6 +123,7 @@ impl Connection {
             traffic: traffic.as_deref(),
             load: &upstream.target.load,
             session: None,
+            frames: frames.as_deref(),
             worker: &worker,
         };
         let carried = carry(&self.client, &upstream.stream, leftovers, course).await;

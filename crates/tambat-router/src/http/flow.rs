@@ -189,13 +189,18 @@ impl Flow {
         Ok(())
     }
 
-    /// Ready when nothing waits any more.
-    pub(super) fn poll_clear(&mut self, cx: &mut Context<'_>, to: &Transport) -> Poll<io::Result<()>> {
+    /// Ready when nothing waits any more of what came `from` there.
+    pub(super) fn poll_clear(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &Transport,
+        to: &Transport,
+    ) -> Poll<io::Result<()>> {
         std::task::ready!(self.unsent.poll_send(cx, to))?;
-        if let (Some(pipe), Some(to)) = (&mut self.pipe, to.tcp()) {
+        if let (Some(pipe), Some(from), Some(to)) = (&mut self.pipe, from.tcp(), to.tcp()) {
             while pipe.held() > 0 {
                 std::task::ready!(to.poll_write_ready(cx))?;
-                match pipe.drain(to) {
+                match pipe.drain(from, to) {
                     Err(error) if !is_transient(&error) => return Poll::Ready(Err(error)),
                     _ => {}
                 }
@@ -206,9 +211,9 @@ impl Flow {
 
     /// Should what comes now go through a pipe? So many bytes may pass unread.
     #[inline]
-    pub(super) fn is_long_run(&mut self, passable: u64, pipes: &mut Pipes) -> bool {
+    pub(super) fn is_long_run(&mut self, passable: u64, from: &Transport, pipes: &mut Pipes) -> bool {
         if passable < PIPED_BYTES_MIN {
-            self.give_back(pipes);
+            self.give_back(from, pipes);
         } else if self.pipe.is_none() && self.run >= LONG_RUN_READS {
             self.run = 0;
             self.pipe = pipes.lend();
@@ -240,16 +245,23 @@ impl Flow {
         }
     }
 
-    /// The pipe goes back to the thread.
-    pub(super) fn give_back(&mut self, pipes: &mut Pipes) {
-        if let Some(pipe) = self.pipe.take() {
+    /// The pipe, which was filled `from` there, goes back to the thread.
+    #[inline]
+    pub(super) fn give_back(&mut self, from: &Transport, pipes: &mut Pipes) {
+        if let Some(pipe) = self.give_up_pipe(from) {
             pipes.give_back(pipe);
         }
     }
 
-    /// Nothing more is sent: what waits is thrown away.
-    pub(super) fn clear(&mut self) {
-        self.pipe = None;
+    fn give_up_pipe(&mut self, from: &Transport) -> Option<Pipe> {
+        let mut pipe = self.pipe.take()?;
+        from.tcp().into_iter().for_each(|from| pipe.unhush(from));
+        Some(pipe)
+    }
+
+    /// Nothing more is sent: what waits of what came `from` there is thrown away.
+    pub(super) fn clear(&mut self, from: &Transport) {
+        self.give_up_pipe(from);
         self.unsent.fresh();
     }
 

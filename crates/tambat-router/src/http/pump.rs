@@ -79,8 +79,8 @@ impl Pump<'_> {
         let turn = self.turn(cx);
         if turn.is_ready() {
             self.active.moved = self.now.get();
-            self.active.up.give_back(&mut self.tools.pipes);
-            self.active.down.give_back(&mut self.tools.pipes);
+            self.active.up.give_back(self.client, &mut self.tools.pipes);
+            self.active.down.give_back(&self.upstream.stream, &mut self.tools.pipes);
         }
         turn
     }
@@ -131,7 +131,7 @@ impl Pump<'_> {
         loop {
             if !self.active.up.is_clear() {
                 let before = self.active.up.waiting();
-                match self.active.up.poll_clear(cx, &self.upstream.stream) {
+                match self.active.up.poll_clear(cx, self.client, &self.upstream.stream) {
                     Poll::Pending => return Ok(moved || self.active.up.waiting() < before),
                     Poll::Ready(Ok(())) => moved = true,
                     Poll::Ready(Err(_)) => self.target_takes_no_more()?,
@@ -144,7 +144,7 @@ impl Pump<'_> {
             } else if self.inbox.has_news() {
                 self.body_of_inbox()?;
                 Poll::Ready(())
-            } else if self.active.up.is_long_run(self.passable_from_client(), &mut self.tools.pipes) {
+            } else if self.active.up.is_long_run(self.passable_from_client(), self.client, &mut self.tools.pipes) {
                 self.splice_up(cx)?
             } else {
                 self.body_from_client(cx)?
@@ -263,7 +263,7 @@ impl Pump<'_> {
             return Err(Halt::Retry);
         }
         self.retry_unprocessed()?;
-        self.active.up.clear();
+        self.active.up.clear(self.client);
         self.active.exchange.target_stopped_reading();
         Ok(())
     }
@@ -274,7 +274,7 @@ impl Pump<'_> {
         loop {
             if !self.active.down.is_clear() {
                 let before = self.active.down.waiting();
-                match self.active.down.poll_clear(cx, self.client) {
+                match self.active.down.poll_clear(cx, &self.upstream.stream, self.client) {
                     Poll::Pending => return Ok(moved || self.active.down.waiting() < before),
                     Poll::Ready(Ok(())) => moved = true,
                     Poll::Ready(Err(_)) => self.client_takes_no_more()?,
@@ -284,7 +284,7 @@ impl Pump<'_> {
             let passable = if self.is_pipeable() { self.active.exchange.passable_from_target() } else { 0 };
             let step = if !self.active.exchange.wants_target() {
                 return Ok(moved);
-            } else if self.active.down.is_long_run(passable, &mut self.tools.pipes) {
+            } else if self.active.down.is_long_run(passable, &self.upstream.stream, &mut self.tools.pipes) {
                 self.splice_down(cx, passable)?
             } else if self.client.is_stream() {
                 self.answer_for_stream(cx)?
@@ -385,7 +385,7 @@ impl Pump<'_> {
     }
 
     fn client_takes_no_more(&mut self) -> Result<(), Halt> {
-        self.active.down.clear();
+        self.active.down.clear(&self.upstream.stream);
         self.inbox.end();
         Ok(self.active.exchange.client_failed()?)
     }

@@ -1,7 +1,7 @@
 //! Frames of one turn, which leave in one piece: what all streams of a connection have to say costs one record of TLS and
 //! one call then.
 
-use std::task::Context;
+use super::spare::SpareBytes;
 
 /// So much is gathered at most before it is sent: four of the largest frames, which fill TLS records and a socket's
 /// buffer well. A client that takes nothing has so much of our memory, and one frame more.
@@ -12,8 +12,6 @@ const FULL_BYTES: usize = 64 * 1024;
 pub(super) struct Gathered {
     bytes: Vec<u8>,
     sent: usize,
-    /// Those who are ready now have had their turn since the first of them came.
-    is_due: bool,
 }
 
 impl Gathered {
@@ -28,7 +26,10 @@ impl Gathered {
     }
 
     /// Adds bytes: how many.
-    pub(super) fn add<'b>(&mut self, pieces: impl Iterator<Item = &'b [u8]>) -> usize {
+    pub(super) fn add<'b>(&mut self, pieces: impl Iterator<Item = &'b [u8]>, spare: &SpareBytes) -> usize {
+        if self.bytes.capacity() == 0 {
+            self.bytes = spare.take_much();
+        }
         let before = self.bytes.len();
         pieces.for_each(|piece| self.bytes.extend_from_slice(piece));
         self.bytes.len() - before
@@ -39,24 +40,33 @@ impl Gathered {
         self.sent += sent;
     }
 
-    /// Everything was sent. An idle connection keeps no memory for it.
-    pub(super) fn clear(&mut self, is_idle: bool) {
-        let bytes =
-            if is_idle || self.bytes.capacity() > FULL_BYTES { Vec::new() } else { std::mem::take(&mut self.bytes) };
-        *self = Self { bytes, ..Self::default() };
-        self.bytes.clear();
+    /// Everything was sent. A connection keeps no memory for it.
+    pub(super) fn clear(&mut self, spare: &SpareBytes) {
+        spare.give_much(std::mem::take(self).bytes);
     }
+}
 
-    /// Is something to be sent now? If it is to be sent when others have had their turn, the task is woken then.
-    pub(super) fn is_due(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.left().is_none() {
-            return false;
-        }
-        if !self.is_due && !self.is_full() {
-            self.is_due = true;
-            cx.waker().wake_by_ref();
-            return false;
-        }
-        true
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_goes_from_one_that_has_sent_to_the_next() {
+        let (spare, piece) = (SpareBytes::default(), [7; 1_000]);
+        let (mut one, mut other) = (Gathered::default(), Gathered::default());
+        assert_eq!(
+            (one.add([&piece[..], &piece].into_iter(), &spare), one.left().map(<[u8]>::len)),
+            (2_000, Some(2_000))
+        );
+        one.take(1_500);
+        assert_eq!(one.left().map(<[u8]>::len), Some(500));
+        one.take(500);
+        let memory = one.bytes.as_ptr();
+        one.clear(&spare);
+        // One that gathers nothing gives nothing back.
+        other.clear(&spare);
+        assert!(one.left().is_none() && one.bytes.capacity() == 0);
+        other.add([&piece[..]].into_iter(), &spare);
+        assert_eq!((other.bytes.as_ptr(), other.left()), (memory, Some(&piece[..])));
     }
 }

@@ -1,4 +1,5 @@
-//! HTTP/2 from clients (RFC 9113), on the codec of the `h2` crate: one task for each connection, and one for each stream.
+//! HTTP/2 from clients (RFC 9113), on the codec of the `h2` crate: one task for each connection, which serves its
+//! streams side by side.
 //!
 //! ```text
 //! serve ── wire       the client's bytes, to and from the codec; its frames are watched on the way
@@ -12,12 +13,18 @@
 //! requests side by side, and the limits of that.
 
 mod answers;
+mod fields;
 mod gathered;
 mod limits;
+mod ready;
 mod serve;
+mod served;
 mod session;
+mod spare;
 mod stream;
 mod wire;
 
+pub(crate) use fields::KnownFields;
 pub(crate) use serve::serve;
+pub(crate) use spare::SpareBytes;
 pub(crate) use stream::Stream;

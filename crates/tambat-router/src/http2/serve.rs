@@ -3,8 +3,9 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use ::http::{Method, Request, Response, StatusCode};
@@ -12,7 +13,7 @@ use h2::RecvStream;
 use h2::ext::Protocol;
 use h2::server::{Builder, Connection, SendResponse};
 use tambat_wire::http2::{FRAME_BYTES_MAX, Malformed, Pseudo, Reason, Refused, WebSocketKey, goaway, write_request};
-use tokio::task::{spawn_local, yield_now};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::answers::Piece;
@@ -20,6 +21,8 @@ use super::limits::{
     ABORTED_UNSEEN_MAX, CLOSING_S, CONNECTION_WINDOW_BYTES, ERRORS_MAX, HEADER_LIST_BYTES_MAX, HEADS_BYTES_MAX,
     RESET_STREAMS_MAX, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
+use super::ready::Ready;
+use super::served::Served;
 use super::session::Session;
 use super::stream::Stream;
 use super::wire::Wire;
@@ -54,15 +57,18 @@ pub(crate) fn serve(
     Box::pin(async move {
         let session = Session::new(client, Rc::clone(&worker));
         let carrier = Rc::clone(&session.carrier);
-        let drained_max = if let Some(codec) = handshake(&session, before).await {
-            let mut driver = Driver { codec, session, arrival, open, told, is_draining: false };
+        let (served, drained_max) = if let Some(codec) = handshake(&session, before).await {
+            let mut driver = Driver::new(codec, session, arrival, open, told);
             poll_fn(|cx| driver.poll(cx)).await;
-            driver.session.drained_bytes_max()
+            // With the codec gone, the streams see that nobody takes their answers any more.
+            let Driver { served, codec, session, .. } = driver;
+            drop(codec);
+            (Some(served), session.drained_bytes_max())
         } else {
             tell_refusals(&session, &arrival, &open);
-            session.drained_bytes_max()
+            (None, session.drained_bytes_max())
         };
-        let _ = timeout(Duration::from_secs(CLOSING_S), linger(&carrier, &worker, drained_max)).await;
+        Box::pin(end(carrier, worker, served, drained_max)).await;
     })
 }
 
@@ -74,7 +80,7 @@ async fn handshake(session: &Rc<Session>, before: Vec<u8>) -> Option<Connection<
         if let Poll::Ready(made) = handshake.as_mut().poll(cx) {
             return Poll::Ready(Some(made));
         }
-        if session.poll_turn(cx).is_err() {
+        if let Poll::Ready(Err(_)) = session.poll_send(cx) {
             return Poll::Ready(None);
         }
         if session.deadline.is_reached() { Poll::Ready(None) } else { Poll::Pending }
@@ -120,18 +126,100 @@ struct Driver {
     told: Option<Told>,
     /// The client was told that it drains.
     is_draining: bool,
+    served: Served,
+    ready: Arc<Ready>,
+    /// Whatever the codec or the connection waits for wakes by this.
+    waker: Waker,
+    /// Whose turn is next.
+    stage: Stage,
+    /// Something was gathered since it was tried to send it.
+    is_send_due: bool,
+}
+
+/// What a connection does in turn.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// Streams that have heard of something are served.
+    Streams,
+    /// Frames are read, and those that streams have for the client are written.
+    Codec,
+    /// What was gathered is sent.
+    Send,
+}
+
+impl Stage {
+    const COUNT: usize = 3;
+
+    fn next(self) -> Self {
+        match self {
+            Self::Streams => Self::Codec,
+            Self::Codec => Self::Send,
+            Self::Send => Self::Streams,
+        }
+    }
 }
 
 impl Driver {
-    /// Ready when the connection is over.
+    fn new(
+        codec: Connection<Wire, Piece>,
+        session: Rc<Session>,
+        arrival: Arrival,
+        open: Open,
+        told: Option<Told>,
+    ) -> Self {
+        let ready = Ready::new();
+        let (served, waker) = (Served::new(&ready), ready.codec_waker());
+        let (stage, is_draining, is_send_due) = (Stage::Streams, false, false);
+        Self { codec, session, arrival, open, told, is_draining, served, ready, waker, stage, is_send_due }
+    }
+
+    /// Ready when the connection is over. One stage has its turn in each poll, and those that are left are polled for once
+    /// more, behind all other tasks: so all connections that are ready go through a stage before any goes through the next
+    /// one, with its code at hand, and what they send wakes its readers once.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.session.turn_begins();
-        let is_over = self.poll_codec(cx);
-        tell_refusals(&self.session, &self.arrival, &self.open);
-        if is_over.is_pending() && self.session.poll_turn(cx).is_err() {
-            return Poll::Ready(());
+        self.served.begin_turn(cx.waker());
+        let mut is_over = Poll::Pending;
+        for _ in 0..Stage::COUNT {
+            let stage = self.stage;
+            self.stage = stage.next();
+            if self.has_work(stage) {
+                is_over = self.work(stage);
+                break;
+            }
         }
+        self.ready.end(self.is_send_due || self.served.has_turn());
         is_over
+    }
+
+    fn has_work(&self, stage: Stage) -> bool {
+        match stage {
+            Stage::Streams => self.served.has_turn(),
+            Stage::Codec => self.ready.take_codec(),
+            Stage::Send => self.is_send_due,
+        }
+    }
+
+    fn work(&mut self, stage: Stage) -> Poll<()> {
+        let waker = self.waker.clone();
+        let mut cx = Context::from_waker(&waker);
+        match stage {
+            Stage::Streams => self.served.serve_turn(),
+            Stage::Codec => {
+                self.session.turn_begins();
+                let is_over = self.poll_codec(&mut cx);
+                tell_refusals(&self.session, &self.arrival, &self.open);
+                self.is_send_due = self.session.has_gathered();
+                return is_over;
+            }
+            Stage::Send => {
+                self.is_send_due = false;
+                // What is not taken makes the codec ready when it may be.
+                if let Poll::Ready(Err(_)) = self.session.poll_send(&mut cx) {
+                    return Poll::Ready(());
+                }
+            }
+        }
+        Poll::Pending
     }
 
     fn poll_codec(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -174,8 +262,8 @@ impl Driver {
         self.codec.abrupt_shutdown(reason);
     }
 
-    /// A request has come: it is served in a task of its own.
-    fn begin(&self, request: Request<RecvStream>, mut respond: SendResponse<Piece>) {
+    /// A request has come.
+    fn begin(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Piece>) {
         if self.session.heads_bytes() > HEADS_BYTES_MAX {
             respond.send_reset(h2::Reason::REFUSED_STREAM);
             return;
@@ -195,7 +283,7 @@ impl Driver {
             protocol: protocol.map(|protocol| protocol.as_str().as_bytes()),
         };
         let fields = || parts.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-        let mut head = Vec::with_capacity(HEAD_BYTES);
+        let mut head = self.session.worker.spare_bytes.take_little(HEAD_BYTES);
         let written = write_request(&pseudo, fields, ends, || self.websocket_key(), &mut head);
         let translated = match written {
             Ok(translated) => translated,
@@ -204,7 +292,7 @@ impl Driver {
         let body = (!ends).then_some(body);
         let stream = Transport::Stream(Box::new(Stream::new(&self.session, head, translated, body, respond)));
         let (open, worker) = (self.open.of_a_stream(), Rc::clone(&self.session.worker));
-        spawn_local(http::serve(stream, &[], self.arrival.clone(), open, worker, self.told.clone()));
+        self.served.add(http::serve(stream, &[], self.arrival.clone(), open, worker, self.told.clone()));
     }
 
     fn websocket_key(&self) -> WebSocketKey {
@@ -254,6 +342,17 @@ fn tell_offence(offence: Offence, session: &Session, arrival: &Arrival, open: &O
     if is_of_client && !shared.settings.never_pauses(client, open.listener().kind) {
         offends(shared, client, offence);
     }
+}
+
+/// What is left when a connection is over: its client reads its last frames, and its streams come to their end.
+async fn end(carrier: Rc<Transport>, worker: Rc<Worker>, served: Option<Served>, drained_max: usize) {
+    let closes = timeout(Duration::from_secs(CLOSING_S), linger(&carrier, &worker, drained_max));
+    let rest = async {
+        if let Some(mut served) = served {
+            poll_fn(|cx| served.poll_rest(cx)).await;
+        }
+    };
+    let _ = tokio::join!(closes, rest);
 }
 
 /// Lets the client read its last frames: what it still sends is thrown away until it closes.

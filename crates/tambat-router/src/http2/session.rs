@@ -173,6 +173,11 @@ impl Session {
         (!self.is_told_on.replace(true)).then_some(offence)
     }
 
+    /// Is something to be sent?
+    pub(super) fn has_gathered(&self) -> bool {
+        self.gathered.borrow().left().is_some()
+    }
+
     /// Is it closed for a flood? None: it is not closed for anything that the client has done.
     fn is_flooded(&self) -> Option<bool> {
         match (self.broke.get(), self.ended.get()) {
@@ -224,19 +229,8 @@ impl Session {
                 }
             }
         }
-        gathered.clear(self.is_idle());
+        gathered.clear(&self.worker.spare_bytes);
         Poll::Ready(Ok(()))
-    }
-
-    /// Sends what was gathered, not at once but after the streams that are ready have had their turn: they have frames,
-    /// too. An error ends the connection.
-    pub(super) fn poll_turn(&self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.gathered.borrow_mut().is_due(cx)
-            && let Poll::Ready(sent) = self.poll_send(cx)
-        {
-            return sent;
-        }
-        Ok(())
     }
 
     /// Sets the deadline of what is waited for. While requests are served, they have their own.

@@ -100,7 +100,7 @@ impl Wire {
             std::task::ready!(self.session.poll_send(cx))?;
         }
         let pieces = pieces.inspect(|piece| self.session.sees(piece));
-        Poll::Ready(Ok(self.session.gathered.borrow_mut().add(pieces)))
+        Poll::Ready(Ok(self.session.gathered.borrow_mut().add(pieces, &self.session.worker.spare_bytes)))
     }
 }
 
@@ -122,7 +122,7 @@ impl AsyncWrite for Wire {
     }
 
     /// Nothing is sent yet: the codec asks for it behind every piece of a body, and would wait for it before it looked at
-    /// the next. Who drives the codec sends what was gathered, see [`Session::poll_turn`].
+    /// the next. Who drives the codec sends what was gathered, see [`Session::poll_send`].
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

@@ -119,7 +119,11 @@ impl Seeker<'_> {
         match dialled {
             Ok(stream) => Some(Upstream { stream: Transport::Tcp(stream), route, target, _counted: counted }),
             Err(error) => {
-                tried.push(target.addr, self.worker.unreached(&target, &error));
+                let what = self.worker.unreached(&target, &error);
+                match error.kind() {
+                    io::ErrorKind::Unsupported => tried.push_hopeless(target.addr, what),
+                    _ => tried.push(target.addr, what),
+                }
                 counted.for_nothing();
                 None
             }
@@ -255,7 +259,7 @@ fn too_late(hold: &Hold) -> Told {
 ///
 /// # Errors
 ///
-/// Also what it said in place of that.
+/// Also what it said in place of that: `Unsupported`, if it has no TLS.
 async fn dial_for_tls(addr: SocketAddr, header: Option<&[u8]>, limit: Duration) -> io::Result<TcpStream> {
     let mut stream = dial(addr, header, limit).await?;
     let agree = async {
@@ -264,7 +268,8 @@ async fn dial_for_tls(addr: SocketAddr, header: Option<&[u8]>, limit: Duration) 
         stream.read_exact(&mut answer).await?;
         match ssl_answer(&answer) {
             SslAnswer::Yes => Ok(stream),
-            SslAnswer::No(said) => Err(io::Error::other(format!("it {said}"))),
+            SslAnswer::No(said) => Err(io::Error::new(io::ErrorKind::Unsupported, format!("it {said}"))),
+            SslAnswer::Else(said) => Err(io::Error::other(format!("it {said}"))),
             SslAnswer::Incomplete => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     };

@@ -6,7 +6,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tambat_model::{Admission, Load, Protocol, ProxyProtocol, Route, RouteTable, ServicePort, Target};
+use tambat_model::{
+    Admission, ErrorCode, Load, Protocol, ProxyProtocol, Route, RouteTable, ServicePort, Target, Traffic,
+};
 use tambat_os::datagrams::bind;
 use tambat_router::{CountersSnapshot, DatagramListener, ListenerKind, Router, RouterReport, RouterSettings};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -23,6 +25,8 @@ struct Rig {
     port: ServicePort,
     protocol: Protocol,
     idle: Duration,
+    sessions_max: Option<NonZeroU32>,
+    traffic: Arc<Traffic>,
     proxy_protocol: Option<ProxyProtocol>,
     tables: watch::Sender<Arc<RouteTable>>,
     reports: UnboundedReceiver<RouterReport>,
@@ -43,7 +47,8 @@ impl Rig {
         let listener = DatagramListener { kind: ListenerKind::Service(port), sockets: vec![socket] };
         router.add_datagrams(listener).unwrap();
         let idle = Duration::from_mins(1);
-        Self { router, addr, port, protocol, idle, proxy_protocol: None, tables, reports }
+        let (sessions_max, traffic, proxy_protocol) = (None, Arc::default(), None);
+        Self { router, addr, port, protocol, idle, sessions_max, traffic, proxy_protocol, tables, reports }
     }
 
     fn serving(protocol: Protocol, servers: &[&Server]) -> Self {
@@ -58,8 +63,15 @@ impl Rig {
 
     fn publish(&self, admission: Admission) {
         let mut table = RouteTable::default();
-        let (datagram_idle, proxy_protocol) = (self.idle, self.proxy_protocol);
-        let route = Route { datagram_idle, proxy_protocol, ..Route::new("dns", self.protocol, admission) };
+        let (datagram_idle, connections_max, proxy_protocol) = (self.idle, self.sessions_max, self.proxy_protocol);
+        let traffic = Arc::clone(&self.traffic);
+        let route = Route {
+            datagram_idle,
+            connections_max,
+            traffic,
+            proxy_protocol,
+            ..Route::new("dns", self.protocol, admission)
+        };
         table.insert(self.port, route);
         self.tables.send_replace(Arc::new(table));
     }
@@ -447,6 +459,16 @@ fn a_listener_that_is_removed_leaves_its_address() {
     eventually("its session is over", || server.target.load.in_flight() == 0);
 }
 
+#[tokio::test]
+async fn one_that_is_taken_back_leaves_its_address_at_once() {
+    let server = Server::new("dns.1");
+    let rig = Rig::serving(Protocol::Udp, &[&server]);
+    exchange(&rig.client(), &server, b"one");
+    rig.router.take_back(ListenerKind::Service(rig.port)).await;
+    drop(UdpSocket::bind(rig.addr).unwrap());
+    eventually("its session is over", || server.target.load.in_flight() == 0);
+}
+
 #[test]
 fn a_target_that_asks_for_it_is_told_with_each_datagram_where_it_comes_from() {
     let server = Server::new("dns.1");
@@ -463,4 +485,39 @@ fn a_target_that_asks_for_it_is_told_with_each_datagram_where_it_comes_from() {
         server.answers(from, words);
         assert_eq!(client_hears(&client), words, "answers have none");
     }
+}
+
+#[test]
+fn a_process_has_as_many_sessions_as_it_may_and_streams_are_among_them() {
+    let server = Server::new("dns.1");
+    let rig = Rig { sessions_max: NonZeroU32::new(2), ..Rig::new(Protocol::Udp) };
+    rig.serve(&[&server]);
+    // One that may be anybody makes room for the next.
+    let clients = [rig.client(), rig.client(), rig.client()];
+    clients.iter().for_each(|client| exchange(client, &server, b"one"));
+    eventually("the first has made room", || rig.traffic.snapshot().streams_open() == 2);
+    // Those that have spoken after an answer do not.
+    clients[1..].iter().for_each(|client| exchange(client, &server, b"two"));
+    clients[0].send(b"again").unwrap();
+    eventually("it is turned away", || rig.counters().refused == 1);
+    assert!(server.hears_nothing());
+    assert_eq!(rig.traffic.snapshot().errors[ErrorCode::TooManyConnections.index()], 1);
+    clients[1..].iter().for_each(|client| exchange(client, &server, b"three"));
+    let snapshot = rig.traffic.snapshot();
+    assert_eq!((snapshot.streams, snapshot.streams_open()), (4, 2), "three who came in and one who did not");
+}
+
+#[test]
+fn a_client_of_dns_who_is_one_too_many_is_told() {
+    let (server, question) = (Server::new("dns.1"), b"\xab\xcd\x01\0\0\x01\0\0\0\0\0\0\x07example\0\0\x01\0\x01");
+    let rig = Rig { sessions_max: NonZeroU32::new(1), ..Rig::new(Protocol::Dns) };
+    rig.serve(&[&server]);
+    // As a connection of `dns` over TCP is counted.
+    rig.traffic.open_stream();
+    let client = rig.client();
+    client.send(question).unwrap();
+    let told = client_hears(&client);
+    assert_eq!((&told[..2], told[3] & 0xf), (&question[..2], 2), "SERVFAIL (RFC 1035 §4.1.1)");
+    rig.traffic.close_stream();
+    exchange(&client, &server, question);
 }

@@ -1,14 +1,14 @@
 //! The life of streams: how they are balanced and limited, how they end at a drain, and what is noted of them.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 use tambat_model::{Admission, Balance, ErrorCode, HttpRules, Protocol, Route, RouteTable};
-use tambat_router::{AccessFormat, AccessLog, RouterSettings};
+use tambat_router::{AccessFormat, AccessLog, Listener, ListenerKind, RouterSettings};
 
 use crate::http::access::Sink;
 use crate::rig::{Backend, PATIENCE, Rig, bounded, eventually, is_reset, pass, reset, rest, says, serve, stream};
@@ -309,6 +309,33 @@ fn what_stands_behind_urgent_data_does_not_wait_for_more() {
 }
 
 #[test]
+fn what_stands_behind_urgent_data_after_a_long_silence_does_not_wait_for_more() {
+    let backend = Backend::new("web.1");
+    let mut rig = Rig::new(Protocol::Tcp);
+    rig.publish(crate::rig::hold(None));
+    let client = rig.client();
+    rig.until_one_waits();
+    rig.publish(serve(&[&backend]));
+    let target = backend.accept();
+    says(&client, &target, "hello");
+    for (mut from, mut to) in [(&client, &target), (&target, &client)] {
+        for between in ["", "between", "", "between"] {
+            // Whatever is looked for after a read has been looked for by now.
+            pass(Duration::from_millis(200));
+            from.write_all(b"before").unwrap();
+            assert_eq!(SockRef::from(from).send_out_of_band(b"!").unwrap(), 1);
+            from.write_all(between.as_bytes()).unwrap();
+            assert_eq!(SockRef::from(from).send_out_of_band(b"?").unwrap(), 1);
+            from.write_all(b"behind").unwrap();
+            let expected = format!("before!{between}?behind");
+            let mut heard = vec![0; expected.len()];
+            to.read_exact(&mut heard).unwrap();
+            assert_eq!(String::from_utf8_lossy(&heard), expected);
+        }
+    }
+}
+
+#[test]
 fn bytes_one_by_one_arrive_in_order() {
     let backend = Backend::new("web.1");
     let rig = rig(HttpRules::default(), &[&backend]);
@@ -321,4 +348,24 @@ fn bytes_one_by_one_arrive_in_order() {
         client.shutdown(Shutdown::Write).unwrap();
         assert!(heard.join().unwrap() == words);
     });
+}
+
+#[tokio::test]
+async fn a_listener_is_given_back_and_nobody_is_refused_meanwhile() {
+    let backend = Backend::new("web.1");
+    let rig = rig(HttpRules::default(), &[&backend]);
+    let before = stream(&rig, &backend);
+    let kind = ListenerKind::Service(rig.port);
+    let sockets = rig.router.take_back(kind).await;
+    assert_eq!((sockets.len(), rig.router.counters(rig.port)), (1, None));
+    assert!(rig.router.take_back(kind).await.is_empty());
+    let meanwhile = rig.client();
+    says(&before.0, &before.1, "goes on");
+    rig.router.add(Listener { kind, sockets, tls: None }).unwrap();
+    says(&meanwhile, &backend.accept(), "late");
+    assert_eq!(rig.counters().connections, 1);
+    drop(rig.router.take_back(kind).await);
+    // Nobody listens there any more, whatever connections there are.
+    drop(TcpListener::bind(rig.addr()).unwrap());
+    says(&before.0, &before.1, "and on");
 }

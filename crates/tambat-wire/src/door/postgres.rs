@@ -23,20 +23,24 @@ pub enum SslAnswer {
     Incomplete,
     /// The handshake may begin.
     Yes,
-    /// There will be none: the end of a sentence that begins with the app.
+    /// It has no TLS: the end of a sentence that begins with the app.
     No(String),
+    /// It has said something else: the end of such a sentence.
+    Else(String),
 }
 
 /// What this answer to [`SSL_REQUEST`] says. It is one byte: whatever stands behind it was not said by whom the handshake
 /// is with.
 pub fn ssl_answer(received: &[u8]) -> SslAnswer {
-    SslAnswer::No(match received {
-        [] => return SslAnswer::Incomplete,
-        [b'S'] => return SslAnswer::Yes,
-        [b'S', ..] => "sent more than its answer before TLS".to_owned(),
-        [b'N', ..] => "does not speak TLS: set `ssl = on` there, or `tls = \"terminate\"` here".to_owned(),
-        other => format!("answered {} when asked for TLS", quoted(other)),
-    })
+    match received {
+        [] => SslAnswer::Incomplete,
+        [b'S'] => SslAnswer::Yes,
+        [b'S', ..] => SslAnswer::Else("sent more than its answer before TLS".to_owned()),
+        [b'N', ..] => {
+            SslAnswer::No("does not speak TLS: set `ssl = on` there, or `tls = \"terminate\"` here".to_owned())
+        }
+        other => SslAnswer::Else(format!("answered {} when asked for TLS", quoted(other))),
+    }
 }
 
 /// Is what a client says first inside of TLS a cancel? [`Peek::No`]: it is for the app, as it is.

@@ -80,6 +80,13 @@ impl StartTls {
         }
     }
 
+    /// What is to be sent when it takes too long to ask, before the connection is closed (RFC 6120 §4.9.3.4).
+    pub fn late() -> Vec<u8> {
+        let mut end = String::new();
+        StreamError::ConnectionTimeout.end(&mut end);
+        end.into_bytes()
+    }
+
     fn is_closed(&self) -> bool {
         matches!(self.state, State::Over(StartTlsStep::Close(_)))
     }

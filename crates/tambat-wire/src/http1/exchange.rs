@@ -68,7 +68,9 @@ enum ResponseHalf {
     },
     Body(ResponseBody),
     Done,
-    Tunnel,
+    Tunnel {
+        is_websocket: bool,
+    },
     Broken(Fault),
 }
 
@@ -156,7 +158,7 @@ impl Exchange {
         self.client_stays = false;
         match self.response {
             ResponseHalf::Broken(fault) => Err(fault),
-            ResponseHalf::Done | ResponseHalf::Tunnel => Ok(()),
+            ResponseHalf::Done | ResponseHalf::Tunnel { .. } => Ok(()),
             ResponseHalf::Head { .. } | ResponseHalf::Body(_) => {
                 Err(self.client_gone("the client closed the connection before its answer was complete"))
             }
@@ -179,7 +181,7 @@ impl Exchange {
         self.target_stays = false;
         let fault = match &self.response {
             ResponseHalf::Broken(fault) => return Err(*fault),
-            ResponseHalf::Done | ResponseHalf::Tunnel => return Ok(()),
+            ResponseHalf::Done | ResponseHalf::Tunnel { .. } => return Ok(()),
             ResponseHalf::Body(_) => {
                 Fault::by_target(ErrorCode::TargetBroke, "the target broke off in the middle of its answer")
             }
@@ -280,7 +282,7 @@ impl Exchange {
         let nothing_came = match &self.response {
             ResponseHalf::Head { .. } => !self.target_spoke,
             ResponseHalf::Broken(fault) => fault.code == ErrorCode::TargetClosed && !self.target_spoke,
-            ResponseHalf::Body(_) | ResponseHalf::Done | ResponseHalf::Tunnel => false,
+            ResponseHalf::Body(_) | ResponseHalf::Done | ResponseHalf::Tunnel { .. } => false,
         };
         self.facts.is_idempotent && !self.body_begun && nothing_came
     }
@@ -289,7 +291,7 @@ impl Exchange {
     pub fn waiting(&self) -> Waiting {
         match &self.response {
             ResponseHalf::Done | ResponseHalf::Broken(_) => Waiting::Nothing,
-            ResponseHalf::Tunnel => Waiting::Tunnel,
+            ResponseHalf::Tunnel { .. } => Waiting::Tunnel,
             ResponseHalf::Body(_) | ResponseHalf::Head { seen: 1.., .. } => Waiting::Response,
             ResponseHalf::Head { .. } if self.wants_client() && !self.client_waits_for_continue() => {
                 Waiting::RequestBody
@@ -303,9 +305,14 @@ impl Exchange {
         let after = |stays: bool| if stays && self.request_is_whole() { After::Keep } else { After::Close };
         match self.response {
             ResponseHalf::Done => Some(Over { client: after(self.client_stays), target: after(self.target_stays) }),
-            ResponseHalf::Tunnel => Some(Over { client: After::Tunnel, target: After::Tunnel }),
+            ResponseHalf::Tunnel { .. } => Some(Over { client: After::Tunnel, target: After::Tunnel }),
             ResponseHalf::Head { .. } | ResponseHalf::Body(_) | ResponseHalf::Broken(_) => None,
         }
+    }
+
+    /// Has it become a WebSocket (RFC 6455 §4.2.2)?
+    pub fn is_websocket(&self) -> bool {
+        matches!(self.response, ResponseHalf::Tunnel { is_websocket: true })
     }
 
     /// What ended it before its time.

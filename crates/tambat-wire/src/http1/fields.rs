@@ -82,7 +82,7 @@ pub(super) fn is_token(text: &[u8]) -> bool {
 }
 
 /// A number in digits alone that 64 bits hold: `Content-Length` (RFC 9110 §8.6), `Max-Forwards`.
-pub(super) fn number(text: &[u8]) -> Option<u64> {
+pub(crate) fn number(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }

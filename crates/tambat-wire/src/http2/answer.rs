@@ -4,16 +4,11 @@ use std::fmt;
 
 use super::request::Translated;
 use super::websocket::Accept;
-use crate::http1::{
-    ChunkDecoder, FieldSlots, Head, Limits, MethodKind, Piece, ResponseFraming, ResponseHead, response_head,
-};
+use super::written::{WrittenHead, cut_field};
+use crate::http1::{ChunkDecoder, Piece};
 
 /// How many trailers there may be: as many as the engine passes on.
 const TRAILERS_MAX: usize = 100;
-
-/// A head of the router's own may be longer than that of a target by what is added; it was measured when it came.
-const HEAD_LIMITS: Limits =
-    Limits { line_bytes_max: 1 << 20, field_bytes_max: 1 << 20, head_bytes_max: 1 << 20, fields_max: 100 };
 
 /// Reads the answer to one request, however it is cut into pieces. It owns no buffer: bytes that were not used are
 /// brought again, with more behind them.
@@ -35,11 +30,11 @@ enum State {
 
 /// A part of an answer.
 #[derive(Debug)]
-pub enum AnswerPart<'b, 's> {
+pub enum AnswerPart<'b> {
     /// Nothing until more has come, or there is more room.
     Nothing,
     /// The head, or an interim one before it.
-    Head(AnswerHead<'b, 's>),
+    Head(AnswerHead<'b>),
     /// Bytes of the body, or of the tunnel; never empty.
     Data {
         /// These.
@@ -52,8 +47,8 @@ pub enum AnswerPart<'b, 's> {
 }
 
 /// The head of an answer.
-pub struct AnswerHead<'b, 's> {
-    head: ResponseHead<'b, 's>,
+pub struct AnswerHead<'b> {
+    head: WrittenHead<'b>,
     opens_tunnel: bool,
     /// No body follows it.
     pub ends: bool,
@@ -90,14 +85,9 @@ impl AnswerReader {
     }
 
     /// The part at the beginning of `input`, and how many bytes were used. Of a body, `room` bytes at most are taken.
-    pub fn next<'b, 's>(
-        &mut self,
-        input: &'b [u8],
-        room: usize,
-        slots: &'s mut FieldSlots<'b>,
-    ) -> Result<(usize, AnswerPart<'b, 's>), AnswerError> {
+    pub fn next<'b>(&mut self, input: &'b [u8], room: usize) -> Result<(usize, AnswerPart<'b>), AnswerError> {
         match self.state {
-            State::Head => self.head(input, slots),
+            State::Head => self.head(input),
             State::Length(left) => {
                 let taken = usize::try_from(left).unwrap_or(usize::MAX).min(input.len()).min(room);
                 let ends = taken as u64 == left;
@@ -114,38 +104,32 @@ impl AnswerReader {
         }
     }
 
-    fn head<'b, 's>(
-        &mut self,
-        input: &'b [u8],
-        slots: &'s mut FieldSlots<'b>,
-    ) -> Result<(usize, AnswerPart<'b, 's>), AnswerError> {
-        let head = match response_head(input, slots, &HEAD_LIMITS) {
-            Head::Found(head) => head,
-            Head::Incomplete => return Ok((0, AnswerPart::Nothing)),
-            Head::Refused(refusal) => return Err(AnswerError(refusal.cause)),
+    fn head<'b>(&mut self, input: &'b [u8]) -> Result<(usize, AnswerPart<'b>), AnswerError> {
+        let Some((used, head)) = WrittenHead::read(input)? else {
+            return Ok((0, AnswerPart::Nothing));
         };
-        let used = head.len();
         if head.is_interim() {
             return Ok((used, AnswerPart::Head(AnswerHead { head, opens_tunnel: false, ends: false })));
         }
-        if head.status() == 101 {
+        if head.status == 101 {
             self.agree(&head)?;
             self.state = State::Tunnel;
             return Ok((used, AnswerPart::Head(AnswerHead { head, opens_tunnel: true, ends: false })));
         }
-        let method = if self.head_only { MethodKind::Head } else { MethodKind::Get };
-        self.state = match head.framing(method) {
-            ResponseFraming::None | ResponseFraming::Length(0) => State::Over,
-            ResponseFraming::Length(bytes) => State::Length(bytes),
-            ResponseFraming::Chunked => State::Chunked(ChunkDecoder::default()),
-            ResponseFraming::UntilClose => return Err(AnswerError("nothing says where an answer ends")),
+        let has_body = !self.head_only && !matches!(head.status, 204 | 304);
+        self.state = match (head.is_chunked, head.length) {
+            _ if !has_body => State::Over,
+            (true, _) => State::Chunked(ChunkDecoder::default()),
+            (false, Some(0)) => State::Over,
+            (false, Some(bytes)) => State::Length(bytes),
+            (false, None) => return Err(AnswerError("nothing says where an answer ends")),
         };
         let ends = self.is_over();
         Ok((used, AnswerPart::Head(AnswerHead { head, opens_tunnel: false, ends })))
     }
 
     /// The app has to have understood what it was asked (RFC 6455 §4.1).
-    fn agree(&self, head: &ResponseHead<'_, '_>) -> Result<(), AnswerError> {
+    fn agree(&self, head: &WrittenHead<'_>) -> Result<(), AnswerError> {
         let accept = self.accept.as_ref().ok_or(AnswerError("the target switches to a protocol nobody asked for"))?;
         let mut answers = head.fields().filter(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-accept"));
         let is_agreed = answers.next().is_some_and(|(_, value)| accept.is(value)) && answers.next().is_none();
@@ -158,12 +142,12 @@ impl AnswerReader {
         }
     }
 
-    fn chunked<'b, 's>(
+    fn chunked<'b>(
         &mut self,
         decoder: ChunkDecoder,
         input: &'b [u8],
         room: usize,
-    ) -> Result<(usize, AnswerPart<'b, 's>), AnswerError> {
+    ) -> Result<(usize, AnswerPart<'b>), AnswerError> {
         let broken = |error: crate::http1::ChunkError| AnswerError(error.cause());
         // How far its data goes is seen by reading it: what there is no room for is read once more.
         let (mut looked, mut window) = (decoder, input);
@@ -188,14 +172,14 @@ impl AnswerReader {
     }
 }
 
-fn data<'s>(bytes: &[u8], used: usize, ends: bool) -> (usize, AnswerPart<'_, 's>) {
+fn data(bytes: &[u8], used: usize, ends: bool) -> (usize, AnswerPart<'_>) {
     if bytes.is_empty() { (used, AnswerPart::Nothing) } else { (used, AnswerPart::Data { bytes, ends }) }
 }
 
-impl<'b, 's> AnswerHead<'b, 's> {
+impl<'b> AnswerHead<'b> {
     /// 100 to 999; of a tunnel 200 (RFC 8441 §5).
     pub fn status(&self) -> u16 {
-        if self.opens_tunnel { 200 } else { self.head.status() }
+        if self.opens_tunnel { 200 } else { self.head.status }
     }
 
     /// Does another head follow?
@@ -203,14 +187,34 @@ impl<'b, 's> AnswerHead<'b, 's> {
         self.head.is_interim()
     }
 
-    /// The fields that HTTP/2 has, too (RFC 9113 §8.2.2).
-    pub fn fields(&self) -> impl Iterator<Item = (&'b str, &'b [u8])> + use<'b, 's> {
-        let opens_tunnel = self.opens_tunnel;
-        self.head.fields().filter(move |(name, _)| !is_of_http1(name, opens_tunnel))
+    /// How many fields it has at most.
+    pub fn fields_max(&self) -> usize {
+        self.head.fields_count
+    }
+
+    /// The lines of its fields, those included that HTTP/2 has not: see [`Self::field`].
+    pub fn lines(&self) -> impl Iterator<Item = &'b [u8]> + use<'b> {
+        self.head.lines()
+    }
+
+    /// Name and value of the field of such a line, if HTTP/2 has it, too (RFC 9113 §8.2.2). Of all heads but that of a
+    /// [tunnel](Self::opens_tunnel) the same lines mean the same.
+    pub fn field(&self, line: &'b [u8]) -> Option<(&'b str, &'b [u8])> {
+        Some(cut_field(line)).filter(|(name, _)| !is_of_http1(name, self.opens_tunnel))
+    }
+
+    /// Is a tunnel behind it?
+    pub fn opens_tunnel(&self) -> bool {
+        self.opens_tunnel
+    }
+
+    /// The fields that HTTP/2 has, too.
+    pub fn fields(&self) -> impl Iterator<Item = (&'b str, &'b [u8])> {
+        self.lines().filter_map(|line| self.field(line))
     }
 }
 
-impl fmt::Debug for AnswerHead<'_, '_> {
+impl fmt::Debug for AnswerHead<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AnswerHead").field("status", &self.status()).field("ends", &self.ends).finish_non_exhaustive()
     }
@@ -254,8 +258,7 @@ mod tests {
         while end < answer.len() {
             end = (end + piece).min(answer.len());
             loop {
-                let mut slots = FieldSlots::new();
-                let (used, part) = reader.next(&answer[at..end], room, &mut slots)?;
+                let (used, part) = reader.next(&answer[at..end], room)?;
                 let is_nothing = used == 0 && matches!(part, AnswerPart::Nothing);
                 at += used;
                 match part {

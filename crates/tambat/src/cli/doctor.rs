@@ -17,7 +17,7 @@ pub(crate) fn run(dir: &Path, args: &DoctorArgs) -> Result<ExitCode, Failure> {
         // Without a home there is no such place, and nothing in it.
         None => default_apps().ok(),
     };
-    let facts = block_on(async { Ok(doctor::gather(apps.as_deref()).await) })?;
+    let facts = block_on(async { Ok(doctor::gather(dir, apps.as_deref()).await) })?;
     let findings = doctor::judge(&facts);
     if args.json {
         output::print_json(&findings);

@@ -11,6 +11,7 @@ mod logs;
 mod open;
 mod plan;
 mod ps;
+mod public_url;
 mod route;
 mod routes;
 mod run;
@@ -30,7 +31,7 @@ use crate::failure::Failure;
 use crate::router_setup::RouterArgs;
 
 pub(crate) use running::{block_on, sockets, sockets_there};
-pub(crate) use start::{await_last_run, lock, state, warn};
+pub(crate) use start::{await_last_run, last_run_ends, lock, state, take_lock, warn};
 
 /// Runs apps by the port they bind.
 #[derive(Debug, Parser)]
@@ -335,6 +336,9 @@ pub(crate) struct UrlArgs {
     /// By name and over TLS: `https://shop.localhost:7443`
     #[arg(long)]
     pub(crate) https: bool,
+    /// From other machines: by its public name, or where its `listen` is
+    #[arg(long, conflicts_with = "https")]
+    pub(crate) public: bool,
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use tambat_api::PortStatus;
 
+use super::public_url::public_urls;
 use super::running::{Running, block_on};
 use super::{OpenArgs, UrlArgs};
 use crate::failure::Failure;
@@ -16,7 +17,8 @@ pub(crate) fn url(dir: &Path, args: &UrlArgs) -> Result<ExitCode, Failure> {
     if args.json {
         output::print_json(&port);
     } else {
-        output::print(url_of(&port, args.https)?);
+        let public = if args.public { Some(public_url(&port, args.process.as_deref())?) } else { None };
+        output::print(public.as_deref().map_or_else(|| url_of(&port, args.https), Ok)?);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -52,6 +54,18 @@ fn url_of(port: &PortStatus, https: bool) -> Result<&str, Failure> {
     port.https_names.first().map(String::as_str).ok_or_else(|| match port.protocol.as_str() {
         "http" => Failure::new(format!("{} is not served over https: `tambat logs tambat` says why", port.url)),
         other => Failure::usage(format!("cannot say a URL of https for {}: it speaks {other}", port.url)),
+    })
+}
+
+/// The URL of a port for who is on another machine.
+fn public_url(port: &PortStatus, named: Option<&str>) -> Result<String, Failure> {
+    public_urls(port).into_iter().next().ok_or_else(|| {
+        let which = named.unwrap_or(&port.url);
+        Failure::new(format!(
+            "cannot say where {which} is reached from other machines: nothing says under which name or address; give it \
+             `listen` with an address that is not this machine's own, and `hosts` where that is 0.0.0.0; or serve it \
+             (`tambat serve`)"
+        ))
     })
 }
 

@@ -35,10 +35,15 @@ pub(crate) fn run(dir: &Path, args: &ServeArgs, spawner: Option<Spawner>) -> Res
              to one; --apps names another"
         ))
     })?;
-    let (file, file_dir) = file(dir, args, &apps)?;
+    let file_path = match &args.config {
+        Some(file) => dir.join(file),
+        None => apps.parent().unwrap_or(&apps).join(FILE),
+    };
+    let (file, file_dir) = file(&file_path, args, &apps)?;
     let serve = Serve {
         apps,
         file,
+        file_path,
         file_dir,
         addresses: args.address.clone(),
         http_port: args.http_port,
@@ -51,13 +56,9 @@ pub(crate) fn run(dir: &Path, args: &ServeArgs, spawner: Option<Spawner>) -> Res
 }
 
 /// The server's file, and the folder that it lies in. One that is named must be there.
-fn file(dir: &Path, args: &ServeArgs, apps: &Path) -> Result<(ServeFile, PathBuf), Failure> {
-    let path = match &args.config {
-        Some(file) => dir.join(file),
-        None => apps.parent().unwrap_or(apps).join(FILE),
-    };
+fn file(path: &Path, args: &ServeArgs, apps: &Path) -> Result<(ServeFile, PathBuf), Failure> {
     let folder = path.parent().unwrap_or(apps).to_owned();
-    match ServeFile::load(&path)? {
+    match ServeFile::load(path)? {
         Some(file) => Ok((file, folder)),
         None if args.config.is_some() => {
             Err(Failure::usage(format!("cannot read {}: there is no such file", path.display())))

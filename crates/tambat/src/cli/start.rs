@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tambat_manifest::Diagnostic;
 use tambat_model::{Formation, Plan, ProcessName};
@@ -22,6 +22,9 @@ use crate::{dependency_files, layers, output};
 
 /// What a killed tambat has left ends within its grace; nobody waits longer than this for it.
 const LAST_RUN_LIMIT: Duration = Duration::from_mins(1);
+
+/// How often a tambat that runs looks whether it has ended: a moment beside the grace of what is stopping there.
+const LAST_RUN_PAUSE: Duration = Duration::from_millis(50);
 
 /// `tambat start [PROCESS[=N]...]` and `tambat start -- CMD`.
 pub(crate) fn run(dir: &Path, args: &StartArgs, spawner: Option<Spawner>) -> Result<ExitCode, Failure> {
@@ -64,6 +67,7 @@ pub(crate) fn run(dir: &Path, args: &StartArgs, spawner: Option<Spawner>) -> Res
         look,
         terminal,
         exit_on_end,
+        is_built: false,
     };
     let start = Start { app, names, local_ca, router: args.router.clone().seen_from(dir) };
     daemon::run(start, spawner)
@@ -142,12 +146,15 @@ fn formation(args: &StartArgs, plan: &Plan) -> Result<BTreeMap<ProcessName, u16>
 
 /// Whoever holds the lock runs the app.
 pub(crate) fn lock(state: Option<&StateDir>, sockets: &Sockets, plan: &Plan) -> Result<RunLock, Failure> {
-    block_on(async {
-        match RunLock::take(state, sockets, plan.dir()).await? {
-            Some(lock) => Ok(lock),
-            None => Err(already_runs(sockets, plan).await),
-        }
-    })
+    block_on(take_lock(state, sockets, plan))
+}
+
+/// The same for a tambat that runs already.
+pub(crate) async fn take_lock(state: Option<&StateDir>, sockets: &Sockets, plan: &Plan) -> Result<RunLock, Failure> {
+    match RunLock::take(state, sockets, plan.dir()).await? {
+        Some(lock) => Ok(lock),
+        None => Err(already_runs(sockets, plan).await),
+    }
 }
 
 async fn already_runs(sockets: &Sockets, plan: &Plan) -> Failure {
@@ -169,18 +176,37 @@ async fn already_runs(sockets: &Sockets, plan: &Plan) -> Failure {
 
 /// Two instances on one data directory destroy it: what a killed tambat has left is given the time to end.
 pub(crate) fn await_last_run(lock: &RunLock, plan: &Plan, spawner: &Spawner) -> Result<(), Failure> {
-    let still_there = |last: &Pid| *last != spawner.pid() && tambat_os::spawner::is_spawner(*last);
-    if let Some(last) = lock.last().spawner().filter(still_there) {
-        output::say(&format!("tambat: the last run of {} is still stopping (pid {last}): waiting for it", plan.name()));
-        if !tambat_os::signals::wait_for_end(last, LAST_RUN_LIMIT) {
-            let limit = LAST_RUN_LIMIT.as_secs();
-            return Err(Failure::timed_out(format!(
-                "cannot start {}: its last run has not ended within {limit} s (pid {last}): end it, or try again later",
-                plan.name()
-            )));
+    let Some(last) = last_run(lock, plan, spawner) else { return Ok(()) };
+    if tambat_os::signals::wait_for_end(last, LAST_RUN_LIMIT) { Ok(()) } else { Err(still_there(plan, last)) }
+}
+
+/// The same for a tambat that runs already, and has more to do meanwhile.
+pub(crate) async fn last_run_ends(lock: &RunLock, plan: &Plan, spawner: &Spawner) -> Result<(), Failure> {
+    let Some(last) = last_run(lock, plan, spawner) else { return Ok(()) };
+    let deadline = Instant::now() + LAST_RUN_LIMIT;
+    while tambat_os::spawner::is_spawner(last) {
+        if Instant::now() > deadline {
+            return Err(still_there(plan, last));
         }
+        tokio::time::sleep(LAST_RUN_PAUSE).await;
     }
     Ok(())
+}
+
+/// The spawner of an earlier run of which something is left.
+fn last_run(lock: &RunLock, plan: &Plan, spawner: &Spawner) -> Option<Pid> {
+    let is_there = |last: &Pid| *last != spawner.pid() && tambat_os::spawner::is_spawner(*last);
+    let last = lock.last().spawner().filter(is_there)?;
+    output::say(&format!("tambat: the last run of {} is still stopping (pid {last}): waiting for it", plan.name()));
+    Some(last)
+}
+
+fn still_there(plan: &Plan, last: Pid) -> Failure {
+    let limit = LAST_RUN_LIMIT.as_secs();
+    Failure::timed_out(format!(
+        "cannot start {}: its last run has not ended within {limit} s (pid {last}): end it, or try again later",
+        plan.name()
+    ))
 }
 
 fn look(args: &StartArgs, plan: &Plan, formation: &BTreeMap<ProcessName, u16>) -> Look {

@@ -56,6 +56,8 @@ pub(crate) struct AppStart {
     pub(crate) terminal: Option<WinSize>,
     /// The first end ends everything.
     pub(crate) exit_on_end: bool,
+    /// Its `build` has been run.
+    pub(crate) is_built: bool,
 }
 
 /// What the apps of one tambat stand on.
@@ -157,7 +159,7 @@ impl AppStart {
             stays: plan.manner() == Manner::Serve,
             commons: Arc::clone(&ground.commons),
         };
-        let build = build::Build::of(&setup, &ground.spawner)?;
+        let build = if self.is_built { None } else { build::Build::of(&setup, &ground.spawner)? };
         let outlets = Outlets { world: world_out, lines: voice.lines, news: voice.news };
         let supervisor = Supervisor::start(setup, Arc::clone(&ground.spawner), outlets);
         let checker = Checker::new();

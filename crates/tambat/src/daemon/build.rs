@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tambat_model::{Environment, Layer, redact_all, shell_command};
+use tambat_model::{Environment, Layer, Plan, redact_all, shell_command};
 use tambat_os::{
     ChildOutput, CommandSpec, ExitStatus, Keeper, Order, Report, ReportReader, Signal, Spawner, StdioSpec, StopSpec,
     WinSize,
@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::journal::Sayer;
 use crate::failure::Failure;
+use crate::layers::Layers;
 
 /// How long a build may take to stop when it is interrupted.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -46,15 +47,25 @@ pub(crate) struct Build {
 impl Build {
     /// Starts the plan's `build`, in the app's directory and the environment of the shell and the `.env` files.
     pub(crate) fn of(setup: &Setup, spawner: &Spawner) -> Result<Option<Self>, Failure> {
-        let Some(command) = setup.plan.build() else { return Ok(None) };
-        let layers: Vec<Layer> = setup.layers.iter().filter(|layer| layer.name != "PORT").cloned().collect();
+        Self::with(&setup.plan, &setup.layers, &setup.raw_env, setup.terminal, spawner)
+    }
+
+    fn with(
+        plan: &Plan,
+        layers: &[Layer],
+        raw_env: &[(OsString, OsString)],
+        terminal: Option<WinSize>,
+        spawner: &Spawner,
+    ) -> Result<Option<Self>, Failure> {
+        let Some(command) = plan.build() else { return Ok(None) };
+        let layers: Vec<Layer> = layers.iter().filter(|layer| layer.name != "PORT").cloned().collect();
         let environment = Environment::compose(layers);
         let known = environment.iter().map(|(name, s)| (OsString::from(name), OsString::from(&s.value)));
         let spec = CommandSpec {
             argv: ["/bin/sh", "-c"].into_iter().map(OsString::from).chain([shell_command(command).into()]).collect(),
-            dir: setup.plan.dir().to_owned(),
-            env: known.chain(setup.raw_env.iter().cloned()).collect(),
-            stdio: setup.terminal.map_or(StdioSpec::Pipes, StdioSpec::Pty),
+            dir: plan.dir().to_owned(),
+            env: known.chain(raw_env.iter().cloned()).collect(),
+            stdio: terminal.map_or(StdioSpec::Pipes, StdioSpec::Pty),
             stop: STOP,
             linger: Duration::ZERO,
             user: None,
@@ -115,6 +126,19 @@ impl Build {
             ))),
         }
     }
+}
+
+/// Builds a version of an app while another one runs. Cancelling it ends the build.
+pub(crate) async fn build_beside(
+    plan: &Plan,
+    layers: &Layers,
+    spawner: &Spawner,
+    sayer: &Sayer,
+) -> Result<(), Failure> {
+    let Some(build) = Build::with(plan, &layers.all, &layers.raw, None, spawner)? else { return Ok(()) };
+    // Nobody asks anything of it.
+    let (_wishes, wished) = tokio::sync::mpsc::unbounded_channel();
+    build.run(sayer, wished).await
 }
 
 /// What the keeper says of a build.

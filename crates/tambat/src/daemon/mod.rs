@@ -40,6 +40,7 @@ use crate::router_setup::{self, RouterArgs};
 pub(crate) use api::is_of;
 pub(crate) use app::App;
 pub(crate) use begin::{AppStart, Begun, Ground, Routing, Voice};
+pub(crate) use build::build_beside;
 pub(crate) use foreign::running as running_foreign;
 pub(crate) use hostnames::{Asked as AskedNames, HTTP_PORT_DEFAULT, Pair};
 pub(crate) use journal::{Journal, Sayer};
@@ -47,7 +48,9 @@ pub(crate) use limits::router_settings;
 pub(crate) use logstore::Past;
 pub(crate) use screen::{Screen, ScreenEnd};
 pub(crate) use seen::figures;
-pub(crate) use service::{Bound, bind, holder, holder_over, of_this_machine, port_of, unseen_template, wanted_base};
+pub(crate) use service::{
+    Bound, Kept, bind, bind_kept, holder, holder_over, of_this_machine, port_of, unseen_template, wanted_base,
+};
 pub(crate) use signals::{Incoming, listen, next};
 pub(crate) use state::StateDir;
 pub(crate) use terminal::Look;

@@ -81,10 +81,52 @@ pub(crate) fn bind(
     let own = plan.entrances().iter().filter(|_| plan.manner() == Manner::Start);
     // Before the service ports: these move away from what is taken.
     let entrances = own.map(BoundEntrance::bind).collect::<Result<Vec<_>, _>>()?;
-    let mut bound = bind_services(plan, args, port, hosts, state)?;
+    let mut bound = bind_services(plan, args, port, hosts, state, &mut Kept::default())?;
     bound.listens = entrances.iter().map(|entrance| (entrance.at, entrance.addr)).collect();
     bound.entrances = entrances;
     Ok(bound)
+}
+
+/// The same for an app of a server, which may take the place of an earlier version.
+pub(crate) fn bind_kept(
+    plan: &Plan,
+    args: &PortArgs,
+    port: Option<&Layer>,
+    state: Option<&StateDir>,
+    mut kept: Kept,
+) -> Result<Bound, Failure> {
+    bind_services(plan, args, port, &[], state, &mut kept)
+}
+
+/// What an earlier version of an app has left to the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// The sockets of its service ports: they listen.
+    pub(crate) sockets: Vec<TcpListener>,
+    /// Which process port had which number.
+    pub(crate) ports: ServicePorts,
+    /// Where its service ports began.
+    pub(crate) base: Option<RememberedBase>,
+    /// The next one has been built.
+    pub(crate) is_built: bool,
+}
+
+impl Kept {
+    /// The sockets of this port, those that are kept among them.
+    fn bind(&mut self, over: &[tambat_os::Transport], number: u16, hosts: &Hosts) -> io::Result<Sockets> {
+        let takes = number != 0 && over.contains(&tambat_os::Transport::Tcp);
+        let is_it = |socket: &TcpListener| socket.local_addr().is_ok_and(|addr| addr.port() == number);
+        let streams: Vec<TcpListener> = self.sockets.extract_if(.., |socket| takes && is_it(socket)).collect();
+        if streams.is_empty() {
+            return tambat_os::ports::bind_over(over, number, &hosts.asked, &hosts.if_there);
+        }
+        let mut sockets = Sockets { streams, datagrams: Vec::new() };
+        if over.contains(&tambat_os::Transport::Udp) {
+            let udp = [tambat_os::Transport::Udp];
+            sockets.datagrams = tambat_os::ports::bind_over(&udp, number, &hosts.asked, &hosts.if_there)?.datagrams;
+        }
+        Ok(sockets)
+    }
 }
 
 /// Binds a listener for each process port. A busy default port moves the base up by 100, until all fit.
@@ -94,10 +136,11 @@ fn bind_services(
     port: Option<&Layer>,
     hosts: &[IpAddr],
     state: Option<&StateDir>,
+    kept: &mut Kept,
 ) -> Result<Bound, Failure> {
     let wanted = wanted_base(args, port)?;
     let Base::At(first) = wanted else {
-        return match bind_at(plan, wanted, hosts) {
+        return match bind_at(plan, wanted, hosts, kept) {
             Ok(bound) => Ok(bound),
             Err(Unbound::Failed(failure)) => Err(failure),
             Err(Unbound::Busy { key, port, holder }) => Err(busy_explicit(&key, port, &holder)),
@@ -106,7 +149,7 @@ fn bind_services(
     let mut base = remembered_base(args, first, state).unwrap_or(first);
     let mut notes = Vec::new();
     loop {
-        match bind_at(plan, Base::At(base), hosts) {
+        match bind_at(plan, Base::At(base), hosts, kept) {
             Ok(mut bound) => {
                 remember(plan, args, first, base, state);
                 if base != first {
@@ -159,7 +202,7 @@ fn remember(plan: &Plan, args: &PortArgs, wanted: ServicePort, taken: ServicePor
     }
 }
 
-fn bind_at(plan: &Plan, base: Base, hosts: &[IpAddr]) -> Result<Bound, Unbound> {
+fn bind_at(plan: &Plan, base: Base, hosts: &[IpAddr], kept: &mut Kept) -> Result<Bound, Unbound> {
     let wanted = ServicePorts::wanted(plan, base).map_err(|process| {
         Unbound::Failed(Failure::usage(format!(
             "the service port of `{process}` would be past 65535: choose a lower base with -p"
@@ -167,7 +210,9 @@ fn bind_at(plan: &Plan, base: Base, hosts: &[IpAddr]) -> Result<Bound, Unbound> 
     })?;
     let mut bound = Bound::default();
     for (key, port) in wanted {
-        bound.bind_one(plan, (key, port), hosts)?;
+        // What the kernel chose before it may as well have chosen now.
+        let port = port.or_else(|| kept.ports.get(&key));
+        bound.bind_one(plan, (key, port), hosts, kept)?;
     }
     for provider in foreign_providers(plan) {
         // What that process speaks turns out when its app runs.
@@ -183,7 +228,7 @@ fn bind_at(plan: &Plan, base: Base, hosts: &[IpAddr]) -> Result<Bound, Unbound> 
 }
 
 impl Bound {
-    fn bind_one(&mut self, plan: &Plan, (key, port): Wanted, extra: &[IpAddr]) -> Result<(), Unbound> {
+    fn bind_one(&mut self, plan: &Plan, (key, port): Wanted, extra: &[IpAddr], kept: &mut Kept) -> Result<(), Unbound> {
         let process = plan.process(&key.process);
         let protocol = process.and_then(|p| p.ports.iter().find(|p| p.name == key.port)).map(|p| p.protocol);
         let may = process.is_some_and(|p| p.expose) || protocol.is_some_and(Protocol::carries_client_address);
@@ -201,8 +246,7 @@ impl Bound {
         let number = port.map_or(0, ServicePort::get);
         let explicit = process.is_some_and(|p| p.ports.iter().any(|p| p.name == key.port && p.service.is_some()));
         let over: Vec<tambat_os::Transport> = transports.iter().copied().map(of_this_machine).collect();
-        let bound = tambat_os::ports::bind_over(&over, number, &hosts.asked, &hosts.if_there);
-        let sockets = bound.map_err(|error| match (error.kind(), port) {
+        let sockets = kept.bind(&over, number, &hosts).map_err(|error| match (error.kind(), port) {
             (ErrorKind::AddrInUse, Some(port)) if explicit => {
                 Unbound::Failed(busy_explicit(&key, port, &holder_over(transports, port)))
             }
@@ -348,6 +392,21 @@ mod tests {
         let mut hosts = Hosts::default();
         extra.iter().for_each(|host| hosts.widen(host.parse().unwrap()));
         format!("{:?} {:?}", hosts.asked, hosts.if_there)
+    }
+
+    #[test]
+    fn what_is_kept_is_taken_and_not_bound_again() {
+        use tambat_os::Transport::{Tcp, Udp};
+        let hosts = Hosts::default();
+        let bound = Kept::default().bind(&[Tcp, Udp], 0, &hosts).unwrap();
+        let (number, count) = (bound.addresses().next().unwrap().port(), bound.streams.len());
+        assert_eq!(Kept::default().bind(&[Tcp], number, &hosts).unwrap_err().kind(), ErrorKind::AddrInUse);
+        let mut kept = Kept { sockets: bound.streams, ..Kept::default() };
+        // Those for datagrams are not kept.
+        drop(bound.datagrams);
+        let again = kept.bind(&[Tcp, Udp], number, &hosts).unwrap();
+        assert_eq!((again.streams.len(), again.datagrams.len(), kept.sockets.len()), (count, count, 0));
+        assert!(again.addresses().all(|addr| addr.port() == number));
     }
 
     /// On a machine without IPv6 only who asks for an address of IPv6 is told that there is none.

@@ -170,6 +170,7 @@ fn port_status(app: &App, wiring: &Wiring, process: &ProcessPlan, port: &PortPla
         names: names(Scheme::Http),
         https_names: names(Scheme::Https),
         hosts: port.site.iter().flat_map(|site| &site.hosts).map(ToString::to_string).collect(),
+        published: wiring.published.get(&key).cloned(),
         listens: listens(app, &key.to_string()),
         template: if reveal { port.template.as_str().to_owned() } else { redact(port.template.as_str()) },
         connections: counters.connections,

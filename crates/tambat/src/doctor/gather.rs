@@ -10,13 +10,14 @@ use tambat_api::{CertificateStatus, Client, ServeStatus};
 use tambat_os::Holder;
 
 use super::judge::{Facts, FolderFact, PortFact, PortHolder, Unusable, ports};
+use super::listens;
 use crate::cli::sockets_there;
 use crate::daemon::StateDir;
 use crate::run_lock::runner;
 use crate::trust::{self, Machine, Named, RootName, Todo, Wish};
 
-/// Looks at everything. `apps`: where a server's apps are, or would be.
-pub(crate) async fn gather(apps: Option<&Path>) -> Facts {
+/// Looks at everything. `dir`: where an app may be. `apps`: where a server's apps are, or would be.
+pub(crate) async fn gather(dir: &Path, apps: Option<&Path>) -> Facts {
     let canonical = apps.and_then(|apps| apps.canonicalize().ok());
     Facts {
         ports: ports().map(|port| PortFact { port, holder: holder(port) }).collect(),
@@ -31,6 +32,7 @@ pub(crate) async fn gather(apps: Option<&Path>) -> Facts {
             Some(apps) => server(apps).await,
             None => None,
         },
+        listens: listens::gather(dir, canonical.as_deref()).await,
         kept: canonical.as_deref().and_then(kept).unwrap_or_default(),
         apps: canonical.or_else(|| apps.map(Path::to_owned)),
         now_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),

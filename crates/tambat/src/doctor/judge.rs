@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use tambat_api::{CertificateStatus, ServeStatus};
 
+use super::listens::{self, Listens};
+
 /// Everything that was looked at.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
@@ -30,6 +32,8 @@ pub(crate) struct Facts {
     pub(crate) server: Option<ServeStatus>,
     /// The certificates that were kept for the names of these apps: what is looked at where no server runs.
     pub(crate) kept: Vec<CertificateStatus>,
+    /// The listeners that apps ask for.
+    pub(crate) listens: Listens,
     /// Seconds since 1970-01-01 UTC.
     pub(crate) now_s: u64,
 }
@@ -110,11 +114,16 @@ impl Facts {
 }
 
 impl Finding {
-    fn fine(id: impl Into<String>, seen: impl Into<String>) -> Self {
+    pub(super) fn fine(id: impl Into<String>, seen: impl Into<String>) -> Self {
         Self { id: id.into(), verdict: Verdict::Fine, seen: seen.into(), fix: None }
     }
 
-    fn bad(id: impl Into<String>, verdict: Verdict, seen: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub(super) fn bad(
+        id: impl Into<String>,
+        verdict: Verdict,
+        seen: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
         Self { id: id.into(), verdict, seen: seen.into(), fix: Some(fix.into()) }
     }
 }
@@ -166,6 +175,8 @@ const DAY_S: u64 = 24 * 3_600;
 pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings: Vec<Finding> = facts.ports.iter().filter_map(|fact| port(facts, fact)).collect();
     findings.extend(privileged(facts));
+    let unprivileged_start = facts.unprivileged_start.filter(|_| facts.may_bind_privileged != Some(true));
+    findings.extend(listens::judge(&facts.listens, unprivileged_start));
     findings.extend(files(facts));
     findings.extend(facts.folders.iter().map(folder));
     findings.push(ipv6(facts));

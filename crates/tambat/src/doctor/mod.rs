@@ -4,6 +4,7 @@
 
 mod gather;
 mod judge;
+mod listens;
 mod show;
 
 pub(crate) use gather::gather;

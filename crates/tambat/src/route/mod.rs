@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tambat_manifest::{LoadError, RouteFile};
-use tambat_model::{EntrancePlan, ListenAddr, RouteTable};
+use tambat_model::{EntrancePlan, ListenAddr, RouteTable, Transport};
 use tambat_os::Signal;
 use tambat_router::{
     AccessLog, Checker, HealthView, Listener, ListenerKind, QUESTIONS_MAX, Router, RouterReport, TlsSettings,
@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::cli::sockets;
 use crate::daemon::router_settings;
-use crate::entrances::{BoundEntrance, who};
+use crate::entrances::{self, BoundEntrance, transports, who};
 use crate::failure::{CODE_SIGNALLED, Failure};
 use crate::metrics::MetricsListener;
 use crate::output;
@@ -181,8 +181,8 @@ struct Routing {
     reports: mpsc::UnboundedReceiver<RouterReport>,
     /// How many sockets accept.
     sockets: usize,
-    /// The listeners that routes have of their own, and how many sockets each has.
-    entrances: BTreeMap<ListenAddr, usize>,
+    /// The listeners that routes have of their own, and over what; each is one socket.
+    entrances: BTreeMap<ListenAddr, Vec<Transport>>,
     /// What handshakes need that end here; none: there is no certificate.
     tls: Option<Arc<TlsSettings>>,
 }
@@ -196,7 +196,7 @@ impl Routing {
         sockets: usize,
     ) -> Self {
         let mut memory = Memory::default();
-        let entrances = file.entrances().iter().map(|plan| (plan.at, sockets_of(plan))).collect();
+        let entrances = file.entrances().iter().map(|plan| (plan.at, transports(plan))).collect();
         let (routes, _) = watch::channel(Arc::new(memory.routes(file.take_routes(), file.take_entrances())));
         let mut routing = Self {
             path: path.to_owned(),
@@ -224,7 +224,7 @@ impl Routing {
         let asked = loop {
             tokio::select! {
                 incoming = signals.next() => match incoming {
-                    Incoming::Reload => self.reload(router),
+                    Incoming::Reload => self.reload(router).await,
                     Incoming::Stop(signal) => break signal,
                 },
                 failure = self.look_after() => return Err(failure),
@@ -304,46 +304,59 @@ impl Routing {
         self.next_table = Instant::now() + start.elapsed() * (TABLE_SHARE - 1);
     }
 
-    /// Listens where routes want it that were not there before, or nowhere.
-    fn bind_new<'a>(&self, plans: &'a [EntrancePlan]) -> Result<Vec<(BoundEntrance, &'a EntrancePlan)>, Failure> {
-        let again = "start tambat route again for that";
-        let mut bound = Vec::new();
-        for plan in plans {
-            if plan.ends_tls() && self.tls.is_none() {
-                let at = plan.at;
-                return Err(Failure::new(format!(
-                    "there was no certificate at the start, and TLS ends at {at}; {again}"
-                )));
-            }
-            match self.entrances.get(&plan.at) {
-                None => bound.push((BoundEntrance::bind(plan)?, plan)),
-                Some(sockets) if *sockets == sockets_of(plan) => {}
-                Some(_) => return Err(Failure::new(format!("{} is for another transport now; {again}", plan.at))),
+    /// Listens where routes want it that were not there before, or nowhere; says which of those that are there nobody wants
+    /// any more. Some of those may be closed by then: they were in the way.
+    async fn bind_new(
+        &mut self,
+        router: &Router,
+        plans: &[EntrancePlan],
+    ) -> Result<(Vec<BoundEntrance>, Vec<ListenAddr>), Failure> {
+        if let Some(plan) = plans.iter().find(|plan| plan.ends_tls() && self.tls.is_none()) {
+            return Err(Failure::new(format!(
+                "there was no certificate at the start, and TLS ends at {}; start tambat route again for that",
+                plan.at
+            )));
+        }
+        let is_there =
+            |plan: &&EntrancePlan| self.entrances.get(&plan.at).is_some_and(|over| *over == transports(plan));
+        let wanted: Vec<EntrancePlan> = plans.iter().filter(|plan| !is_there(plan)).cloned().collect();
+        let stays = |at: &ListenAddr| plans.iter().any(|plan| plan.at == *at && is_there(&plan));
+        let gone: Vec<ListenAddr> = self.entrances.keys().filter(|at| !stays(at)).copied().collect();
+        let routes = Arc::clone(&self.routes.borrow());
+        let leaving: Vec<EntrancePlan> = routes.entrances().filter(|plan| gone.contains(&plan.at)).cloned().collect();
+        match entrances::exchange(router, &leaving, &wanted, self.tls.as_ref()).await {
+            Ok(bound) => Ok((bound, gone)),
+            Err((failure, lost)) => {
+                self.close(router, lost);
+                Err(failure)
             }
         }
-        Ok(bound)
     }
 
-    /// New listeners accept from now on, and those that nobody wants any more do not; connections go on.
-    fn open_and_close(&mut self, router: &Router, bound: Vec<BoundEntrance>, gone: Vec<ListenAddr>) {
+    /// Those that nobody wants any more do not accept from now on; connections go on.
+    fn close(&mut self, router: &Router, gone: Vec<ListenAddr>) {
+        for at in gone {
+            router.remove(ListenerKind::Named(at));
+            self.sockets = self.sockets.saturating_sub(self.entrances.remove(&at).unwrap_or_default().len());
+        }
+    }
+
+    /// New listeners accept from now on.
+    fn open(&mut self, router: &Router, bound: Vec<BoundEntrance>) {
         for bound in bound {
-            let (at, sockets) = (bound.at, bound.sockets());
+            let (at, over) = (bound.at, bound.transports());
             match bound.open(router, self.tls.as_ref()) {
                 Ok(()) => {
-                    self.sockets += sockets;
-                    self.entrances.insert(at, sockets);
+                    self.sockets += over.len();
+                    self.entrances.insert(at, over);
                 }
                 Err(error) => say(&format!("cannot listen at {at}: {error}")),
             }
         }
-        for at in gone {
-            router.remove(ListenerKind::Named(at));
-            self.sockets = self.sockets.saturating_sub(self.entrances.remove(&at).unwrap_or_default());
-        }
     }
 
     /// Reads the file again. What is wrong with it is said, and the old routes stay.
-    fn reload(&mut self, router: &Router) {
+    async fn reload(&mut self, router: &Router) {
         let shown = self.path.display().to_string();
         match RouteFile::load(&self.path) {
             Ok(mut file) => {
@@ -357,19 +370,18 @@ impl Routing {
                 if self.routes.borrow().are_of(&routes, &entrances) {
                     return say(&format!("SIGHUP: {shown} has the same routes as before{note}"));
                 }
-                let bound = match self.bind_new(&entrances) {
-                    Ok(bound) => bound,
+                let (bound, gone) = match self.bind_new(router, &entrances).await {
+                    Ok(done) => done,
                     Err(failure) => return say(&format!("SIGHUP: {failure}: the old routes stay")),
                 };
-                let lines: Vec<String> = bound.iter().map(|(bound, plan)| line(bound, plan)).collect();
-                let bound = bound.into_iter().map(|(bound, _)| bound).collect();
-                let gone: Vec<ListenAddr> = self.entrances.keys().copied().collect();
-                let gone = gone.into_iter().filter(|at| entrances.iter().all(|plan| plan.at != *at)).collect();
+                let plan_of = |bound: &BoundEntrance| entrances.iter().find(|plan| plan.at == bound.at);
+                let lines: Vec<String> = bound.iter().filter_map(|of| Some(line(of, plan_of(of)?))).collect();
                 let routes = Arc::new(self.memory.routes(routes, entrances));
                 self.checker.watch(routes.checks());
                 self.routes.send_replace(Arc::clone(&routes));
                 self.publish();
-                self.open_and_close(router, bound, gone);
+                self.close(router, gone);
+                self.open(router, bound);
                 lines.iter().for_each(|line| output::print(line));
                 say(&format!("SIGHUP: {shown} read again: {}{note}", routes.in_words()));
             }
@@ -384,11 +396,6 @@ impl Routing {
             }
         }
     }
-}
-
-/// How many sockets such a listener has.
-fn sockets_of(plan: &EntrancePlan) -> usize {
-    usize::from(plan.has_streams()) + usize::from(plan.has_datagrams())
 }
 
 /// A signal that arrived.

@@ -125,6 +125,11 @@ impl Routes {
         self.checks.keys().map(|check| Check::clone(check))
     }
 
+    /// The listeners that they have of their own.
+    pub(crate) fn entrances(&self) -> impl Iterator<Item = &EntrancePlan> {
+        self.entrances.iter()
+    }
+
     /// Are these the same routes, in the same order, at the same listeners?
     pub(crate) fn are_of(&self, routes: &[FileRoute], entrances: &[EntrancePlan]) -> bool {
         self.all.iter().map(|known| &known.route).eq(routes) && self.entrances == entrances

@@ -9,8 +9,9 @@ use tambat_model::{EntrancePlan, Formation, ListenPlan, Plan, Source, clashes};
 use tambat_os::Spawner;
 
 use crate::cli::{self, PortArgs};
-use crate::daemon::{self, AppStart, Look, StateDir};
+use crate::daemon::{self, AppStart, Kept, Look, StateDir};
 use crate::failure::Failure;
+use crate::run_lock::RunLock;
 use crate::sockets::Sockets;
 use crate::{dependency_files, layers, output};
 
@@ -72,7 +73,7 @@ pub(crate) fn entries(apps: &Path) -> Result<Vec<Entry>, Failure> {
 pub(crate) fn judge(entries: Vec<Entry>, listen: &[ListenPlan]) -> (Vec<Good>, Vec<Broken>) {
     let (mut good, mut broken) = (Vec::<Good>::new(), Vec::new());
     for entry in entries {
-        match tambat_manifest::load_served(&entry.path, listen) {
+        match load(&entry.path, listen) {
             Ok(loaded) => {
                 let clashes = clashes(&loaded.plan, good.iter().map(|good| &good.loaded.plan));
                 if clashes.is_empty() {
@@ -81,10 +82,16 @@ pub(crate) fn judge(entries: Vec<Entry>, listen: &[ListenPlan]) -> (Vec<Good>, V
                     broken.push(Broken { name: entry.name, why: clashes.join("; ") });
                 }
             }
-            Err(error) => broken.push(Broken { name: entry.name, why: Failure::from(error).to_string() }),
+            Err(error) => broken.push(Broken { name: entry.name, why: error.to_string() }),
         }
     }
     (good, broken)
+}
+
+/// What the app in this folder is. `listen`: what the server says of its listeners.
+pub(crate) fn load(folder: &Path, listen: &[ListenPlan]) -> Result<Loaded, Failure> {
+    let loaded = tambat_manifest::load_served(folder, listen)?;
+    Ok(Loaded { plan: dependency_files::recognising(loaded.plan), ..loaded })
 }
 
 /// What apps are prepared with.
@@ -98,16 +105,16 @@ pub(crate) struct Workshop<'a> {
     pub(crate) look: &'a Look,
 }
 
-/// Each app with its lock and its service ports, and why others cannot have them.
-pub(crate) fn prepare(good: Vec<Good>, workshop: &Workshop<'_>) -> (Vec<AppStart>, Vec<Broken>) {
+/// Each app with its lock and its service ports, by the name of its folder, and why others cannot have them.
+pub(crate) fn prepare(good: Vec<Good>, workshop: &Workshop<'_>) -> (Vec<(String, AppStart)>, Vec<Broken>) {
     let (mut starts, mut broken) = (Vec::new(), Vec::new());
     for Good { entry, loaded } in in_order_of_ports(good) {
-        match prepare_one(loaded, workshop) {
-            Ok(start) => starts.push(start),
+        match held(&loaded.plan, workshop).and_then(|held| prepare_one(loaded, workshop, held, Kept::default())) {
+            Ok(start) => starts.push((entry.name, start)),
             Err(failure) => broken.push(Broken { name: entry.name, why: failure.to_string() }),
         }
     }
-    starts.sort_by(|a, b| a.plan.name().cmp(b.plan.name()));
+    starts.sort_by(|(_, a), (_, b)| a.plan.name().cmp(b.plan.name()));
     (starts, broken)
 }
 
@@ -122,8 +129,27 @@ fn in_order_of_ports(mut good: Vec<Good>) -> Vec<Good> {
     good
 }
 
-fn prepare_one(loaded: Loaded, workshop: &Workshop<'_>) -> Result<AppStart, Failure> {
-    let plan = dependency_files::recognising(loaded.plan);
+/// What is remembered of an app, and proof that nobody else runs it.
+type Held = (Option<StateDir>, RunLock);
+
+fn held(plan: &Plan, workshop: &Workshop<'_>) -> Result<Held, Failure> {
+    let state = cli::state(plan);
+    let lock = cli::lock(state.as_ref(), workshop.sockets, plan)?;
+    cli::await_last_run(&lock, plan, workshop.spawner)?;
+    Ok((state, lock))
+}
+
+/// The same for one that comes later: with its lock and its service ports, those that are `kept` for it among them.
+pub(crate) async fn prepare_later(loaded: Loaded, workshop: &Workshop<'_>, kept: Kept) -> Result<AppStart, Failure> {
+    let plan = &loaded.plan;
+    let state = cli::state(plan);
+    let lock = cli::take_lock(state.as_ref(), workshop.sockets, plan).await?;
+    cli::last_run_ends(&lock, plan, workshop.spawner).await?;
+    prepare_one(loaded, workshop, (state, lock), kept)
+}
+
+fn prepare_one(loaded: Loaded, workshop: &Workshop<'_>, (state, lock): Held, kept: Kept) -> Result<AppStart, Failure> {
+    let plan = loaded.plan;
     let layers = layers::read(plan.dir(), &[], &[])?;
     cli::warn(loaded.warnings.iter().chain(&layers.warnings));
     layers.overridden(&plan).iter().for_each(|warning| output::say(warning));
@@ -133,14 +159,19 @@ fn prepare_one(loaded: Loaded, workshop: &Workshop<'_>) -> Result<AppStart, Fail
         return Err(Failure::usage("every process has 0 instances"));
     }
     let Workshop { spawner, sockets, .. } = workshop;
-    let (state, socket) = (cli::state(&plan), sockets.socket(plan.dir()));
-    let lock = cli::lock(state.as_ref(), sockets, &plan)?;
-    cli::await_last_run(&lock, &plan, spawner)?;
+    let socket = sockets.socket(plan.dir());
     lock.note(spawner.pid(), &socket);
     // The shell's PORT is this server's, not the app's.
     let port = layers.port.as_ref().filter(|layer| matches!(layer.source, Source::DotEnv { .. }));
     let args = PortArgs { port: workshop.port, http_port: 0, https_port: None, strict_port: false };
-    let bound = match daemon::bind(&plan, &args, port, &[], state.as_ref()) {
+    let is_built = kept.is_built;
+    if let (Some(state), Some(base)) = (&state, kept.base)
+        && state.base().is_none()
+    {
+        // A version in another folder has another memory.
+        let _ = state.set_base(Some(base));
+    }
+    let bound = match daemon::bind_kept(&plan, &args, port, state.as_ref(), kept) {
         Ok(bound) => bound,
         Err(failure) => {
             lock.end();
@@ -160,6 +191,7 @@ fn prepare_one(loaded: Loaded, workshop: &Workshop<'_>) -> Result<AppStart, Fail
         published: BTreeMap::new(),
         terminal: None,
         exit_on_end: false,
+        is_built,
         plan,
     })
 }

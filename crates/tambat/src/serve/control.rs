@@ -1,66 +1,116 @@
 //! The control socket of a server: what it serves. Each app has its own, as under `tambat start`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use tambat_api::{ErrorBody, ServeStatus, ServedApp};
 use tambat_router::{AccessLog, Router};
 
-use super::apps::Broken;
 use super::certificates::Keeping;
 use crate::control_socket::{Body, ControlSocket, json, text};
-use crate::daemon::{App, figures};
+use crate::daemon::{App, Ground, figures};
 use crate::metrics::{self, Figures, ProcessFigures};
 
 /// What there is to see of a server.
 pub(crate) struct View {
     /// Its directory.
     pub(crate) dir: String,
-    /// Where it listens.
-    pub(crate) listens: Vec<String>,
+    /// What there is now.
+    now: Mutex<Now>,
     /// What carries it all.
     pub(crate) router: Arc<Router>,
     /// The access log; none: requests are not noted.
     pub(crate) access: Option<AccessLog>,
     /// Its certificates; none: it has no TLS.
     pub(crate) keeping: Option<Keeping>,
-    /// The apps that are served.
-    pub(crate) apps: Vec<Arc<App>>,
-    /// Those that are not, and those that are not any more.
-    pub(crate) broken: Mutex<Vec<Broken>>,
+}
+
+/// What changes while a server runs.
+#[derive(Default)]
+struct Now {
+    /// Where it listens.
+    listens: Vec<String>,
+    /// The apps that are served, by the names of their folders.
+    apps: BTreeMap<String, Arc<App>>,
+    /// Those that are not, and why.
+    broken: BTreeMap<String, String>,
 }
 
 impl View {
-    /// From now on this app is not served.
-    pub(crate) fn lose(&self, name: &str, why: String) {
-        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-        broken.push(Broken { name: name.to_owned(), why });
+    /// Of a server with this directory, of which these apps are not served.
+    pub(crate) fn new(
+        dir: String,
+        ground: &Ground,
+        keeping: Option<Keeping>,
+        broken: BTreeMap<String, String>,
+    ) -> Self {
+        let (router, access) = (Arc::clone(&ground.router), ground.access.clone());
+        Self { dir, now: Mutex::new(Now { broken, ..Now::default() }), router, access, keeping }
     }
 
-    /// Looks at those that are not served.
-    pub(crate) fn each_broken(&self, look: impl FnMut(&Broken)) {
-        self.broken.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(look);
+    /// It listens there, in words. Gives those that are new.
+    pub(crate) fn listens(&self, lines: Vec<String>) -> Vec<String> {
+        let mut now = self.now();
+        let fresh = lines.iter().filter(|line| !now.listens.contains(line)).cloned().collect();
+        now.listens = lines;
+        fresh
+    }
+
+    /// From now on this app is served.
+    pub(crate) fn serve(&self, folder: &str, app: Arc<App>) {
+        let mut now = self.now();
+        now.broken.remove(folder);
+        now.apps.insert(folder.to_owned(), app);
+    }
+
+    /// From now on this app is not served. Is that news?
+    pub(crate) fn lose(&self, folder: &str, why: &str) -> bool {
+        let mut now = self.now();
+        now.apps.remove(folder);
+        now.broken.insert(folder.to_owned(), why.to_owned()).is_none_or(|before| before != why)
+    }
+
+    /// Nothing is known of it any more.
+    pub(crate) fn forget(&self, folder: &str) {
+        let mut now = self.now();
+        now.apps.remove(folder);
+        now.broken.remove(folder);
+    }
+
+    /// How many apps are served.
+    pub(crate) fn count(&self) -> usize {
+        self.now().apps.len()
+    }
+
+    /// Those that are not served, and why.
+    pub(crate) fn broken(&self) -> BTreeMap<String, String> {
+        self.now().broken.clone()
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apps(&self) -> Vec<Arc<App>> {
+        self.now().apps.values().map(Arc::clone).collect()
     }
 
     fn status(&self) -> ServeStatus {
-        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let served = self.apps.iter().filter(|app| !broken.iter().any(|b| b.name == app.plan.name().as_str()));
-        let served = served.map(|app| ServedApp {
+        let now = self.now();
+        let served = now.apps.values().map(|app| ServedApp {
             name: app.plan.name().to_string(),
             dir: Some(app.plan.dir().display().to_string()),
             cause: None,
         });
-        let lost = broken.iter().map(|broken| ServedApp {
-            name: broken.name.clone(),
-            dir: None,
-            cause: Some(broken.why.clone()),
-        });
+        let lost =
+            now.broken.iter().map(|(name, why)| ServedApp { name: name.clone(), dir: None, cause: Some(why.clone()) });
         ServeStatus {
             dir: self.dir.clone(),
             pid: i32::try_from(std::process::id()).unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            listens: self.listens.clone(),
+            listens: now.listens.clone(),
             apps: served.chain(lost).collect(),
             certificates: self.keeping.as_ref().map(Keeping::status).unwrap_or_default(),
             ca_away: self.keeping.as_ref().and_then(Keeping::ca_away),
@@ -75,7 +125,7 @@ impl View {
         };
         let listeners = self.router.listener_counters().into_iter();
         metrics::render(&Figures {
-            processes: self.apps.iter().flat_map(of).collect(),
+            processes: self.apps().iter().flat_map(of).collect(),
             unrouted: self.router.unrouted().snapshot(),
             listeners: listeners.map(|(kind, counters)| (kind.label(), counters)).collect(),
             access_lines_lost: self.access.as_ref().map_or(0, AccessLog::lost),
@@ -99,7 +149,8 @@ fn answer(view: &View, request: &Request<Incoming>) -> Response<Body> {
         (&Method::GET, "/serve") => json(&view.status()),
         (&Method::GET, "/metrics") => text(metrics::MEDIA_TYPE, view.metrics()),
         _ => {
-            let apps: Vec<&str> = view.apps.iter().map(|app| app.plan.name().as_str()).collect();
+            let apps = view.apps();
+            let apps: Vec<&str> = apps.iter().map(|app| app.plan.name().as_str()).collect();
             let error = format!(
                 "{} is the directory of a server's apps: name one of them with -d ({})",
                 view.dir,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{AppDir, Apps, Output};
+use crate::support::{AppDir, Apps, Base, Output};
 
 /// Its exit code, and what it found of this.
 fn found(app: &AppDir, args: &[&str], id: &str) -> (i32, Value) {
@@ -27,6 +27,42 @@ fn a_folder_that_others_may_enter_is_named_with_the_command_that_mends_it() {
     let chmod = fix.trim_start_matches("run `").trim_end_matches('`');
     app.shell(chmod).must_be(0);
     assert_eq!(found(&app, &[], "runtime-folder").1["verdict"], "fine", "the fix mends it");
+}
+
+#[test]
+fn what_is_in_the_way_of_listeners_is_seen() {
+    let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (taken, Base(free)) = (stranger.local_addr().unwrap(), Base::find());
+    let manifest = |listen: &str| {
+        format!(
+            "[processes.line]\ncommand = \"exec sleep 600\"\nprotocol = \"redis\"\nexpose = true\nlisten = {listen}\n\
+             hosts = \"nobody.invalid\"\ntls = \"terminate\"\n"
+        )
+    };
+    let app = AppDir::manifest(&manifest(&format!("[\"{taken}\", \"127.0.0.1:{free}\", \"192.0.2.1:{free}\"]")));
+    let look = |at: &str| found(&app, &[], &format!("listen {at}"));
+    let seen = |finding: &Value| finding["seen"].as_str().unwrap().to_owned();
+    let (code, finding) = look(&taken.to_string());
+    assert_eq!((code, finding["verdict"].as_str()), (1, Some("wrong")), "{finding}");
+    let part = format!("(pid {}) listens at port {}, which is to be for shop/line", std::process::id(), taken.port());
+    assert!(seen(&finding).ends_with(&part), "{finding}");
+    let (_, finding) = look(&format!("127.0.0.1:{free}"));
+    assert_eq!(finding["verdict"], "fine", "{finding}");
+    // TEST-NET-1 (RFC 5737), and a name that nobody can have (RFC 6761 §6.4).
+    let (_, finding) = look(&format!("192.0.2.1:{free}"));
+    assert!(seen(&finding).starts_with("this machine has no address 192.0.2.1, where shop/line"), "{finding}");
+    let text = app.tambat(&["doctor"]).must_be(1).stdout;
+    assert!(text.contains("no resolver knows nobody.invalid, by which shop/line is to be reached"), "{text}");
+    drop(stranger);
+    let app = app.file("tambat.toml", manifest("80"));
+    let (_, finding) = found(&app, &[], "app");
+    assert_eq!(finding["verdict"], "note", "{finding}");
+    // Without a right to it.
+    let app = app.file("tambat.toml", manifest("\"127.0.0.1:25\"")).unprivileged();
+    let start = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    let is_held = std::net::TcpStream::connect("127.0.0.1:25").is_ok();
+    let expected = if is_held || start.trim().parse::<u16>().unwrap() > 25 { "wrong" } else { "fine" };
+    assert_eq!(found(&app, &[], "listen 127.0.0.1:25").1["verdict"], expected);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
-use crate::support::{AppDir, Apps, Backend, LIMIT, Routed, programs, try_get_at, until};
+use crate::support::{AppDir, Apps, Backend, Base, LIMIT, Routed, programs, try_get_at, until};
 
 /// A TCP server that sends back what it gets, with its name before it.
 fn echo(name: &'static str) -> SocketAddr {
@@ -109,6 +109,89 @@ fn a_listener_that_cannot_be_had_leaves_the_old_routes() {
     assert!(said.contains(&format!("cannot listen at 127.0.0.1:{taken} for line: the port is taken by ")), "{said}");
     assert!(said.ends_with("end that, or change `listen`: the old routes stay"), "{said}");
     assert_eq!(ask(&connect(listening(&routed, "line", 0)), "a\n"), "one a\n");
+}
+
+/// A file with one route, and a listener of its own there.
+fn line_at(listen: &str, target: SocketAddr) -> String {
+    format!(
+        "listen = \"127.0.0.1:0\"\n[routes.web]\ntargets = \"127.0.0.1:9\"\n[routes.line]\nprotocol = \"tcp\"\n\
+         expose = true\nlisten = \"{listen}\"\ntargets = \"{target}\"\n"
+    )
+}
+
+#[test]
+fn a_listener_that_takes_in_the_old_one_or_is_a_part_of_it_replaces_it() {
+    let (one, port) = (echo("one"), Base::find().0);
+    let (part, all) = (format!("127.0.0.1:{port}"), format!("0.0.0.0:{port}"));
+    let routed = Routed::start(&line_at(&part, one));
+    let at = listening(&routed, "line", 0);
+    let before = connect(at);
+    assert_eq!(ask(&before, "a\n"), "one a\n");
+    for (nth, listen) in [&all, &part, &all].into_iter().enumerate() {
+        let said = routed.reload(&line_at(listen, one));
+        assert!(said.ends_with("read again: 2 routes, 2 targets"), "{said}");
+        assert_eq!(listening(&routed, "line", nth + 1).to_string(), *listen);
+        assert_eq!(ask(&connect(at), "b\n"), "one b\n");
+        let elsewhere = TcpStream::connect(("127.0.0.2", port));
+        assert_eq!(elsewhere.is_ok(), *listen == all, "{elsewhere:?}");
+        assert_eq!(ask(&before, "c\n"), "one c\n");
+    }
+}
+
+#[test]
+fn a_listener_that_is_in_the_way_comes_back_when_the_new_one_cannot_be_had() {
+    let (one, port) = (echo("one"), Base::find().0);
+    let held = TcpListener::bind(("127.0.0.2", port)).unwrap();
+    let routed = Routed::start(&line_at(&format!("127.0.0.1:{port}"), one));
+    let at = listening(&routed, "line", 0);
+    let before = connect(at);
+    assert_eq!(ask(&before, "a\n"), "one a\n");
+    let all = line_at(&format!("0.0.0.0:{port}"), one);
+    let said = routed.reload(&all);
+    assert!(said.contains(&format!("cannot listen at 0.0.0.0:{port} for line: the port is taken by ")), "{said}");
+    assert!(said.ends_with("the old routes stay"), "{said}");
+    assert_eq!(ask(&connect(at), "b\n"), "one b\n");
+    assert_eq!(ask(&before, "c\n"), "one c\n");
+    drop(held);
+    let said = routed.reload(&all);
+    assert!(said.ends_with("read again: 2 routes, 2 targets"), "{said}");
+    assert_eq!(ask(&connect(([127, 0, 0, 2], port).into()), "d\n"), "one d\n");
+}
+
+#[test]
+fn datagrams_and_connections_at_an_address_change_places() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_read_timeout(Some(LIMIT)).unwrap();
+    let (udp, tcp, port) = (server.local_addr().unwrap(), echo("one"), free_port());
+    thread::spawn(move || {
+        let mut bytes = [0; 1024];
+        while let Ok((count, from)) = server.recv_from(&mut bytes) {
+            let _ = server.send_to(&[b"udp ", &bytes[..count]].concat(), from);
+        }
+    });
+    let file = |protocol: &str, target: SocketAddr| {
+        format!(
+            "listen = \"127.0.0.1:0\"\n[routes.web]\ntargets = \"127.0.0.1:9\"\n[routes.line]\n\
+             protocol = \"{protocol}\"\nlisten = \"127.0.0.1:{port}\"\ntargets = \"{target}\"\n"
+        )
+    };
+    let routed = Routed::start(&file("udp", udp));
+    let at = listening(&routed, "line", 0);
+    for (protocol, target) in [("tcp", tcp), ("udp", udp)] {
+        let said = routed.reload(&file(protocol, target));
+        assert!(said.ends_with("read again: 2 routes, 2 targets"), "{said}");
+        if protocol == "tcp" {
+            assert_eq!(ask(&connect(at), "a\n"), "one a\n");
+        } else {
+            let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+            client.set_read_timeout(Some(LIMIT)).unwrap();
+            client.send_to(b"hello", at).unwrap();
+            let mut bytes = [0; 1024];
+            let count = client.recv(&mut bytes).unwrap();
+            assert_eq!(&bytes[..count], b"udp hello");
+            until("nobody to listen for connections", || TcpStream::connect(at).is_err().then_some(()));
+        }
+    }
 }
 
 #[test]

@@ -50,6 +50,7 @@ mod route_reload;
 mod route_tls;
 mod seen;
 mod serve;
+mod serve_changes;
 mod signals;
 mod socket;
 mod start;

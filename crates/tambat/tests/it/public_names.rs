@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{AppDir, Apps, Base, Output, Pebble, Running, Wanted, finish_within, try_get_at, until};
+use crate::support::{AppDir, Apps, Base, Output, Pebble, Running, Wanted, finish_within, programs, try_get_at, until};
 
 /// A server's apps, its CA and where it serves.
 struct Stage {
@@ -132,6 +132,7 @@ fn every_name_gets_its_certificate_by_http_and_keeps_it_over_a_restart() {
     let told = |dir: &AppDir| dir.variable("web", "TAMBAT_URL")["value"].as_str().unwrap().to_owned();
     assert_eq!(told(&shop), format!("https://shop.example:{}", stage.https));
     assert_eq!(told(&blog), format!("https://blog.example:{}", stage.https));
+    assert_eq!(shop.tambat(&["url", "--public"]).must_be(0).stdout, format!("{}\n", told(&shop)));
     let before = stage.certificate("shop.example");
     assert_eq!(running.stop(), 0);
     // What was kept is seen while nobody serves it.
@@ -141,6 +142,76 @@ fn every_name_gets_its_certificate_by_http_and_keeps_it_over_a_restart() {
     assert_eq!(stage.until_certificate("shop.example"), before.unwrap());
     stage.until_served("blog.example", &root);
     assert_eq!(stage.pebble.orders(), 2);
+}
+
+/// A process that speaks no HTTP, at a listener of its own where TLS ends: its name is as public as any.
+#[test]
+fn a_name_at_a_listener_of_its_own_gets_its_certificate_by_either_proof() {
+    programs::redis();
+    for (sees_http, more) in [(true, ""), (false, "challenges = [\"tls-alpn-01\"]\n")] {
+        let stage = Stage::new(DAYS_90_S, sees_http, more);
+        let port = stage.https + 1;
+        let cache = stage.apps.app(
+            "cache",
+            &format!(
+                "[processes.store]\ncommand = \"redis-server --port $PORT --bind 127.0.0.1 --save ''\"\n\
+                 protocol = \"redis\"\nhosts = \"cache.example\"\nlisten = \"127.0.0.1:{port}\"\ntls = \"terminate\"\n"
+            ),
+        );
+        let mut running = stage.serve();
+        let root = stage.pebble.issuer(&stage.apps.dir).display().to_string();
+        let port = port.to_string();
+        until("PONG over TLS", || {
+            let args = ["-p", &port, "--tls", "--cacert", &root, "--sni", "cache.example", "PING"];
+            (cache.program("redis-cli", &args).stdout == "PONG\n").then_some(())
+        });
+        // redis-cli believes any name that the CA has signed.
+        let at = format!("127.0.0.1:{port}");
+        let args = ["s_client", "-connect", &at, "-servername", "cache.example", "-verify_hostname", "cache.example"];
+        let said = cache.program("openssl", &[&args[..], &["-CAfile", &root]].concat());
+        assert!(said.stdout.contains("Verify return code: 0 (ok)"), "{said:?}");
+        assert_eq!(
+            (stage.pebble.orders(), &stage.finding("certificate cache.example")["verdict"]),
+            (1, &"fine".into())
+        );
+        assert_eq!(stage.curl("cache.example", &["-k"]).code, 0, "the shared listener has it, too");
+        assert_eq!(running.stop(), 0);
+    }
+}
+
+#[test]
+fn an_app_that_comes_later_gets_its_certificates_and_those_of_one_that_goes_are_not_ordered_again() {
+    let stage = Stage::new(DAYS_90_S, true, "");
+    let running = stage.serve();
+    assert_eq!(stage.pebble.orders(), 0);
+    // At a listener of its own, too, where handshakes end that begin with its name.
+    let at = Base::find().0;
+    let line = format!(
+        "[processes.line]\ncommand = \"exec tambat-fixture echo\"\nprotocol = \"tcp\"\nexpose = true\n\
+         hosts = \"line.example\"\nlisten = \"127.0.0.1:{at}\"\ntls = \"terminate\"\n"
+    );
+    let shop = stage.apps.app("shop", &format!("{}{line}", web("\"shop.example\"")));
+    running.signal(nix::sys::signal::Signal::SIGHUP);
+    running.out_line(&format!("listening 127.0.0.1:{at} shop/line"));
+    let root = stage.pebble.issuer(&stage.apps.dir);
+    stage.until_served("shop.example", &root);
+    let told = shop.variable("web", "TAMBAT_URL")["value"].as_str().unwrap().to_owned();
+    assert_eq!(told, format!("https://shop.example:{}", stage.https));
+    let (root, connect) = (root.display().to_string(), format!("127.0.0.1:{at}"));
+    until("line.example with TLS", || {
+        let mut command = stage.apps.dir.any_command("openssl");
+        command.args(["s_client", "-connect", &connect, "-servername", "line.example", "-CAfile", &root]);
+        command.args(["-verify_return_error", "-quiet", "-no_ign_eof"]);
+        (crate::support::finish(command, "openssl s_client").code == 0).then_some(())
+    });
+    fs::remove_dir_all(shop.path()).unwrap();
+    running.signal(nix::sys::signal::Signal::SIGHUP);
+    running.err_line("shop is not served any more");
+    assert_eq!(stage.pebble.orders(), 2);
+    stage.apps.app("shop", &web("\"shop.example\""));
+    running.signal(nix::sys::signal::Signal::SIGHUP);
+    stage.until_served("shop.example", Path::new(&root));
+    assert_eq!(stage.pebble.orders(), 2, "what was kept is used again");
 }
 
 #[test]

@@ -7,13 +7,17 @@ use std::task::{Context, Poll};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use tambat_wire::http1::FieldSlots;
 use tambat_wire::http2::{AnswerHead, AnswerPart, AnswerReader, Translated, for_each_trailer};
 
 use super::super::answers::Piece;
+use super::super::fields::unfit;
 use super::super::limits::{READ_BYTES_MIN, SEND_BUFFER_BYTES};
 use super::super::session::Session;
+use super::super::spare::LITTLE_BYTES;
 use super::inbound::broken;
+
+/// Pieces of less than this get memory of their own size: the codec may have many of them, and counts their bytes.
+const SHORT_BYTES: usize = LITTLE_BYTES / 4;
 
 /// An answer on its way out.
 #[derive(Debug)]
@@ -167,13 +171,15 @@ impl Outbound {
         loop {
             let rest = &bytes[used..];
             let room = self.room(rest.len(), body.len(), session);
-            let mut slots = FieldSlots::new();
-            let next = self.reader.next(rest, room, &mut slots);
+            let next = self.reader.next(rest, room);
             let (taken, part) = next.map_err(|error| self.is_bad(error))?;
             used += taken;
             match part {
-                AnswerPart::Head(head) => self.head(&head)?,
+                AnswerPart::Head(head) => self.head(&head, session)?,
                 AnswerPart::Data { bytes, ends } => {
+                    if body.capacity() == 0 && bytes.len() >= SHORT_BYTES {
+                        body = session.worker.spare_bytes.take_little(bytes.len());
+                    }
                     body.extend_from_slice(bytes);
                     if ends {
                         self.body(body, true, session)?;
@@ -214,10 +220,10 @@ impl Outbound {
         io::Error::new(io::ErrorKind::InvalidData, error)
     }
 
-    fn head(&mut self, head: &AnswerHead<'_, '_>) -> io::Result<()> {
+    fn head(&mut self, head: &AnswerHead<'_>, session: &Session) -> io::Result<()> {
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::from_u16(head.status()).map_err(unfit)?;
-        *response.headers_mut() = fields(head)?;
+        *response.headers_mut() = session.worker.known_fields.of(head)?;
         let To::Head(respond) = &mut self.to else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
@@ -295,26 +301,4 @@ impl Outbound {
             To::Head(_) | To::Body(_) | To::Over => Ok(()),
         }
     }
-}
-
-/// The field whose value no two answers have in common.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-fn fields(head: &AnswerHead<'_, '_>) -> io::Result<HeaderMap> {
-    let mut map = HeaderMap::with_capacity(head.fields().count());
-    for (name, value) in head.fields() {
-        let mut value = HeaderValue::from_bytes(value).map_err(unfit)?;
-        if REQUEST_ID.as_str().eq_ignore_ascii_case(name) {
-            // The codec puts none of them into its table, and does not compare each with all those before.
-            value.set_sensitive(true);
-            map.append(REQUEST_ID, value);
-        } else {
-            map.append(HeaderName::try_from(name).map_err(unfit)?, value);
-        }
-    }
-    Ok(map)
-}
-
-fn unfit(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
 }

@@ -1,5 +1,6 @@
 //! Connections that become something else.
 
+use std::io::Write as _;
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
@@ -7,11 +8,14 @@ use tambat_model::{HttpRules, Protocol};
 use tambat_router::RouterSettings;
 
 use crate::http::words::{exactly, exchange, get, head, is_closed, message, ok, plain, send};
-use crate::rig::{Backend, Rig, eventually, pass, rest, says, serve};
+use crate::rig::{Backend, Rig, eventually, hold, pass, rest, says, serve};
 
 const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
 const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+
+/// A Close frame with the code 1001 (RFC 6455 §5.5.1, §7.4.1).
+const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
 
 fn tunnel(rig: &Rig, backend: &Backend) -> (TcpStream, TcpStream) {
     let (client, target) = exchange(rig, backend, UPGRADE);
@@ -109,12 +113,53 @@ fn a_drain_waits_for_tunnels_up_to_its_limit_and_the_end_closes_them() {
         });
         runtime.block_on(rig.router.drain(limit));
         let (heard, after) = ends.join().unwrap();
-        // Both are told, and nobody is reset.
-        assert_eq!(heard, (vec![], vec![]));
+        // Both are told, and nobody is reset: the client in its own words.
+        assert_eq!(heard, (GOING_AWAY.to_vec(), vec![]));
         assert!(after > limit / 2, "{after:?}");
     });
     rig.router.shutdown();
     assert!(is_closed(&client) && is_closed(&target));
+}
+
+/// Its time is over: it is closed before the table without it is there, as by the supervisor, and then cut.
+fn cut(rig: &Rig, backend: &Backend) {
+    backend.target.load.close();
+    rig.publish(hold(None));
+    backend.target.load.cut();
+}
+
+#[test]
+fn a_websocket_that_is_cut_ends_with_a_goodbye_between_its_frames_only() {
+    let says_what = [
+        // Of a frame of five bytes.
+        (b"\x82\x05hello".to_vec(), true),
+        (b"\x82\x05hell".to_vec(), false),
+        // It has said goodbye itself.
+        (GOING_AWAY.to_vec(), false),
+    ];
+    for (words, is_told) in says_what {
+        let backend = Backend::new("web.1");
+        let rig = plain(&[&backend]);
+        let (client, mut target) = tunnel(&rig, &backend);
+        target.write_all(&words).unwrap();
+        assert!(exactly(&client, words.len()) == words);
+        cut(&rig, &backend);
+        let rest = rest(&client);
+        assert_eq!(rest == GOING_AWAY, is_told, "{rest:?}");
+        assert!(is_told || rest.is_empty(), "{rest:?}");
+    }
+}
+
+#[test]
+fn what_is_no_websocket_ends_without_words() {
+    let backend = Backend::new("web.1");
+    let rig = plain(&[&backend]);
+    let (client, target) = exchange(&rig, &backend, &UPGRADE.replace("websocket", "line"));
+    head(&target);
+    send(&target, SWITCHING.replace("websocket", "line"));
+    assert_eq!(head(&client).status(), 101);
+    cut(&rig, &backend);
+    assert_eq!(rest(&client), b"");
 }
 
 #[test]

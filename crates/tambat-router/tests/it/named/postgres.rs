@@ -184,6 +184,22 @@ fn what_stands_behind_the_wish_for_tls_is_refused_g12() {
 }
 
 #[test]
+fn a_server_without_tls_ends_its_clients_handshake_at_once() {
+    const INTERNAL_ERROR: [u8; 2] = [2, 80];
+    let two = two();
+    let mut client = wishing(&two.door, "vault.example", &two.ours);
+    client.conn.write_tls(&mut client.sock).unwrap();
+    let mut target = two.vault.accept();
+    assert_eq!(exactly(&target, SSL_REQUEST.len()), SSL_REQUEST);
+    target.write_all(b"N").unwrap();
+    // While others that do not answer are waited for.
+    let said = rest(&client.sock);
+    assert!(said.starts_with(&[21, 3]) && said.ends_with(&INTERNAL_ERROR), "{said:?}");
+    eventually("it is closed", || two.door.counters().open == 0);
+    assert_eq!(two.door.counters().refused, 1);
+}
+
+#[test]
 fn a_cancel_finds_its_session_in_clear_and_inside_of_tls_and_nobody_elses() {
     let two = two();
     let cancel_in_clear = |bytes: &[u8]| {

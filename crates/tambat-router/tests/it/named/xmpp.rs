@@ -3,10 +3,12 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::version::TLS13;
 use rustls::{ClientConnection, StreamOwned};
 use tambat_model::{Entrance, ErrorCode, Opening, Protocol};
+use tambat_router::RouterSettings;
 
 use super::words::{Door, hosts, route};
 use crate::http::words::{exactly, send};
@@ -155,5 +157,33 @@ fn what_stands_behind_the_wish_for_tls_is_refused_and_so_is_what_is_said_in_plac
         let said = String::from_utf8(rest(&socket)).unwrap();
         assert!(said.ends_with("</stream:stream>") && !said.contains("<proceed"), "{said}");
     }
+    assert!(!chat.has_a_connection());
+}
+
+#[test]
+fn who_takes_too_long_is_told_so_in_xmpp() {
+    let certificate = certificate(&["chat.example"]);
+    let limits = RouterSettings { handshake_timeout: Duration::from_millis(300), ..RouterSettings::default() };
+    let door = Door::with(Some(settings(Named::new(&[("chat.example", &certificate)]))), limits);
+    let chat = Backend::new("chat.1");
+    let sites = hosts(&[("chat.example", &route("chat", Protocol::Xmpp, &[&chat]))]);
+    door.opens_to(Entrance {
+        openings: vec![Opening::Xmpp, Opening::Tls],
+        within: Some(Duration::from_millis(300)),
+        xmpp: sites.clone(),
+        terminated: sites,
+        ..Entrance::default()
+    });
+    // Within its header, and when it was offered TLS.
+    let (late, silent) = (door.client(), door.client());
+    send(&late, header("chat.example").trim_end_matches('>'));
+    let said = String::from_utf8(rest(&late)).unwrap();
+    assert!(said.starts_with("<?xml ") && said.contains("<connection-timeout "), "{said}");
+    let offered = begin(&door);
+    let said = String::from_utf8(rest(&offered)).unwrap();
+    assert!(said.starts_with("<stream:error><connection-timeout ") && said.ends_with("</stream:stream>"), "{said}");
+    // Who has said nothing may speak anything.
+    assert_eq!(rest(&silent), b"");
+    eventually("all are closed", || door.counters().open == 0);
     assert!(!chat.has_a_connection());
 }

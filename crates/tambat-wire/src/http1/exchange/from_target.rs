@@ -100,7 +100,10 @@ impl Exchange {
             head.write(SentFraming::Nothing, SentConnection::Upgrade, rules, out);
             self.status = head.status();
             self.abandon_request();
-            self.response = ResponseHalf::Tunnel;
+            let mut upgrades = head.fields().filter(|(name, _)| name.eq_ignore_ascii_case("upgrade"));
+            let is_websocket = upgrades.next().is_some_and(|(_, value)| value.eq_ignore_ascii_case(b"websocket"))
+                && upgrades.next().is_none();
+            self.response = ResponseHalf::Tunnel { is_websocket };
             return Ok(());
         };
         Err(Fault::by_target(ErrorCode::BadResponse, cause))
@@ -149,7 +152,7 @@ impl Exchange {
     fn body_from_target(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Taken, Fault> {
         match &mut self.response {
             ResponseHalf::Broken(fault) => Err(*fault),
-            ResponseHalf::Head { .. } | ResponseHalf::Done | ResponseHalf::Tunnel => Ok(Taken::default()),
+            ResponseHalf::Head { .. } | ResponseHalf::Done | ResponseHalf::Tunnel { .. } => Ok(Taken::default()),
             ResponseHalf::Body(ResponseBody::Length(length)) => {
                 let used = length.take(input.len());
                 if length.left() == 0 {

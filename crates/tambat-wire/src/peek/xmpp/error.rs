@@ -65,7 +65,7 @@ impl StreamError {
     fn text(self) -> &'static str {
         match self {
             Self::BadFormat => "this port is for XMPP streams",
-            Self::ConnectionTimeout => "the header of the stream did not come in time",
+            Self::ConnectionTimeout => "this took longer than is waited for here",
             Self::HostUnknown => "nobody here answers to the domain in `to`",
             Self::ImproperAddressing => "write the domain that is wanted into `to`",
             Self::InvalidNamespace => "a stream is one of jabber:client or of jabber:server",

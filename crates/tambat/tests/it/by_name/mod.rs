@@ -5,6 +5,7 @@ use std::process::Command;
 
 use crate::support::{AppDir, Apps, Ca, Output, Running, finish};
 
+mod captures;
 mod mqtt;
 mod peek;
 mod postgres;

@@ -10,8 +10,11 @@ use crate::support::{AppDir, Base, Ca, Output, finish, most_files, programs, unt
 /// How long clients who do not begin are waited for.
 const WITHIN: Duration = Duration::from_secs(1);
 
-/// Connections that never say anything.
+/// Connections that never say anything, how long they are waited for, and what they may take of tambat: some 1.6 KiB each,
+/// with what an allocator keeps, and what a page of Python's server takes meanwhile.
 const SILENT: usize = 1000;
+const PATIENCE: Duration = Duration::from_secs(20);
+const SILENT_KIB_MAX: u64 = 8 << 10;
 
 /// An app without privileges, of which everything is at one address.
 fn mixture(port: u16) -> AppDir {
@@ -50,6 +53,12 @@ fn mixture(port: u16) -> AppDir {
     let data = format!("--datadir={}/data", app.path().display());
     app.program("mariadb-install-db", &["--no-defaults", &data, "--auth-root-authentication-method=normal"]).must_be(0);
     app
+}
+
+fn resident_kib(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 fn curl(app: &AppDir, scheme: &str, host: &str, at: SocketAddr) -> Output {
@@ -108,12 +117,13 @@ fn bytes_one_by_one_and_a_thousand_who_say_nothing() {
     let Base(port) = Base::find();
     let at = loopback(port);
     let app = AppDir::manifest(&format!(
-        "[[router.listen]]\naddress = \"{at}\"\npeek = [\"tls\", \"http\", \"ssh\"]\nwithin = \"10s\"\n\
+        "[[router.listen]]\naddress = \"{at}\"\npeek = [\"tls\", \"http\", \"ssh\"]\nwithin = \"{}s\"\n\
          [router.tls]\ncertificates = [{{ chain = \"secure.pem\", key = \"secure.key\" }}]\n\
          [processes.web]\ncommand = \"exec python3 -m http.server $PORT --bind 127.0.0.1\"\nhosts = \"web.example\"\n\
          listen = \"{at}\"\ntls = \"off\"\n\
          [processes.secure]\ncommand = \"exec python3 -m http.server $PORT --bind 127.0.0.1\"\n\
-         hosts = \"secure.example\"\nlisten = \"{at}\"\ntls = \"terminate\"\n"
+         hosts = \"secure.example\"\nlisten = \"{at}\"\ntls = \"terminate\"\n",
+        PATIENCE.as_secs()
     ))
     .file("index.html", "good");
     let ca = Ca::new("server CA");
@@ -121,8 +131,20 @@ fn bytes_one_by_one_and_a_thousand_who_say_nothing() {
     let app = app.file("ca.pem", ca.pem());
     let mut running = app.start(&[]);
     running.ready(&[]);
+    let before = connect(at);
+    (&before).write_all(b"GET / HTTP/1.1\r\nHost: web.example\r\n\r\n").unwrap();
+    read_until(&before, "good");
+    let (kib, begun) = (resident_kib(running.pid()), Instant::now());
     let silent: Vec<_> = (0..SILENT).map(|_| connect(at)).collect();
     assert_eq!(curl(&app, "https", "secure.example", at).must_be(0).stdout, "good");
+    // Who was there goes on, and whoever comes does not wait for them.
+    (&before).write_all(b"GET / HTTP/1.1\r\nHost: web.example\r\nConnection: close\r\n\r\n").unwrap();
+    read_until(&before, "good");
+    for _ in 0..20 {
+        ask(at, "GET / HTTP/1.1\r\nHost: web.example\r\nConnection: close\r\n\r\n", "good");
+    }
+    let kept = resident_kib(running.pid()).saturating_sub(kib);
+    assert!(kept < SILENT_KIB_MAX, "{SILENT} who say nothing take {kept} KiB");
     let mut slow = connect(at);
     slow.set_nodelay(true).unwrap();
     for byte in b"GET / HTTP/1.1\r\nHost: web.example\r\nConnection: close\r\n\r\n" {
@@ -134,9 +156,12 @@ fn bytes_one_by_one_and_a_thousand_who_say_nothing() {
         let quiet = stream.peek(&mut [0]).unwrap_err();
         assert_eq!(quiet.kind(), std::io::ErrorKind::WouldBlock, "they are still waited for");
     }
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
     // Nobody is there for them when they had their time.
-    let one = &silent[0];
-    until("the end of one", || matches!(one.peek(&mut [0]), Ok(0)).then_some(()));
+    for one in &silent {
+        until("the end of each", || matches!(one.peek(&mut [0]), Ok(0)).then_some(()));
+    }
+    assert!(begun.elapsed() >= PATIENCE);
     drop(silent);
     assert_eq!(running.stop(), 0);
 }

@@ -99,5 +99,17 @@ fn one_that_other_machines_reach_must_be_meant() {
     let at: SocketAddr = listens["address"].as_str().unwrap().parse().unwrap();
     let ping = app.program("redis-cli", &["-h", "127.0.0.2", "-p", &at.port().to_string(), "PING"]);
     assert_eq!(ping.must_be(0).stdout, "PONG\n");
+    // At any address of this machine: which of them others know, nobody can say.
+    let told = app.tambat(&["url", "--public", "cache"]).must_be(1).stderr;
+    assert!(told.contains("cannot say where cache is reached from other machines"), "{told}");
+    assert_eq!(running.stop(), 0);
+
+    let app = public("expose = true\nhosts = \"cache.example\"\ntls = \"passthrough\"\n");
+    let mut running = app.start(&[]);
+    running.up();
+    let address = app.process("cache")["ports"][0]["listens"][0]["address"].as_str().unwrap().to_owned();
+    let port = address.rsplit(':').next().unwrap();
+    let told = app.tambat(&["url", "--public", "cache"]).must_be(0).stdout;
+    assert_eq!(told, format!("rediss://cache.example:{port}\n"));
     assert_eq!(running.stop(), 0);
 }

@@ -30,6 +30,6 @@ pub(crate) use pebble::{Pebble, Wanted};
 pub(crate) use ports::{Base, is_free};
 pub(crate) use routed::Routed;
 pub(crate) use running::Running;
-pub(crate) use served::Apps;
+pub(crate) use served::{Apps, Served};
 pub(crate) use terminal::Terminal;
 pub(crate) use wait::{LIMIT, pause, until};
