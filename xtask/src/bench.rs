@@ -134,10 +134,12 @@ pub(crate) fn app(root: &Path, words: &[&str]) -> Result<(), Failure> {
 ///
 /// As above, and when the words ask for something else.
 pub(crate) fn floods(root: &Path, words: &[&str]) -> Result<(), Failure> {
-    if http::floods::wanted(words)?.tambat.is_none() {
+    let wanted = http::floods::wanted(words)?;
+    tools::ensure_http()?;
+    if wanted.tambat.is_none() {
         run::shown(run::cargo(root, &BUILD))?;
     }
-    run::shown(run::cargo(root, &BUILD_LOAD))?;
+    run::shown(run::cargo(root, &BUILD_TLS_LOAD))?;
     enter_network(root, &beside(&own()?, LOAD_BINARY)?, &[&["floods"], words].concat())
 }
 
@@ -198,7 +200,7 @@ pub(crate) fn inside(root: &Path, words: &[&str]) -> Result<(), Failure> {
         ["floods", words @ ..] => {
             let wanted = http::floods::wanted(words)?;
             let tambat = wanted.tambat.clone().map_or_else(|| beside(&own, BINARY), Ok)?;
-            http::floods::measure(root, &bench(tambat, Path::new(""))?, &wanted)
+            http::floods::measure(root, &bench(tambat, Path::new("nginx"))?, &wanted)
         }
         ["app", words @ ..] => http::app::measure(
             root,

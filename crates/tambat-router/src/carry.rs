@@ -693,8 +693,15 @@ mod tests {
         let ((mut client, from), (mut target, to)) = (connection(), connection());
         let (worker, listener, load) =
             (worker(), ListenerState::new(ListenerKind::Shared, Arc::default()), Arc::default());
-        let course =
-            Course { idle: None, listener: &listener, traffic: None, load: &load, session: None, worker: &worker };
+        let course = Course {
+            idle: None,
+            listener: &listener,
+            traffic: None,
+            load: &load,
+            session: None,
+            frames: None,
+            worker: &worker,
+        };
         for mut said_by in [&client, &target] {
             said_by.write_all(b"before").unwrap();
             assert_eq!(SockRef::from(said_by).send_out_of_band(b"!").unwrap(), 1);

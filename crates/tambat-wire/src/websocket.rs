@@ -105,13 +105,13 @@ mod tests {
         let mut frame = vec![0x80 | opcode];
         let mask = if is_masked { MASKED } else { 0 };
         match payload {
-            ..126 => frame.push(mask | u8::try_from(payload).unwrap()),
+            ..126 => frame.push(mask + u8::try_from(payload).unwrap()),
             126..=0xffff => {
-                frame.push(mask | 126);
+                frame.push(mask + 126);
                 frame.extend(u16::try_from(payload).unwrap().to_be_bytes());
             }
             _ => {
-                frame.push(mask | 127);
+                frame.push(mask + 127);
                 frame.extend(u64::try_from(payload).unwrap().to_be_bytes());
             }
         }
@@ -137,7 +137,7 @@ mod tests {
     fn behind_a_goodbye_no_frame_follows_and_what_cannot_be_is_none() {
         assert!(!after(&GOING_AWAY).is_between());
         assert!(!after(&[0x88, 0]).is_between());
-        assert!(!after(&[&[0x82, 0x80 | 127][..], &[0xff; 8], &[0; 100]].concat()).is_between());
+        assert!(!after(&[&[0x82, 0xff][..], &[0xff; 8], &[0; 100]].concat()).is_between());
         let mut lost = after(&frame(1, false, 5));
         lost.lose();
         lost.on(&frame(1, false, 5));

@@ -77,7 +77,7 @@ impl BoundEntrance {
 ///
 /// # Errors
 ///
-/// Why one cannot be had, and which of those that were there are not any more.
+/// Why one cannot be had, and which of those that were there cannot be had again.
 pub(crate) async fn exchange(
     router: &Router,
     leaving: &[EntrancePlan],
@@ -89,7 +89,7 @@ pub(crate) async fn exchange(
     for old in &in_the_way {
         drop(router.take_back(ListenerKind::Named(old.at)).await);
     }
-    let failure = match wanted.iter().map(BoundEntrance::bind).collect() {
+    let mut failure = match wanted.iter().map(BoundEntrance::bind).collect() {
         Ok(bound) => return Ok(bound),
         Err(failure) => failure,
     };
@@ -97,7 +97,8 @@ pub(crate) async fn exchange(
     for old in in_the_way {
         let cannot = |error: io::Error| cannot_listen(old.at.get(), &error, &transports(old), &who(old));
         let again = BoundEntrance::bind(old).and_then(|bound| bound.open(router, tls).map_err(cannot));
-        if again.is_err() {
+        if let Err(error) = again {
+            failure = failure.and(&format!("; and there is no way back for that one, either: {error}"));
             lost.push(old.at);
         }
     }

@@ -52,5 +52,12 @@ pub(super) const CLOSING_S: u64 = 1;
 /// reset destroys the last frames on their way.
 pub(super) const DRAINED_BYTES_MAX: usize = 1024 * 1024;
 
+/// The same of a flood, of which more would only be more of it: what is on its way over an ordinary line.
+pub(super) const FLOOD_DRAINED_BYTES_MAX: usize = 64 * 1024;
+
+/// How much of a connection is read in one turn, before the others of its thread have theirs: some frames of full size, or
+/// a few thousand of the smallest.
+pub(super) const READ_A_TURN_BYTES: usize = 64 * 1024;
+
 /// What a connection without requests is given when the router drains: one may be on its way.
 pub(super) const LAST_REQUEST_S: u64 = 1;

@@ -13,12 +13,13 @@ use h2::RecvStream;
 use h2::ext::Protocol;
 use h2::server::{Builder, Connection, SendResponse};
 use tambat_wire::http2::{FRAME_BYTES_MAX, Malformed, Pseudo, Reason, Refused, WebSocketKey, goaway, write_request};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::answers::Piece;
 use super::limits::{
-    ABORTED_UNSEEN_MAX, CLOSING_S, CONNECTION_WINDOW_BYTES, DRAINED_BYTES_MAX, ERRORS_MAX, HEADER_LIST_BYTES_MAX,
-    HEADS_BYTES_MAX, RESET_STREAMS_MAX, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
+    ABORTED_UNSEEN_MAX, CLOSING_S, CONNECTION_WINDOW_BYTES, ERRORS_MAX, HEADER_LIST_BYTES_MAX, HEADS_BYTES_MAX,
+    RESET_STREAMS_MAX, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
 use super::ready::Ready;
 use super::served::Served;
@@ -56,18 +57,18 @@ pub(crate) fn serve(
     Box::pin(async move {
         let session = Session::new(client, Rc::clone(&worker));
         let carrier = Rc::clone(&session.carrier);
-        let served = if let Some(codec) = handshake(&session, before).await {
+        let (served, drained_max) = if let Some(codec) = handshake(&session, before).await {
             let mut driver = Driver::new(codec, session, arrival, open, told);
             poll_fn(|cx| driver.poll(cx)).await;
             // With the codec gone, the streams see that nobody takes their answers any more.
-            let Driver { served, codec, .. } = driver;
+            let Driver { served, codec, session, .. } = driver;
             drop(codec);
-            Some(served)
+            (Some(served), session.drained_bytes_max())
         } else {
             tell_refusals(&session, &arrival, &open);
-            None
+            (None, session.drained_bytes_max())
         };
-        Box::pin(end(carrier, worker, served)).await;
+        Box::pin(end(carrier, worker, served, drained_max)).await;
     })
 }
 
@@ -204,6 +205,7 @@ impl Driver {
         match stage {
             Stage::Streams => self.served.serve_turn(),
             Stage::Codec => {
+                self.session.turn_begins();
                 let is_over = self.poll_codec(&mut cx);
                 tell_refusals(&self.session, &self.arrival, &self.open);
                 self.is_send_due = self.session.has_gathered();
@@ -343,8 +345,8 @@ fn tell_offence(offence: Offence, session: &Session, arrival: &Arrival, open: &O
 }
 
 /// What is left when a connection is over: its client reads its last frames, and its streams come to their end.
-async fn end(carrier: Rc<Transport>, worker: Rc<Worker>, served: Option<Served>) {
-    let closes = timeout(Duration::from_secs(CLOSING_S), linger(&carrier, &worker));
+async fn end(carrier: Rc<Transport>, worker: Rc<Worker>, served: Option<Served>, drained_max: usize) {
+    let closes = timeout(Duration::from_secs(CLOSING_S), linger(&carrier, &worker, drained_max));
     let rest = async {
         if let Some(mut served) = served {
             poll_fn(|cx| served.poll_rest(cx)).await;
@@ -354,12 +356,12 @@ async fn end(carrier: Rc<Transport>, worker: Rc<Worker>, served: Option<Served>)
 }
 
 /// Lets the client read its last frames: what it still sends is thrown away until it closes.
-async fn linger(carrier: &Transport, worker: &Worker) {
+async fn linger(carrier: &Transport, worker: &Worker, drained_max: usize) {
     if poll_fn(|cx| carrier.poll_end(cx)).await.is_err() {
         return;
     }
     let mut drained = 0;
-    while drained < DRAINED_BYTES_MAX {
+    while drained < drained_max {
         let received = poll_fn(|cx| {
             std::task::ready!(carrier.poll_read_ready(cx))?;
             Poll::Ready(carrier.receive(&mut worker.tools.borrow_mut().ready().buffer))
@@ -370,5 +372,7 @@ async fn linger(carrier: &Transport, worker: &Worker) {
             Err(error) if crate::socket::is_transient(&error) => {}
             Err(_) => break,
         }
+        // One buffer in each turn: others have theirs.
+        yield_now().await;
     }
 }

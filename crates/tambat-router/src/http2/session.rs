@@ -10,7 +10,7 @@ use tambat_wire::http2::{FrameWatch, Reason, Refused, SentWatch};
 
 use super::answers::Answers;
 use super::gathered::Gathered;
-use super::limits::LAST_REQUEST_S;
+use super::limits::{DRAINED_BYTES_MAX, FLOOD_DRAINED_BYTES_MAX, LAST_REQUEST_S, READ_A_TURN_BYTES};
 use crate::deadlines::Deadline;
 use crate::pauses::Offence;
 use crate::socket::is_transient;
@@ -37,6 +37,8 @@ pub(crate) struct Session {
     ended: Cell<Option<Refused>>,
     /// Its client's address has been told on.
     is_told_on: Cell<bool>,
+    /// How much may still be read in this turn.
+    turn_bytes: Cell<usize>,
     began: Instant,
     /// How many requests are being served.
     live: Cell<usize>,
@@ -67,6 +69,7 @@ impl Session {
             broke: Cell::new(None),
             ended: Cell::new(None),
             is_told_on: Cell::new(false),
+            turn_bytes: Cell::new(READ_A_TURN_BYTES),
             began: now,
             live: Cell::new(0),
             heads_bytes: Cell::new(0),
@@ -166,19 +169,43 @@ impl Session {
 
     /// What the client's connection is closed for, if it is; told once.
     pub(super) fn offence(&self) -> Option<Offence> {
-        // Of one that reads nothing the codec has not got to say so.
-        let is_flood = match (self.broke.get(), self.ended.get()) {
-            (Some(reason), _) => reason == Reason::EnhanceYourCalm,
-            (None, Some(ended)) => ended.is_flood(),
-            (None, None) => return None,
-        };
-        let offence = if is_flood { Offence::Flood } else { Offence::Break };
+        let offence = if self.is_flooded()? { Offence::Flood } else { Offence::Break };
         (!self.is_told_on.replace(true)).then_some(offence)
     }
 
     /// Is something to be sent?
     pub(super) fn has_gathered(&self) -> bool {
         self.gathered.borrow().left().is_some()
+    }
+
+    /// Is it closed for a flood? None: it is not closed for anything that the client has done.
+    fn is_flooded(&self) -> Option<bool> {
+        match (self.broke.get(), self.ended.get()) {
+            // Of one that reads nothing the codec has not got to say so.
+            (Some(reason), _) => Some(reason == Reason::EnhanceYourCalm),
+            (None, Some(ended)) => Some(ended.is_flood()),
+            (None, None) => None,
+        }
+    }
+
+    /// How much is thrown away of what comes yet.
+    pub(super) fn drained_bytes_max(&self) -> usize {
+        if self.is_flooded() == Some(true) { FLOOD_DRAINED_BYTES_MAX } else { DRAINED_BYTES_MAX }
+    }
+
+    /// Its task has its turn.
+    pub(super) fn turn_begins(&self) {
+        self.turn_bytes.set(READ_A_TURN_BYTES);
+    }
+
+    /// How much may be read now; 0: nothing before the next turn.
+    pub(super) fn turn_bytes(&self) -> usize {
+        self.turn_bytes.get()
+    }
+
+    /// So much was read.
+    pub(super) fn has_read(&self, bytes: usize) {
+        self.turn_bytes.set(self.turn_bytes.get().saturating_sub(bytes));
     }
 
     /// Ready when all that was gathered is sent.

@@ -74,9 +74,14 @@ impl AsyncRead for Wire {
         if self.session.broke.get().is_some() {
             return Poll::Pending;
         }
+        if self.session.turn_bytes() == 0 {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = into.filled().len();
-        if std::task::ready!(self.poll_bytes(cx, into))? == 0 {
-            return Poll::Ready(Ok(()));
+        match std::task::ready!(self.poll_bytes(cx, into))? {
+            0 => return Poll::Ready(Ok(())),
+            read => self.session.has_read(read),
         }
         let good = self.look(&into.filled()[before..]);
         into.set_filled(before + good);

@@ -39,11 +39,11 @@ pub(super) const WAITING_MAX: usize = 4_096;
 pub(super) const ADDRESSES_MAX: usize = 16_384;
 
 /// So many connections may be closed at once for breaking a rule otherwise: a client that is wrong tries again now and
-/// then, and a test of all rules breaks each of them once.
-pub(super) const BREAKS_MAX: u32 = 200;
+/// then, and who tests all rules may wait a little in between.
+pub(super) const BREAKS_MAX: u32 = 50;
 
 /// So many of them come back a second.
-pub(super) const BREAKS_PER_S: u32 = 20;
+pub(super) const BREAKS_PER_S: u32 = 5;
 
 /// How often addresses that are to be forgotten are looked for, in all of them.
 const SWEEP_EVERY_S: u64 = 10;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::DoctorArgs;
 use super::running::block_on;
 use super::serve::default_apps;
-use crate::doctor::{self, Verdict};
+use crate::doctor::{self, Place, Verdict};
 use crate::failure::{CODE_NOT_SO, Failure};
 use crate::output;
 
@@ -17,7 +17,8 @@ pub(crate) fn run(dir: &Path, args: &DoctorArgs) -> Result<ExitCode, Failure> {
         // Without a home there is no such place, and nothing in it.
         None => default_apps().ok(),
     };
-    let facts = block_on(async { Ok(doctor::gather(dir, apps.as_deref()).await) })?;
+    let place = Place { dir, apps: apps.as_deref(), config: args.config.as_deref() };
+    let facts = block_on(async { Ok(doctor::gather(&place).await) })?;
     let findings = doctor::judge(&facts);
     if args.json {
         output::print_json(&findings);

@@ -31,6 +31,7 @@ use crate::failure::Failure;
 use crate::router_setup::RouterArgs;
 
 pub(crate) use running::{block_on, sockets, sockets_there};
+pub(crate) use serve::server_file;
 pub(crate) use start::{await_last_run, last_run_ends, lock, state, take_lock, warn};
 
 /// Runs apps by the port they bind.
@@ -463,6 +464,9 @@ pub(crate) struct DoctorArgs {
     /// Where a server's apps are, as `tambat serve` has it
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub(crate) apps: Option<PathBuf>,
+    /// The server's file, as `tambat serve` has it
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,

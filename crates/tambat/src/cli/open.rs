@@ -62,9 +62,8 @@ fn public_url(port: &PortStatus, named: Option<&str>) -> Result<String, Failure>
     public_urls(port).into_iter().next().ok_or_else(|| {
         let which = named.unwrap_or(&port.url);
         Failure::new(format!(
-            "cannot say where {which} is reached from other machines: nothing says under which name or address; give it \
-             `listen` with an address that is not this machine's own, and `hosts` where that is 0.0.0.0; or serve it \
-             (`tambat serve`)"
+            "cannot say where {which} is reached from other machines: nothing says by which name or address they know this \
+             one; write `hosts` beside its `listen`, or an address there that others reach; or serve it (`tambat serve`)"
         ))
     })
 }

@@ -184,6 +184,8 @@ fn ready(readiness: &Readiness, protocol: Protocol) -> String {
     match readiness {
         Readiness::Path(path, within) => format!("GET {path} answers 2xx, within {within:?}"),
         Readiness::Protocol(within) if protocol == Protocol::Tcp => format!("it accepts, within {within:?}"),
+        // Of other datagrams nobody knows what is answered.
+        Readiness::Protocol(within) if protocol == Protocol::Udp => format!("it has bound its PORT, within {within:?}"),
         Readiness::Protocol(within) => format!("{protocol} answers, within {within:?}"),
         Readiness::AtOnce => "at once".to_owned(),
     }

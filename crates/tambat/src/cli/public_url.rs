@@ -54,7 +54,9 @@ mod tests {
 
     #[test]
     fn a_name_comes_before_an_address_and_tls_is_seen_in_the_scheme() {
-        let first = |template, listens| public_urls(&port(template, listens)).into_iter().next();
+        let first = |template: &str, listens: &[(&str, &str, &[&str])]| {
+            public_urls(&port(template, listens)).into_iter().next()
+        };
         let any = "0.0.0.0:6379";
         for (template, listen, url) in [
             ("redis://{host}:{port}", (any, "terminate", &["*.b.example", "a.example"][..]), "rediss://a.example:6379"),

@@ -35,11 +35,8 @@ pub(crate) fn run(dir: &Path, args: &ServeArgs, spawner: Option<Spawner>) -> Res
              to one; --apps names another"
         ))
     })?;
-    let file_path = match &args.config {
-        Some(file) => dir.join(file),
-        None => apps.parent().unwrap_or(&apps).join(FILE),
-    };
-    let (file, file_dir) = file(&file_path, args, &apps)?;
+    let file_path = server_file_path(dir, args.config.as_deref(), &apps);
+    let (file, file_dir) = load(&file_path, args.config.is_some(), &apps)?;
     let serve = Serve {
         apps,
         file,
@@ -56,13 +53,23 @@ pub(crate) fn run(dir: &Path, args: &ServeArgs, spawner: Option<Spawner>) -> Res
 }
 
 /// The server's file, and the folder that it lies in. One that is named must be there.
-fn file(path: &Path, args: &ServeArgs, apps: &Path) -> Result<(ServeFile, PathBuf), Failure> {
+pub(crate) fn server_file(dir: &Path, config: Option<&Path>, apps: &Path) -> Result<(ServeFile, PathBuf), Failure> {
+    load(&server_file_path(dir, config, apps), config.is_some(), apps)
+}
+
+/// Where it is.
+fn server_file_path(dir: &Path, config: Option<&Path>, apps: &Path) -> PathBuf {
+    match config {
+        Some(file) => dir.join(file),
+        None => apps.parent().unwrap_or(apps).join(FILE),
+    }
+}
+
+fn load(path: &Path, is_named: bool, apps: &Path) -> Result<(ServeFile, PathBuf), Failure> {
     let folder = path.parent().unwrap_or(apps).to_owned();
     match ServeFile::load(path)? {
         Some(file) => Ok((file, folder)),
-        None if args.config.is_some() => {
-            Err(Failure::usage(format!("cannot read {}: there is no such file", path.display())))
-        }
+        None if is_named => Err(Failure::usage(format!("cannot read {}: there is no such file", path.display()))),
         None => Ok((ServeFile::default(), folder)),
     }
 }

@@ -394,6 +394,21 @@ mod tests {
         format!("{:?} {:?}", hosts.asked, hosts.if_there)
     }
 
+    #[test]
+    fn what_is_kept_is_taken_and_not_bound_again() {
+        use tambat_os::Transport::{Tcp, Udp};
+        let hosts = Hosts::default();
+        let bound = Kept::default().bind(&[Tcp, Udp], 0, &hosts).unwrap();
+        let (number, count) = (bound.addresses().next().unwrap().port(), bound.streams.len());
+        assert_eq!(Kept::default().bind(&[Tcp], number, &hosts).unwrap_err().kind(), ErrorKind::AddrInUse);
+        let mut kept = Kept { sockets: bound.streams, ..Kept::default() };
+        // Those for datagrams are not kept.
+        drop(bound.datagrams);
+        let again = kept.bind(&[Tcp, Udp], number, &hosts).unwrap();
+        assert_eq!((again.streams.len(), again.datagrams.len(), kept.sockets.len()), (count, count, 0));
+        assert!(again.addresses().all(|addr| addr.port() == number));
+    }
+
     /// On a machine without IPv6 only who asks for an address of IPv6 is told that there is none.
     #[test]
     fn what_nobody_has_asked_for_may_be_missing() {

@@ -16,8 +16,19 @@ use crate::daemon::StateDir;
 use crate::run_lock::runner;
 use crate::trust::{self, Machine, Named, RootName, Todo, Wish};
 
-/// Looks at everything. `dir`: where an app may be. `apps`: where a server's apps are, or would be.
-pub(crate) async fn gather(dir: &Path, apps: Option<&Path>) -> Facts {
+/// Where it looks.
+pub(crate) struct Place<'a> {
+    /// Where an app may be.
+    pub(crate) dir: &'a Path,
+    /// Where a server's apps are, or would be.
+    pub(crate) apps: Option<&'a Path>,
+    /// The server's file, if it is not the one beside them.
+    pub(crate) config: Option<&'a Path>,
+}
+
+/// Looks at everything.
+pub(crate) async fn gather(place: &Place<'_>) -> Facts {
+    let apps = place.apps;
     let canonical = apps.and_then(|apps| apps.canonicalize().ok());
     Facts {
         ports: ports().map(|port| PortFact { port, holder: holder(port) }).collect(),
@@ -32,7 +43,7 @@ pub(crate) async fn gather(dir: &Path, apps: Option<&Path>) -> Facts {
             Some(apps) => server(apps).await,
             None => None,
         },
-        listens: listens::gather(dir, canonical.as_deref()).await,
+        listens: listens::gather(place, canonical.as_deref()).await,
         kept: canonical.as_deref().and_then(kept).unwrap_or_default(),
         apps: canonical.or_else(|| apps.map(Path::to_owned)),
         now_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),

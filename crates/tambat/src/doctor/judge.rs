@@ -390,6 +390,7 @@ mod tests {
             has_apps: false,
             server: None,
             kept: Vec::new(),
+            listens: Listens::default(),
             now_s: NOW_S,
         }
     }

@@ -13,7 +13,9 @@ use tokio::net::lookup_host;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::gather::Place;
 use super::judge::{Finding, PortHolder, Verdict};
+use crate::cli::server_file;
 use crate::serve::entries;
 
 /// A resolver that takes longer is as good as none to whoever waits for a page.
@@ -26,8 +28,8 @@ const NAMES_MAX: usize = 64;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Listens {
     pub(crate) all: Vec<ListenFact>,
-    /// The app of this directory that cannot be read.
-    pub(crate) unreadable: Option<String>,
+    /// What cannot be read: apps, and the server's file.
+    pub(crate) unreadable: Vec<String>,
 }
 
 /// A listener that apps ask for.
@@ -40,32 +42,46 @@ pub(crate) struct ListenFact {
     pub(crate) holder: Option<PortHolder>,
     /// Why nobody can listen at this address, whatever the port.
     pub(crate) is_elsewhere: bool,
-    /// Names by which it is reached, and nobody knows.
-    pub(crate) unknown: Vec<String>,
+    /// Names that nobody knows, and who is to be reached by each.
+    pub(crate) unknown: Vec<(String, String)>,
 }
 
 /// A listener as the files have it.
 struct Asked {
     who: Vec<String>,
     over: Vec<Transport>,
-    names: Vec<String>,
+    /// Names, and who is reached by each.
+    names: Vec<(String, String)>,
 }
 
-/// Looks at those of the app in `dir`, and of a server's `apps`. Of those no more is said that cannot be read: the server
-/// says it.
-pub(super) async fn gather(dir: &Path, apps: Option<&Path>) -> Listens {
-    let own = tambat_manifest::load(dir, None);
-    let unreadable = match &own {
-        Err(LoadError::NoFiles { .. }) | Ok(_) => None,
-        Err(_) => Some(dir.display().to_string()),
-    };
-    let served = apps.and_then(|apps| entries(apps).ok()).unwrap_or_default();
-    let served = served.iter().filter_map(|entry| tambat_manifest::load_served(&entry.path, &[]).ok());
+/// Looks at those of the app in the directory, and of a server's apps.
+pub(super) async fn gather(place: &Place<'_>, apps: Option<&Path>) -> Listens {
+    let mut listens = Listens::default();
     let mut asked = BTreeMap::new();
-    own.ok().into_iter().chain(served).for_each(|app| asks(&app, &mut asked));
-    let mut unknown = unknown(asked.values().flat_map(|asked| asked.names.iter().cloned()).collect()).await;
-    let all = asked.into_iter().map(|(at, asked)| fact(at.get(), asked, &mut unknown)).collect();
-    Listens { all, unreadable }
+    match tambat_manifest::load(place.dir, None) {
+        Ok(app) => asks(&app, &mut asked),
+        Err(LoadError::NoFiles { .. }) => {}
+        Err(_) => listens.unreadable.push(place.dir.display().to_string()),
+    }
+    if let Some(apps) = apps {
+        let listen = match server_file(place.dir, place.config, apps) {
+            Ok((file, _)) => file.router.plan.listen,
+            Err(error) => {
+                listens.unreadable.push(error.to_string());
+                Vec::new()
+            }
+        };
+        for entry in entries(apps).unwrap_or_default() {
+            match tambat_manifest::load_served(&entry.path, &listen) {
+                Ok(app) => asks(&app, &mut asked),
+                Err(_) => listens.unreadable.push(entry.path.display().to_string()),
+            }
+        }
+    }
+    let names = asked.values().flat_map(|asked| asked.names.iter().map(|(name, _)| name.clone()));
+    let unknown = unknown(names.collect()).await;
+    listens.all = asked.into_iter().map(|(at, asked)| fact(at.get(), asked, &unknown)).collect();
+    listens
 }
 
 /// Adds what this app asks for.
@@ -77,25 +93,21 @@ fn asks(app: &Loaded, all: &mut BTreeMap<ListenAddr, Asked>) {
         for claim in &plan.claims {
             let who = format!("{}/{}", app.plan.name(), claim.who);
             if !asked.who.contains(&who) {
-                asked.who.push(who);
+                asked.who.push(who.clone());
             }
             asked.over.extend(claim.protocol.transports());
             // Nobody asks a resolver about what is reached on this machine alone.
             let names = claim.hosts.iter().filter(|_| !plan.at.get().ip().is_loopback());
-            asked.names.extend(names.filter_map(|host| match host {
-                HostPattern::Exact(_) => Some(host.to_string()),
-                HostPattern::Under(_) | HostPattern::Any => None,
-            }));
+            let exact = names.filter(|host| matches!(host, HostPattern::Exact(_)));
+            asked.names.extend(exact.map(|host| (host.to_string(), who.clone())));
         }
     }
 }
 
-fn fact(at: SocketAddr, asked: Asked, unknown: &mut Vec<String>) -> ListenFact {
+fn fact(at: SocketAddr, asked: Asked, unknown: &[String]) -> ListenFact {
     let holder = asked.over.iter().find_map(|transport| holder(at, *transport));
     let mut names = asked.names;
-    names.retain(|name| unknown.contains(name));
-    // Told once, whoever has it.
-    unknown.retain(|name| !names.contains(name));
+    names.retain(|(name, _)| unknown.contains(name));
     let bound = TcpListener::bind((at.ip(), 0));
     let is_elsewhere = bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable);
     ListenFact { at, who: asked.who, holder, is_elsewhere, unknown: names }
@@ -133,9 +145,9 @@ async fn unknown(mut names: Vec<String>) -> Vec<String> {
 
 /// What it means. `unprivileged_start`: the first port that needs no right that we do not have; none: all are.
 pub(super) fn judge(listens: &Listens, unprivileged_start: Option<u16>) -> Vec<Finding> {
-    let unreadable = listens.unreadable.iter().map(|dir| {
-        let seen = format!("the app in {dir} cannot be read, so its listeners were not looked at");
-        Finding::bad("app", Verdict::Note, seen, "`tambat plan` says what is wrong with it")
+    let unreadable = listens.unreadable.iter().map(|what| {
+        let seen = format!("cannot look at listeners that {what} may ask for: it cannot be read");
+        Finding::bad("app", Verdict::Note, seen, "`tambat plan` there, or `tambat serve`, says what is wrong with it")
     });
     let listens = listens.all.iter().flat_map(|fact| of_one(fact, unprivileged_start));
     unreadable.chain(listens).collect()
@@ -169,11 +181,11 @@ fn of_one(fact: &ListenFact, unprivileged_start: Option<u16>) -> Vec<Finding> {
         let fix = format!("sudo sysctl -w net.ipv4.ip_unprivileged_port_start={port}, {other}");
         wrong(format!("port {port}, which is to be for {who}, needs a right that we do not have"), fix);
     }
-    if !fact.unknown.is_empty() {
-        let seen = format!("no resolver knows {}, by which {who} is to be reached", fact.unknown.join(", "));
+    findings.extend(fact.unknown.iter().map(|(name, who)| {
+        let seen = format!("no resolver knows {name}, by which {who} is to be reached");
         let fix = "let its DNS say where this machine is; or name one in `hosts` that is known";
-        findings.push(Finding::bad(id.clone(), Verdict::Note, seen, fix));
-    }
+        Finding::bad(id.clone(), Verdict::Note, seen, fix)
+    }));
     if findings.is_empty() {
         let seen = match &fact.holder {
             Some(_) => format!("tambat listens at port {port}, which is for {who}"),
@@ -194,7 +206,7 @@ mod tests {
     }
 
     fn told(fact: ListenFact, unprivileged_start: Option<u16>) -> Vec<String> {
-        let listens = Listens { all: vec![fact], unreadable: None };
+        let listens = Listens { all: vec![fact], unreadable: Vec::new() };
         let findings = judge(&listens, unprivileged_start);
         findings.iter().map(|of| format!("{:?} {}", of.verdict, of.seen)).collect()
     }
@@ -216,7 +228,7 @@ mod tests {
             told(held(PortHolder::User(7)), None),
             ["Wrong a process of user 7 listens at port 6379, which is to be for shop/cache"]
         );
-        let unknown = vec!["a.example".to_owned()];
+        let unknown = vec![("a.example".to_owned(), "shop/cache".to_owned())];
         assert_eq!(
             told(ListenFact { is_elsewhere: true, unknown, ..fact("192.0.2.1:25") }, Some(1_024)),
             [
@@ -225,7 +237,8 @@ mod tests {
                 "Note no resolver knows a.example, by which shop/cache is to be reached",
             ]
         );
-        let listens = Listens { all: Vec::new(), unreadable: Some("/srv/shop".to_owned()) };
-        assert_eq!(judge(&listens, None)[0].verdict, Verdict::Note);
+        let listens = Listens { all: Vec::new(), unreadable: vec!["/srv/shop".to_owned()] };
+        let found = judge(&listens, None);
+        assert_eq!(found[0].seen, "cannot look at listeners that /srv/shop may ask for: it cannot be read");
     }
 }

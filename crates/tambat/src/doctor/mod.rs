@@ -7,6 +7,6 @@ mod judge;
 mod listens;
 mod show;
 
-pub(crate) use gather::gather;
+pub(crate) use gather::{Place, gather};
 pub(crate) use judge::{Verdict, judge};
 pub(crate) use show::show;

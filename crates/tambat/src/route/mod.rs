@@ -327,7 +327,6 @@ impl Routing {
         match entrances::exchange(router, &leaving, &wanted, self.tls.as_ref()).await {
             Ok(bound) => Ok((bound, gone)),
             Err((failure, lost)) => {
-                lost.iter().for_each(|at| say(&format!("{at}, which had to be left for that, is somebody else's now")));
                 self.close(router, lost);
                 Err(failure)
             }

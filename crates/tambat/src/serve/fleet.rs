@@ -210,6 +210,10 @@ impl Fleet {
                 |loaded| There::Good(version, Box::new(loaded)),
             );
             self.judged.insert(folder.clone(), version);
+            if at_once && !self.runs.contains_key(&folder) {
+                // Whoever asks is told, also what has been said before.
+                self.yard.view.forget(&folder);
+            }
             there.insert(folder, found);
         }
         self.forget(&gone);

@@ -1,6 +1,7 @@
 //! What `tambat serve` runs: every app of a directory behind one router, at its public names, until it is stopped.
 //!
 //! ```text
+//! begin     from what is held to a server at work
 //! apps      which of the directory's apps can be served, and what each of them needs
 //! listen    the public ports
 //! joint     many apps, one router: their tables become one, and its reports reach whom they are about
@@ -17,6 +18,7 @@
 //! `daemon::begin`.
 
 mod apps;
+mod begin;
 mod certificates;
 mod change;
 mod control;
@@ -29,43 +31,38 @@ mod stay;
 mod yard;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tambat_manifest::ServeFile;
-use tambat_model::RouteTable;
 use tambat_os::{Signal, Spawner};
-use tambat_router::{Listener, ListenerKind, Router, RouterSettings};
-use tokio::sync::mpsc::{self, UnboundedReceiver};
-use tokio::sync::watch;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::cli;
 use crate::control_socket::ControlSocket;
 use crate::daemon::{
-    self, AppStart, Ground, Incoming, Look, Pair, Sayer, Screen, ScreenEnd, StateDir, Voice, listen as signals, next,
+    self, AppStart, Incoming, Look, Sayer, Screen, ScreenEnd, StateDir, Voice, listen as signals, next,
 };
 use crate::failure::{CODE_SIGNALLED, Failure};
 use crate::metrics::MetricsListener;
 use crate::output;
-use crate::router_setup::{self, RouterArgs};
+use crate::router_setup::RouterArgs;
 use crate::run_lock::RunLock;
 use crate::sockets::Sockets;
 
 pub(crate) use apps::entries;
 use apps::{Broken, Workshop};
-use certificates::Tls;
+use begin::Work;
 pub(crate) use certificates::kept as kept_certificates;
-use control::View;
-use fleet::{Fleet, not_served};
+use fleet::Fleet;
 use folder::{LOOK_EVERY, Version};
-use joint::{Reports, Tables, Whom};
 use listen::{Asked, Public};
-use yard::{Coming, Yard};
+use yard::Yard;
 
 /// Where names are served by HTTP unless something says otherwise.
 pub(crate) const HTTP_PORT_PUBLIC: u16 = 80;
@@ -75,9 +72,6 @@ pub(crate) const HTTPS_PORT_PUBLIC: u16 = 443;
 
 /// How long requests have to come to their end once the server has been asked to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
-
-/// Apps come while a server runs, and their instances need files: so many are reckoned with from the start.
-const INSTANCES_TO_COME: usize = 32;
 
 /// What is to be served.
 #[derive(Debug)]
@@ -219,153 +213,12 @@ async fn end(journal: daemon::Journal, shown: ScreenEnd) {
     }
 }
 
-/// What is left to do before a server serves.
-struct Work {
-    starts: Vec<(String, AppStart)>,
-    broken: Vec<Broken>,
-    versions: BTreeMap<String, Version>,
-    public: Public,
-    public_tls: Option<Public>,
-    asked: Asked,
-    state: StateDir,
-    sockets: Sockets,
-    look: Look,
-    sayer: Sayer,
-}
-
 impl Prepared {
     fn work(self, sayer: Sayer) -> (RunLock, Option<MetricsListener>, Work) {
         let Self { starts, broken, versions, public, public_tls, asked, state, metrics, sockets, lock, look } = self;
         let work = Work { starts, broken, versions, public, public_tls, asked, state, sockets, look, sayer };
         (lock, metrics, work)
     }
-}
-
-impl Work {
-    /// Starts the router and every app, and listens once all of them have their routes. Comes with what ends a server: that
-    /// nobody can reach it any more.
-    async fn begin(
-        mut self,
-        serve: &Serve,
-        spawner: Spawner,
-        screen: Screen,
-    ) -> Result<(Server, JoinHandle<Failure>), Failure> {
-        let tls = certificates::tls(&serve.file, &serve.file_dir, self.state.path(), &self.sayer)?;
-        let (report_out, heard) = mpsc::unbounded_channel();
-        let (tables, table) = watch::channel(Arc::default());
-        let settings = self.settings(serve, tls.as_ref())?;
-        let access = settings.access.clone();
-        let router = Router::start(Vec::new(), table, report_out, settings)
-            .map_err(|error| Failure::new(format!("cannot start the router: {error}")))?;
-        let router = Arc::new(router);
-        let ground = Ground { spawner: Arc::new(spawner), commons: Arc::default(), router, access, screen };
-        let (starts, versions) = (std::mem::take(&mut self.starts), std::mem::take(&mut self.versions));
-        let (yard, sockets) = self.yard(serve, ground, tables, tls.as_ref());
-        let reports = Reports { whom: yard.whom.clone(), public: yard.public.clone(), sayer: yard.sayer.clone() };
-        let lost = tokio::spawn(reports.run(heard));
-        let mut fleet = Fleet::new(Arc::clone(&yard), serve.apps.clone(), serve.file.router.plan.listen.clone());
-        let coming = begin_apps(&yard, starts);
-        say_what_is_served(&yard.view, &yard.sayer);
-        fleet.judged(versions.clone());
-        for (folder, mut coming) in coming {
-            let first_table = std::mem::replace(&mut coming.first_table, tokio::sync::oneshot::channel().1);
-            let version = versions.get(&folder).copied().unwrap_or_else(|| folder::version(&serve.apps.join(&folder)));
-            fleet.take_in(folder, version, coming);
-            // One that has ended meanwhile has none to wait for.
-            let _ = first_table.await;
-        }
-        yard.tables.publish();
-        let background = listen(&yard, sockets, tls).await?;
-        let file = (serve.file_path.clone(), serve.file.clone());
-        Ok((Server { yard, fleet, dir: serve.apps.clone(), file, background }, lost))
-    }
-
-    /// What all apps stand on, and the sockets at which all names are served: plain ones, and those with TLS.
-    fn yard(
-        self,
-        serve: &Serve,
-        ground: Ground,
-        tables: watch::Sender<Arc<RouteTable>>,
-        tls: Option<&Tls>,
-    ) -> (Arc<Yard>, (Public, Option<Public>)) {
-        let keeping = tls.map(|tls| tls.keeping.clone());
-        let broken = self.broken.iter().map(|broken| (broken.name.clone(), broken.why.clone())).collect();
-        let view = View::new(serve.apps.display().to_string(), &ground, keeping.clone(), broken);
-        let (plain, with_tls) =
-            (self.public.addrs(), self.public_tls.iter().flat_map(Public::addrs).collect::<Vec<_>>());
-        let lines = plain.iter().map(ToString::to_string).chain(with_tls.iter().map(|addr| format!("{addr} tls")));
-        let yard = Yard {
-            ground,
-            sockets: self.sockets,
-            tables: Tables::new(tables, keeping.clone()),
-            whom: Whom::default(),
-            asked: tokio::sync::Mutex::new(self.asked),
-            view: Arc::new(view),
-            tls: tls.map(|tls| Arc::clone(&tls.settings)),
-            public_lines: lines.collect(),
-            doors: Pair { http: plain.first().map(SocketAddr::port), https: with_tls.first().map(SocketAddr::port) },
-            public: plain.into_iter().chain(with_tls).collect(),
-            keeping,
-            port: serve.port,
-            look: self.look,
-            sayer: self.sayer,
-        };
-        (Arc::new(yard), (self.public, self.public_tls))
-    }
-
-    fn settings(&self, serve: &Serve, tls: Option<&Tls>) -> Result<RouterSettings, Failure> {
-        let formations = self.starts.iter().flat_map(|(_, start)| start.formation.values());
-        let instances = formations.map(|n| usize::from(*n)).sum::<usize>() + INSTANCES_TO_COME;
-        let of_apps: usize = self.starts.iter().map(|(_, start)| start.bound.sockets()).sum();
-        let public = self.public.sockets.len() + self.public_tls.as_ref().map_or(0, |tls| tls.sockets.len());
-        let base = daemon::router_settings(instances, of_apps + public + self.asked.sockets());
-        let base = RouterSettings { challenges: tls.map(|tls| Arc::clone(&tls.certificates) as _), ..base };
-        let said = self.sayer.clone();
-        let plan = &serve.file.router.plan;
-        router_setup::settings(base, plan, &serve.router, &serve.file_dir, move |line| said.say(line))
-    }
-}
-
-/// Begins the apps that there are at the start.
-fn begin_apps(yard: &Yard, starts: Vec<(String, AppStart)>) -> Vec<(String, Coming)> {
-    let begun = starts.into_iter().map(|(folder, start)| (yard.begin(&folder, start), folder));
-    let mut coming = Vec::new();
-    for (begun, folder) in begun {
-        match begun {
-            Ok(begun) => coming.push((folder, begun)),
-            Err(failure) => drop(yard.view.lose(&folder, &failure.to_string())),
-        }
-    }
-    coming
-}
-
-/// From now on everybody is let in. A CA is asked for nothing before, since it comes to see.
-async fn listen(
-    yard: &Yard,
-    (plain, with_tls): (Public, Option<Public>),
-    tls: Option<Tls>,
-) -> Result<Vec<JoinHandle<()>>, Failure> {
-    let cannot = |error: std::io::Error| Failure::new(format!("cannot listen: {error}"));
-    let shared = |public: Public, tls| Listener { kind: ListenerKind::Shared, sockets: public.sockets, tls };
-    let router = &yard.ground.router;
-    router.add(shared(plain, None)).map_err(cannot)?;
-    let mut background = Vec::new();
-    if let (Some(public), Some(tls)) = (with_tls, tls) {
-        router.add(shared(public, Some(tls.settings))).map_err(cannot)?;
-        background.push(tokio::spawn(tls.driver.run()));
-    }
-    yard.open(None).await?;
-    Ok(background)
-}
-
-fn say_what_is_served(view: &View, sayer: &Sayer) {
-    let count = match view.count() {
-        0 => "no app so far".to_owned(),
-        1 => "1 app".to_owned(),
-        count => format!("{count} apps"),
-    };
-    sayer.say(format!("serving {count} of {}", view.dir));
-    view.broken().iter().for_each(|(name, why)| sayer.say(not_served(name, why)));
 }
 
 impl Server {
@@ -406,10 +259,9 @@ impl Server {
         }
         let what = match count {
             0 => "nothing has changed".to_owned(),
-            1 => "1 app has".to_owned(),
-            count => format!("{count} apps have"),
+            1 => "1 app is new, gone, changed or tried again".to_owned(),
+            count => format!("{count} apps are new, gone, changed or tried again"),
         };
-        let what = if count == 0 { what } else { format!("{what} changed, or may be served now") };
         self.yard.sayer.say(format!("SIGHUP: looked at {}: {what}", self.yard.view.dir));
         self.look_at_file();
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tambat_manifest::Loaded;
-use tambat_model::{Plan, PortKey, ProcessName, World};
+use tambat_model::{Gate, Plan, PortKey, ProcessName, World};
 use tambat_supervisor::Command;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
@@ -86,7 +86,7 @@ pub(crate) async fn stay(
         let (name, is_renamed) = (plan.name(), plan.name() != next.plan.name());
         // Who listens for the server hears it before the next one can fail.
         let _ = news.send((folder.clone(), News::Replaced));
-        let begun = yard.begin_new(&folder, *next, Kept { is_built: true, ..kept }).await;
+        let begun = yard.begin_new(&folder, *next, kept).await;
         if is_renamed || begun.is_err() {
             yard.tables.remove(name);
         }
@@ -118,6 +118,9 @@ enum Outcome {
     /// This one.
     Replaced(Box<Loaded>),
 }
+
+/// A version that may take another's place, and whether it has been built.
+type Next = (Box<Loaded>, bool);
 
 /// One version, from its beginning until nothing of it runs any more. What it had is for the next one.
 async fn be(
@@ -169,15 +172,15 @@ async fn be(
         }
     };
     opening.abort();
-    let outcome = match errand {
-        Errand::Done(next) if !is_stopped => Outcome::Replaced(next),
+    let (is_built, outcome) = match errand {
+        Errand::Done((next, is_built)) if !is_stopped => (is_built, Outcome::Replaced(next)),
         errand => {
             errand.give_up();
-            Outcome::Ended(ended)
+            (false, Outcome::Ended(ended))
         }
     };
     running.end().await;
-    (Arc::clone(&app.plan), (yard.clear(&app).await, outcome))
+    (Arc::clone(&app.plan), (Kept { is_built, ..yard.clear(&app).await }, outcome))
 }
 
 async fn open(yard: Arc<Yard>, folder: String, first_table: tokio::sync::oneshot::Receiver<()>) {
@@ -193,15 +196,15 @@ async fn open(yard: Arc<Yard>, folder: String, first_table: tokio::sync::oneshot
 enum Errand {
     None,
     Leaving(JoinHandle<()>),
-    Replacing(JoinHandle<Result<Box<Loaded>, Failure>>),
+    Replacing(JoinHandle<Result<Next, Failure>>),
     /// It has been told to stop, and this is next.
-    Done(Box<Loaded>),
+    Done(Next),
 }
 
 impl Errand {
     /// Comes back when all is ready for what is to take the place of what runs, or it is known that nothing is; never, where
     /// there is nothing to wait for. Cancel safe.
-    async fn replacing(&mut self) -> Result<Box<Loaded>, Failure> {
+    async fn replacing(&mut self) -> Result<Next, Failure> {
         match self {
             Self::Replacing(task) => match task.await {
                 Ok(replaced) => replaced,
@@ -231,10 +234,14 @@ async fn leave(yard: Arc<Yard>, folder: String, app: Arc<App>) {
 
 /// Has all ready for this version to take the place of what runs: whatever can be wrong with it is found before anything of
 /// that is let go of. Whoever comes from then on waits.
-async fn replace(yard: Arc<Yard>, folder: String, app: Arc<App>, next: Box<Loaded>) -> Result<Box<Loaded>, Failure> {
+async fn replace(yard: Arc<Yard>, folder: String, app: Arc<App>, next: Box<Loaded>) -> Result<Next, Failure> {
     let plan = &next.plan;
-    let layers = layers::read(plan.dir(), &[], &[])?;
-    build_beside(plan, &layers, &yard.ground.spawner, &app.sayer).await?;
+    // Two builds in one folder would be in each other's way: the one that is under way is ended first.
+    let is_building = app.world.borrow().processes.values().any(|process| process.gate == Gate::Building);
+    if !is_building {
+        let layers = layers::read(plan.dir(), &[], &[])?;
+        build_beside(plan, &layers, &yard.ground.spawner, &app.sayer).await?;
+    }
     yard.exchange(&folder, app.plan.entrances(), plan.entrances()).await?;
     let public = public(&app.plan);
     let ports = app.plan.processes().iter().filter(|process| public.contains(&process.name));
@@ -244,7 +251,7 @@ async fn replace(yard: Arc<Yard>, folder: String, app: Arc<App>, next: Box<Loade
     drain(&app, &public).await;
     yard.tables.hold(app.plan.name(), Held::All);
     drain(&app, &every(&app.plan)).await;
-    Ok(next)
+    Ok((next, !is_building))
 }
 
 /// The processes that are reached from elsewhere: what they have on its way may need the others.

@@ -66,6 +66,25 @@ fn what_is_in_the_way_of_listeners_is_seen() {
 }
 
 #[test]
+fn listeners_of_a_servers_apps_are_seen_with_what_its_file_says_of_them() {
+    let (apps, Base(port)) = (Apps::new(), Base::find());
+    let process = |name: &str, protocol: &str| {
+        format!("[processes.{name}]\ncommand = \"x\"\nprotocol = \"{protocol}\"\nlisten = \"127.0.0.1:{port}\"\n")
+    };
+    apps.app("shop", &(process("web", "http") + &process("line", "tcp")));
+    // Without its file nobody can be told apart there.
+    let (_, finding) = found(&apps.dir, &["--apps", "."], "app");
+    let seen = finding["seen"].as_str().unwrap();
+    assert!(seen.contains("/apps/shop may ask for: it cannot be read"), "{finding}");
+    let file =
+        format!("[[router.listen]]\naddress = \"127.0.0.1:{port}\"\npeek = [\"http\"]\nfallback = \"shop/line\"\n");
+    std::fs::write(apps.dir.home_path().join("serve.toml"), file).unwrap();
+    let (_, finding) = found(&apps.dir, &["--apps", "."], &format!("listen 127.0.0.1:{port}"));
+    let seen = finding["seen"].as_str().unwrap();
+    assert!(seen.ends_with("which is to be for shop/web, shop/line"), "{finding}");
+}
+
+#[test]
 fn a_server_and_what_it_does_not_serve_are_seen() {
     let apps = Apps::new();
     let at = |id| found(&apps.dir, &["--apps", "."], id);

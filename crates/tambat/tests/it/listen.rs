@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
-use crate::support::{AppDir, Apps, Backend, LIMIT, Routed, programs, try_get_at, until};
+use crate::support::{AppDir, Apps, Backend, Base, LIMIT, Routed, programs, try_get_at, until};
 
 /// A TCP server that sends back what it gets, with its name before it.
 fn echo(name: &'static str) -> SocketAddr {
@@ -115,13 +115,13 @@ fn a_listener_that_cannot_be_had_leaves_the_old_routes() {
 fn line_at(listen: &str, target: SocketAddr) -> String {
     format!(
         "listen = \"127.0.0.1:0\"\n[routes.web]\ntargets = \"127.0.0.1:9\"\n[routes.line]\nprotocol = \"tcp\"\n\
-         listen = \"{listen}\"\ntargets = \"{target}\"\n"
+         expose = true\nlisten = \"{listen}\"\ntargets = \"{target}\"\n"
     )
 }
 
 #[test]
 fn a_listener_that_takes_in_the_old_one_or_is_a_part_of_it_replaces_it() {
-    let (one, port) = (echo("one"), free_port());
+    let (one, port) = (echo("one"), Base::find().0);
     let (part, all) = (format!("127.0.0.1:{port}"), format!("0.0.0.0:{port}"));
     let routed = Routed::start(&line_at(&part, one));
     let at = listening(&routed, "line", 0);
@@ -140,7 +140,7 @@ fn a_listener_that_takes_in_the_old_one_or_is_a_part_of_it_replaces_it() {
 
 #[test]
 fn a_listener_that_is_in_the_way_comes_back_when_the_new_one_cannot_be_had() {
-    let (one, port) = (echo("one"), free_port());
+    let (one, port) = (echo("one"), Base::find().0);
     let held = TcpListener::bind(("127.0.0.2", port)).unwrap();
     let routed = Routed::start(&line_at(&format!("127.0.0.1:{port}"), one));
     let at = listening(&routed, "line", 0);

@@ -180,6 +180,41 @@ fn a_name_at_a_listener_of_its_own_gets_its_certificate_by_either_proof() {
 }
 
 #[test]
+fn an_app_that_comes_later_gets_its_certificates_and_those_of_one_that_goes_are_not_ordered_again() {
+    let stage = Stage::new(DAYS_90_S, true, "");
+    let running = stage.serve();
+    assert_eq!(stage.pebble.orders(), 0);
+    // At a listener of its own, too, where handshakes end that begin with its name.
+    let at = Base::find().0;
+    let line = format!(
+        "[processes.line]\ncommand = \"exec tambat-fixture echo\"\nprotocol = \"tcp\"\nexpose = true\n\
+         hosts = \"line.example\"\nlisten = \"127.0.0.1:{at}\"\ntls = \"terminate\"\n"
+    );
+    let shop = stage.apps.app("shop", &format!("{}{line}", web("\"shop.example\"")));
+    running.signal(nix::sys::signal::Signal::SIGHUP);
+    running.out_line(&format!("listening 127.0.0.1:{at} shop/line"));
+    let root = stage.pebble.issuer(&stage.apps.dir);
+    stage.until_served("shop.example", &root);
+    let told = shop.variable("web", "TAMBAT_URL")["value"].as_str().unwrap().to_owned();
+    assert_eq!(told, format!("https://shop.example:{}", stage.https));
+    let (root, connect) = (root.display().to_string(), format!("127.0.0.1:{at}"));
+    until("line.example with TLS", || {
+        let mut command = stage.apps.dir.any_command("openssl");
+        command.args(["s_client", "-connect", &connect, "-servername", "line.example", "-CAfile", &root]);
+        command.args(["-verify_return_error", "-quiet", "-no_ign_eof"]);
+        (crate::support::finish(command, "openssl s_client").code == 0).then_some(())
+    });
+    fs::remove_dir_all(shop.path()).unwrap();
+    running.signal(nix::sys::signal::Signal::SIGHUP);
+    running.err_line("shop is not served any more");
+    assert_eq!(stage.pebble.orders(), 2);
+    stage.apps.app("shop", &web("\"shop.example\""));
+    running.signal(nix::sys::signal::Signal::SIGHUP);
+    stage.until_served("shop.example", Path::new(&root));
+    assert_eq!(stage.pebble.orders(), 2, "what was kept is used again");
+}
+
+#[test]
 fn where_nobody_reaches_port_80_a_handshake_proves_the_name() {
     let stage = Stage::new(DAYS_90_S, false, "challenges = [\"tls-alpn-01\"]\n");
     stage.apps.app("shop", &web("\"shop.example\""));

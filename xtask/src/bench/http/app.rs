@@ -140,7 +140,7 @@ fn micros(measured: &Measured) -> f64 {
 fn measured(bench: &Bench, pid: u32, port: u16, load: Load) -> Result<Measured, Failure> {
     let pids: Vec<u32> = procfs::tree(pid).into_iter().collect();
     let mut command = Command::new(&bench.own);
-    command.args([role::WORD, "http-load"]).args(load.words(port, &pids));
+    command.args([role::WORD, "http-load"]).args(load.words(port.into(), &pids));
     let printed = facts(Cores::pinned(bench.cores.load, &command))?;
     Measured::parse(&printed)
         .ok_or_else(|| Failure::new(format!("cannot read what the load says: `{printed}`"), "run it by hand"))

@@ -70,6 +70,9 @@ const OPEN_FILES: u32 = 20_000;
 /// Two descriptors each, and some for HAProxy itself, which refuses to start with a number that it cannot serve.
 const HAPROXY_CONNECTIONS: u32 = 9_850;
 
+/// So far behind the other port of an nginx stands that for HTTP/2 without TLS.
+pub(super) const HTTP2_PORTS: u16 = 400;
+
 /// Hostnames are spread over so many routes, however many they are.
 pub(super) const HOST_ROUTES: u32 = 10;
 
@@ -127,6 +130,10 @@ pub(super) fn nginx(contender: Contender, place: &Place<'_>) -> String {
         }
         _ => "",
     };
+    let http2 = match contender {
+        Contender::NginxHttp2 => format!("listen 127.0.0.1:{} http2 backlog=4096;\n", contender.http2_port(proxy)),
+        _ => String::new(),
+    };
     format!(
         "daemon off;\nuser root;\npid {dir}/nginx.pid;\nerror_log stderr warn;\n\
          worker_processes 1;\nworker_rlimit_nofile {OPEN_FILES};\n\
@@ -142,7 +149,7 @@ pub(super) fn nginx(contender: Contender, place: &Place<'_>) -> String {
          keepalive {OPEN_FILES}; keepalive_requests 1000000000; keepalive_timeout 50s;\n\
          }}\n\
          server {{\n\
-         listen 127.0.0.1:{proxy} {listen}backlog=4096;\n{tls}\
+         listen 127.0.0.1:{proxy} {listen}backlog=4096;\n{http2}{tls}\
          location / {{\n\
          proxy_pass http://app; proxy_http_version 1.1;\n\
          proxy_set_header Host $http_host;\n\
@@ -218,6 +225,7 @@ mod tests {
         let has = |contender, what| nginx(contender).contains(what);
         assert!(has(Contender::Nginx, "$request_id") && !has(Contender::NginxNoId, "$request_id"));
         assert!(has(Contender::NginxLogBuffer, "buffer=64k") && !has(Contender::Nginx, "buffer="));
+        assert!(has(Contender::NginxHttp2, "listen 127.0.0.1:481 http2 ") && !has(Contender::Nginx, "http2"));
         assert!(has(Contender::NginxBuffers, "proxy_buffers") && !has(Contender::Nginx, "proxy_buffers"));
         let haproxy = |contender| haproxy(contender, &place(Front::Plain, None));
         assert!(haproxy(Contender::HaproxySplice).contains("splice-response"));

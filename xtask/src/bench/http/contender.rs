@@ -22,6 +22,7 @@ use super::{
     measured::Measured,
     request::{Shape, host},
     secure,
+    talk::Ends,
 };
 use crate::failure::Failure;
 
@@ -44,6 +45,8 @@ pub(super) enum Contender {
     NginxBuffers,
     /// Its access log buffered.
     NginxLogBuffer,
+    /// With a port for HTTP/2 beside that for HTTP/1.1: without TLS it does not tell them apart.
+    NginxHttp2,
     Haproxy,
     HaproxySplice,
 }
@@ -75,7 +78,9 @@ impl Contender {
     pub(super) fn family(self) -> Family {
         match self {
             Self::Tambat | Self::TambatHosts(_) => Family::Tambat,
-            Self::Nginx | Self::NginxNoId | Self::NginxBuffers | Self::NginxLogBuffer => Family::Nginx,
+            Self::Nginx | Self::NginxNoId | Self::NginxBuffers | Self::NginxLogBuffer | Self::NginxHttp2 => {
+                Family::Nginx
+            }
             Self::Haproxy | Self::HaproxySplice => Family::Haproxy,
         }
     }
@@ -84,13 +89,18 @@ impl Contender {
         match self {
             Self::Tambat => "tambat".to_owned(),
             Self::TambatHosts(count) => format!("tambat, {count} hosts"),
-            Self::Nginx => "nginx".to_owned(),
+            Self::Nginx | Self::NginxHttp2 => "nginx".to_owned(),
             Self::NginxNoId => "nginx, no id".to_owned(),
             Self::NginxBuffers => "nginx, 1 MiB".to_owned(),
             Self::NginxLogBuffer => "nginx, buffered log".to_owned(),
             Self::Haproxy => "HAProxy".to_owned(),
             Self::HaproxySplice => "HAProxy, splice".to_owned(),
         }
+    }
+
+    /// Where it takes HTTP/2 without TLS, if it listens there.
+    pub(super) fn http2_port(self, port: u16) -> u16 {
+        if self == Self::NginxHttp2 { port + config::HTTP2_PORTS } else { port }
     }
 
     /// A name that it answers to.
@@ -149,18 +159,41 @@ impl<'a> Field<'a> {
 
     /// Runs the load through one of them to its end, for the line that it prints.
     pub(super) fn run(&self, contender: Contender, load: Load) -> Result<String, Failure> {
-        let found = self.proxies.iter().find(|proxy| proxy.contender == contender);
-        let Some(proxy) = found else {
-            return Err(Failure::new(format!("cannot measure {}: it does not run", contender.name()), "start it"));
-        };
+        self.run_from(Ipv4Addr::LOCALHOST, contender, load)
+    }
+
+    /// The same from this address.
+    pub(super) fn run_from(&self, from: Ipv4Addr, contender: Contender, load: Load) -> Result<String, Failure> {
+        let command = self.command(from, contender, load)?;
+        facts(Cores::pinned(self.cores.load, &command)).map_err(|failure| match self.proxy(contender) {
+            Ok(proxy) => proxy.tells(&failure),
+            Err(failure) => failure,
+        })
+    }
+
+    /// Where it listens.
+    pub(super) fn port(&self, contender: Contender) -> Result<u16, Failure> {
+        Ok(self.proxy(contender)?.ports.proxy)
+    }
+
+    fn proxy(&self, contender: Contender) -> Result<&Proxy<'a>, Failure> {
+        self.proxies
+            .iter()
+            .find(|proxy| proxy.contender == contender)
+            .ok_or_else(|| Failure::new(format!("cannot measure {}: it does not run", contender.name()), "start it"))
+    }
+
+    /// The load, to be run by somebody else.
+    pub(super) fn command(&self, from: Ipv4Addr, contender: Contender, load: Load) -> Result<Command, Failure> {
+        let proxy = self.proxy(contender)?;
         let pids: Vec<u32> = procfs::tree(proxy.running.pid()).into_iter().collect();
         let load = Load { shape: contender.shape(load.shape), ..load };
         let mut command = Command::new(&self.own);
-        command.args([role::WORD, "http-load"]).args(load.words(proxy.ports.proxy, &pids));
+        command.args([role::WORD, "http-load"]).args(load.words(Ends { from, port: proxy.ports.proxy }, &pids));
         if let Front::Tls(files) = proxy.front {
             command.arg(&files.authority);
         }
-        facts(Cores::pinned(self.cores.load, &command)).map_err(|failure| proxy.tells(&failure))
+        Ok(command)
     }
 
     /// The same for what was measured.

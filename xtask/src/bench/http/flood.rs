@@ -1,18 +1,29 @@
-//! Hostile clients of HTTP/2 without TLS (RFC 9113 §10.5), as fast as they can: each opens a connection, floods it, and opens
-//! the next when that is closed.
+//! Hostile clients of HTTP/2 without TLS (RFC 9113 §10.5), as fast as they can: each opens a connection, floods it as long as
+//! anything is taken, and opens the next as soon as that is closed.
 
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},
-    net::{Ipv4Addr, TcpStream},
+    net::TcpStream,
     thread,
     time::{Duration, Instant},
 };
 
+use nix::sys::socket::{setsockopt, sockopt};
+
+use super::{super::process::pause, talk::Ends};
+
 /// So much is sent at once.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// A server that takes nothing more and does not close is left.
-const WRITE_LIMIT: Duration = Duration::from_secs(1);
+/// How often a client that nothing is taken of looks whether it is over.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What the kernel keeps of what was not taken yet: on the machines of a flood that would cost the router nothing, and here
+/// it would take time of the core that the good client needs.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// An answer comes sooner.
+const READ_LIMIT: Duration = Duration::from_secs(1);
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -141,58 +152,117 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8], out: &mut Vec<u8>) {
 /// What a flood came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Flooded {
-    /// Connections that the server has closed; of the honest one, answers.
+    /// Connections that were opened.
+    pub(super) opened: u64,
+    /// Those of them that the server has closed; of the honest one, answers.
     pub(super) closed: u64,
+    /// What was taken of it.
     pub(super) bytes: u64,
 }
 
 impl Flooded {
     /// Reads what the role printed.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let (closed, bytes) = text.trim().split_once(' ')?;
-        Some(Self { closed: closed.parse().ok()?, bytes: bytes.parse().ok()? })
+        let figures: Vec<u64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
+        let [opened, closed, bytes] = figures[..] else { return None };
+        Some(Self { opened, closed, bytes })
     }
 }
 
-/// Plays the role: a kind, a port, connections at once, milliseconds.
+/// What the role is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Flood {
+    pub(super) kind: Kind,
+    pub(super) ends: Ends,
+    /// At once.
+    pub(super) connections: u16,
+    /// It begins so much later.
+    pub(super) after: Duration,
+    pub(super) lasts: Duration,
+}
+
+impl Flood {
+    pub(super) fn words(self) -> [String; 5] {
+        let ms = |time: Duration| time.as_millis().to_string();
+        [self.kind.word().to_owned(), self.ends.word(), self.connections.to_string(), ms(self.after), ms(self.lasts)]
+    }
+
+    fn parse(words: &[&str]) -> Option<Self> {
+        let [kind, ends, connections, after, lasts] = words else { return None };
+        let ms = |word: &str| word.parse().ok().map(Duration::from_millis);
+        Some(Self {
+            kind: Kind::ALL.into_iter().find(|known| known.word() == *kind)?,
+            ends: Ends::parse(ends)?,
+            connections: connections.parse().ok()?,
+            after: ms(after)?,
+            lasts: ms(lasts)?,
+        })
+    }
+}
+
+/// Plays the role.
 pub(in super::super) fn play(words: &[&str]) -> io::Result<()> {
     let invalid = || {
-        io::Error::new(ErrorKind::InvalidInput, "a kind, a port, a number of connections and milliseconds are wanted")
+        let wanted = "a kind, an address and a port, connections, and two times in milliseconds are wanted";
+        io::Error::new(ErrorKind::InvalidInput, wanted)
     };
-    let [kind, port, connections, millis] = words else { return Err(invalid()) };
-    let kind = Kind::ALL.into_iter().find(|known| known.word() == *kind).ok_or_else(invalid)?;
-    let port: u16 = port.parse().map_err(|_| invalid())?;
-    let connections: usize = connections.parse().map_err(|_| invalid())?;
-    let end = Instant::now() + Duration::from_millis(millis.parse().map_err(|_| invalid())?);
+    let Flood { kind, ends, connections, after, lasts } = Flood::parse(words).ok_or_else(invalid)?;
+    pause(after);
+    let end = Instant::now() + lasts;
     let threads: Vec<_> = (0..connections)
-        .map(|_| thread::spawn(move || if kind == Kind::Honest { honest(port, end) } else { flood(kind, port, end) }))
+        .map(|_| thread::spawn(move || if kind == Kind::Honest { honest(ends, end) } else { flood(kind, ends, end) }))
         .collect();
     let mut all = Flooded::default();
     for thread in threads {
         let one = thread.join().map_err(|_| io::Error::other("a thread of it panicked"))??;
-        all = Flooded { closed: all.closed + one.closed, bytes: all.bytes + one.bytes };
+        all.opened += one.opened;
+        all.closed += one.closed;
+        all.bytes += one.bytes;
     }
-    writeln!(io::stdout().lock(), "{} {}", all.closed, all.bytes)
+    writeln!(io::stdout().lock(), "{} {} {}", all.opened, all.closed, all.bytes)
 }
 
-fn flood(kind: Kind, port: u16, end: Instant) -> io::Result<Flooded> {
+fn flood(kind: Kind, ends: Ends, end: Instant) -> io::Result<Flooded> {
     let (mut flooded, mut chunk, mut heard) = (Flooded::default(), Vec::new(), vec![0; CHUNK_BYTES]);
     while Instant::now() < end {
-        let mut client = connect(port)?;
+        let mut client = connect(ends)?;
+        flooded.opened += 1;
         let mut stream = 1;
         chunk.clear();
         chunk.extend_from_slice(&kind.opening());
         while Instant::now() < end {
             kind.chunk(&mut stream, &mut chunk);
-            if client.write_all(&chunk).is_err() || is_closed(&mut client, &mut heard) {
+            let is_over = send(&mut client, &chunk, &mut heard, end, &mut flooded.bytes);
+            if is_over || is_closed(&mut client, &mut heard) {
                 flooded.closed += 1;
                 break;
             }
-            flooded.bytes += chunk.len() as u64;
             chunk.clear();
         }
     }
     Ok(flooded)
+}
+
+/// Sends all of it, or as much as is taken until the end, and counts that. Was the connection closed?
+fn send(client: &mut TcpStream, mut chunk: &[u8], heard: &mut [u8], end: Instant, bytes: &mut u64) -> bool {
+    while !chunk.is_empty() {
+        match client.write(chunk) {
+            Ok(sent) => {
+                chunk = &chunk[sent..];
+                *bytes += sent as u64;
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                if Instant::now() >= end {
+                    return false;
+                }
+                if is_closed(client, heard) {
+                    return true;
+                }
+            }
+            Err(_) => return true,
+        }
+    }
+    false
 }
 
 /// Takes what has come, without waiting. Was that the end?
@@ -210,8 +280,9 @@ fn is_closed(client: &mut TcpStream, heard: &mut [u8]) -> bool {
     closed || client.set_nonblocking(false).is_err()
 }
 
-fn honest(port: u16, end: Instant) -> io::Result<Flooded> {
-    let (mut client, mut flooded, mut heard) = (connect(port)?, Flooded::default(), vec![0; CHUNK_BYTES]);
+fn honest(ends: Ends, end: Instant) -> io::Result<Flooded> {
+    let (mut client, mut flooded, mut heard) = (connect(ends)?, Flooded::default(), vec![0; CHUNK_BYTES]);
+    flooded.opened = 1;
     let request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
     while Instant::now() < end {
         client.write_all(request)?;
@@ -219,16 +290,18 @@ fn honest(port: u16, end: Instant) -> io::Result<Flooded> {
         if client.read(&mut heard)? == 0 {
             return Err(io::Error::other("an honest client was closed"));
         }
-        flooded = Flooded { closed: flooded.closed + 1, bytes: flooded.bytes + request.len() as u64 };
+        flooded.closed += 1;
+        flooded.bytes += request.len() as u64;
     }
     Ok(flooded)
 }
 
-fn connect(port: u16) -> io::Result<TcpStream> {
-    let client = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+fn connect(ends: Ends) -> io::Result<TcpStream> {
+    let client = ends.connect()?;
+    setsockopt(&client, sockopt::SndBuf, &SEND_BUFFER_BYTES)?;
     client.set_nodelay(true)?;
-    client.set_write_timeout(Some(WRITE_LIMIT))?;
-    client.set_read_timeout(Some(WRITE_LIMIT))?;
+    client.set_write_timeout(Some(LOOK_EVERY))?;
+    client.set_read_timeout(Some(READ_LIMIT))?;
     Ok(client)
 }
 
@@ -253,8 +326,14 @@ mod tests {
     }
 
     #[test]
-    fn what_it_came_to_is_read_back() {
-        assert_eq!(Flooded::parse("3 17\n"), Some(Flooded { closed: 3, bytes: 17 }));
-        assert_eq!(Flooded::parse("3"), None);
+    fn what_it_is_told_and_what_it_came_to_is_read_back() {
+        assert_eq!(Flooded::parse("5 3 17\n"), Some(Flooded { opened: 5, closed: 3, bytes: 17 }));
+        assert_eq!(Flooded::parse("3 4"), None);
+        let ms = Duration::from_millis;
+        let ends = Ends { from: [127, 2, 0, 1].into(), port: 80 };
+        let flood = Flood { kind: Kind::Ping, ends, connections: 4, after: ms(350), lasts: ms(1_200) };
+        let words = flood.words();
+        assert_eq!(Flood::parse(&words.each_ref().map(String::as_str)), Some(flood));
+        assert_eq!(Flood::parse(&["ping", "80", "4", "0", "1"]), None);
     }
 }

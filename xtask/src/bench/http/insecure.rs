@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use super::{config::Files, load::Load};
+use super::{config::Files, load::Load, talk::Ends};
 use crate::failure::Failure;
 
 const CAUSE: &str = "this program was built without the feature `tls`";
@@ -21,7 +21,7 @@ pub(super) fn ask(_authority: &Path, _port: u16, _request: &str) -> io::Result<S
 }
 
 /// Fails.
-pub(super) fn play(_load: Load, _port: u16, _pids: Vec<u32>, _authority: &Path) -> io::Result<String> {
+pub(super) fn play(_load: Load, _ends: Ends, _pids: Vec<u32>, _authority: &Path) -> io::Result<String> {
     Err(io::Error::new(ErrorKind::Unsupported, CAUSE))
 }
 

@@ -25,7 +25,7 @@ use super::{
     offer::Offer,
     request::{Requests, Shape},
     secure,
-    talk::{Plain, Talk},
+    talk::{Ends, Plain, Talk},
 };
 use crate::failure::Failure;
 
@@ -79,8 +79,8 @@ pub(super) struct Load {
 const PLAIN: &str = "plain";
 
 impl Load {
-    /// The words of its role, for a proxy that listens there and whose processes are these.
-    pub(super) fn words(&self, port: u16, pids: &[u32]) -> Vec<String> {
+    /// The words of its role, between these, for a proxy that listens there and whose processes are these.
+    pub(super) fn words(&self, ends: Ends, pids: &[u32]) -> Vec<String> {
         let pace = match self.pace {
             Pace::Saturated => "saturated".to_owned(),
             Pace::Anew => "anew".to_owned(),
@@ -89,7 +89,7 @@ impl Load {
         };
         let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
         vec![
-            port.to_string(),
+            ends.word(),
             self.connections.to_string(),
             self.seconds.to_string(),
             self.shape.word(),
@@ -110,18 +110,18 @@ pub(in super::super) fn play(words: &[&str]) -> io::Result<()> {
     let invalid =
         || io::Error::new(ErrorKind::InvalidInput, "a load over TLS, and no other, wants a file of certificates");
     let (words, authority) = words.split_at(words.len().min(WORDS));
-    let (load, port, pids) = parse(words)?;
+    let (load, ends, pids) = parse(words)?;
     let line = match (load.offer, authority) {
-        (None, []) => run::<Plain>(load, port, pids, Requests::new(load.shape))?,
-        (Some(_), [authority]) => secure::play(load, port, pids, Path::new(authority))?,
+        (None, []) => run::<Plain>(load, ends, pids, Requests::new(load.shape))?,
+        (Some(_), [authority]) => secure::play(load, ends, pids, Path::new(authority))?,
         _ => return Err(invalid()),
     };
     writeln!(io::stdout().lock(), "{line}")
 }
 
 /// What was measured with connections of this kind.
-pub(super) fn run<T: Talk>(load: Load, port: u16, pids: Vec<u32>, shared: T::Shared) -> io::Result<String> {
-    let mut loader = Loader::<T>::new(load, port, pids, shared)?;
+pub(super) fn run<T: Talk>(load: Load, ends: Ends, pids: Vec<u32>, shared: T::Shared) -> io::Result<String> {
+    let mut loader = Loader::<T>::new(load, ends, pids, shared)?;
     if load.pace == Pace::Once {
         return loader.grow();
     }
@@ -137,10 +137,14 @@ pub(super) fn run<T: Talk>(load: Load, port: u16, pids: Vec<u32>, shared: T::Sha
 /// How many there are, but for whose certificates are trusted.
 const WORDS: usize = 7;
 
-fn parse(words: &[&str]) -> io::Result<(Load, u16, Vec<u32>)> {
-    let invalid =
-        || io::Error::new(ErrorKind::InvalidInput, "a port, connections, seconds, a shape, a pace, pids and an offer");
-    let [port, connections, seconds, shape, pace, pids, offer] = words else { return Err(invalid()) };
+fn parse(words: &[&str]) -> io::Result<(Load, Ends, Vec<u32>)> {
+    let invalid = || {
+        io::Error::new(
+            ErrorKind::InvalidInput,
+            "an address and a port, connections, seconds, a shape, a pace, pids and an offer",
+        )
+    };
+    let [ends, connections, seconds, shape, pace, pids, offer] = words else { return Err(invalid()) };
     let pace = match *pace {
         "saturated" => Pace::Saturated,
         "anew" => Pace::Anew,
@@ -155,7 +159,7 @@ fn parse(words: &[&str]) -> io::Result<(Load, u16, Vec<u32>)> {
         offer: (*offer != PLAIN).then(|| Offer::parse(offer)).transpose()?,
     };
     let pids = pids.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| invalid())?;
-    Ok((load, port.parse().map_err(|_| invalid())?, pids))
+    Ok((load, Ends::parse(ends).ok_or_else(invalid)?, pids))
 }
 
 /// What a connection does once it was answered.
@@ -169,8 +173,8 @@ enum Then {
 
 struct Loader<T: Talk> {
     load: Load,
-    /// Where the proxy listens.
-    port: u16,
+    /// Where the proxy listens, and where its clients come from.
+    ends: Ends,
     /// The processes of the proxy.
     pids: Vec<u32>,
     epoll: Epoll,
@@ -188,10 +192,10 @@ struct Loader<T: Talk> {
 }
 
 impl<T: Talk> Loader<T> {
-    fn new(load: Load, port: u16, pids: Vec<u32>, shared: T::Shared) -> io::Result<Self> {
+    fn new(load: Load, ends: Ends, pids: Vec<u32>, shared: T::Shared) -> io::Result<Self> {
         Ok(Self {
             load,
-            port,
+            ends,
             pids,
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             clients: Vec::new(),
@@ -221,7 +225,7 @@ impl<T: Talk> Loader<T> {
     }
 
     fn connect(&mut self, nth: usize) -> io::Result<T> {
-        let client = T::open(&mut self.shared, nth, self.port)?;
+        let client = T::open(&mut self.shared, nth, self.ends)?;
         self.epoll.add(&client, EpollEvent::new(EpollFlags::EPOLLIN, nth as u64))?;
         Ok(client)
     }
@@ -398,7 +402,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || backend::serve(listener, backend));
         let load = load(shape, Pace::Saturated);
-        let mut loader = Loader::new(load, port, vec![std::process::id()], Requests::new(shape)).unwrap();
+        let mut loader = Loader::new(load, port.into(), vec![std::process::id()], Requests::new(shape)).unwrap();
         loader.open(3).unwrap();
         run(&mut loader).unwrap()
     }
@@ -412,7 +416,7 @@ mod tests {
             (Pace::Rate(8_000), None),
         ] {
             let load = Load { offer, ..load(Shape::Hosts(7), pace) };
-            let words = load.words(80, &[1, 2]);
+            let words = load.words(ends, &[1, 2]);
             assert_eq!(parse(&words.iter().map(String::as_str).collect::<Vec<_>>()).unwrap(), (load, 80, vec![1, 2]));
         }
         assert!(parse(&["80", "1", "1", "plain", "0", "1", "plain"]).is_err() && parse(&["80"]).is_err());

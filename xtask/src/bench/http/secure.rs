@@ -19,6 +19,7 @@ use super::{
     contender::ANSWER_LIMIT,
     load::{self, Load},
     offer::{Offer, Protocol},
+    talk::Ends,
 };
 use crate::{bench::write, failure::Failure};
 use http2::Http2;
@@ -98,12 +99,12 @@ fn open(config: ClientConfig, port: u16) -> io::Result<StreamOwned<ClientConnect
 /// # Errors
 ///
 /// When a handshake, an answer or an end is not what it must be.
-pub(super) fn play(load: Load, port: u16, pids: Vec<u32>, authority: &Path) -> io::Result<String> {
+pub(super) fn play(load: Load, ends: Ends, pids: Vec<u32>, authority: &Path) -> io::Result<String> {
     let Some(offer) = load.offer else { return Err(invalid(&"there is no offer")) };
     let shared = Shared::new(fs::read(authority)?, load.shape, offer);
     match offer.protocol {
-        Protocol::Http1 => load::run::<Secure<Http1>>(load, port, pids, shared),
-        Protocol::Http2(_) => load::run::<Secure<Http2>>(load, port, pids, shared),
+        Protocol::Http1 => load::run::<Secure<Http1>>(load, ends, pids, shared),
+        Protocol::Http2(_) => load::run::<Secure<Http2>>(load, ends, pids, shared),
     }
 }
 
@@ -169,7 +170,7 @@ mod tests {
         let port = server(&files, tickets);
         let offer = Some(Offer { sessions, ..Offer::HTTP1 });
         let load = Load { connections: 2, seconds: 1, shape: Shape::Plain, pace, offer };
-        let printed = play(load, port, vec![std::process::id()], &files.authority);
+        let printed = play(load, port.into(), vec![std::process::id()], &files.authority);
         fs::remove_dir_all(&dir).unwrap();
         Ok(Measured::parse(&printed?).unwrap())
     }

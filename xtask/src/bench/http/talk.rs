@@ -2,10 +2,12 @@
 
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},
-    net::{Ipv4Addr, TcpStream},
-    os::fd::{AsFd, BorrowedFd},
+    net::{Ipv4Addr, SocketAddrV4, TcpStream},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
     time::Instant,
 };
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, socket};
 
 use super::{
     reply::Reply,
@@ -22,7 +24,7 @@ pub(super) trait Talk: AsFd + Sized {
     /// # Errors
     ///
     /// When nobody listens there, or the request does not fit in an empty socket.
-    fn open(shared: &mut Self::Shared, nth: usize, port: u16) -> io::Result<Self>;
+    fn open(shared: &mut Self::Shared, nth: usize, ends: Ends) -> io::Result<Self>;
 
     /// So many requests more, due at that moment.
     ///
@@ -69,9 +71,9 @@ impl AsFd for Plain {
 impl Talk for Plain {
     type Shared = Requests;
 
-    fn open(requests: &mut Requests, _nth: usize, port: u16) -> io::Result<Self> {
+    fn open(requests: &mut Requests, _nth: usize, ends: Ends) -> io::Result<Self> {
         let since = Some(Instant::now());
-        let stream = connect(port)?;
+        let stream = connect(ends)?;
         whole((&stream).write(requests.first())?, requests.first())?;
         let shape = requests.shape();
         Ok(Self { stream, reply: Reply::new(shape.first()), shape, greeted: false, since })
@@ -104,9 +106,50 @@ impl Talk for Plain {
     }
 }
 
-/// A connection to this port of 127.0.0.1 that does not block.
-pub(super) fn connect(port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+/// Where a client comes from, and where it goes: to this port of 127.0.0.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ends {
+    pub(super) from: Ipv4Addr,
+    pub(super) port: u16,
+}
+
+impl From<u16> for Ends {
+    fn from(port: u16) -> Self {
+        Self { from: Ipv4Addr::LOCALHOST, port }
+    }
+}
+
+impl Ends {
+    pub(super) fn word(self) -> String {
+        format!("{}:{}", self.from, self.port)
+    }
+
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        let (from, port) = word.split_once(':')?;
+        Some(Self { from: from.parse().ok()?, port: port.parse().ok()? })
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// When nobody listens there.
+    pub(super) fn connect(self) -> io::Result<TcpStream> {
+        let client = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        if self.from != Ipv4Addr::LOCALHOST {
+            bind(client.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(self.from, 0)))?;
+        }
+        nix::sys::socket::connect(
+            client.as_raw_fd(),
+            &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port)),
+        )?;
+        Ok(client.into())
+    }
+}
+
+/// A connection between these that does not block.
+pub(super) fn connect(ends: Ends) -> io::Result<TcpStream> {
+    let stream = ends.connect()?;
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;
     Ok(stream)

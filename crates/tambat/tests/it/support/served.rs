@@ -44,7 +44,8 @@ impl Apps {
     /// Serves them.
     pub(crate) fn serve(&self, args: &[&str]) -> Served {
         let running = Running::start(&self.dir, self.command(args));
-        let http = running.out_line("listening ").strip_prefix("listening ").unwrap().parse().unwrap();
+        // Instances may say first that they are `listening on` something.
+        let http = running.out_line("listening 127.").strip_prefix("listening ").unwrap().parse().unwrap();
         Served { running, http }
     }
 }

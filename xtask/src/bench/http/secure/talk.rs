@@ -14,7 +14,7 @@ use rustls::{
 };
 
 use super::{
-    super::talk::{Talk, connect, receive, whole},
+    super::talk::{Ends, Talk, connect, receive, whole},
     shared::{NAME, Shared, alpn, invalid},
     speech::Speech,
 };
@@ -62,7 +62,7 @@ impl<S> AsFd for Secure<S> {
 impl<S: Speech> Talk for Secure<S> {
     type Shared = Shared;
 
-    fn open(shared: &mut Shared, nth: usize, port: u16) -> io::Result<Self> {
+    fn open(shared: &mut Shared, nth: usize, ends: Ends) -> io::Result<Self> {
         let since = Instant::now();
         let (config, resumes) = shared.config(nth)?;
         let kind = if resumes { HandshakeKind::Resumed } else { HandshakeKind::Full };
@@ -71,7 +71,7 @@ impl<S: Speech> Talk for Secure<S> {
         let tls = UnbufferedClientConnection::new(config, name).map_err(io::Error::other)?;
         let mut plain = Vec::new();
         let speech = S::begin(&shared.requests, shared.offer, since, &mut plain);
-        let mut this = Self { stream: connect(port)?, tls, speech, partial: Vec::new(), plain, expected };
+        let mut this = Self { stream: connect(ends)?, tls, speech, partial: Vec::new(), plain, expected };
         this.drive(&mut [], &mut Vec::new())?;
         Ok(this)
     }

@@ -23,14 +23,13 @@ fn is_idle(routed: &Routed) {
 }
 
 /// Clients that begin with TLS, each with the name that it says.
-const TLS: [(&str, &str); 9] = [
+const TLS: [(&str, &str); 8] = [
     ("openssl", "shop"),
     ("openssl-tls1_2", "shop"),
     ("curl-https", "shop"),
     ("openssl-noservername", "any"),
     ("python-ssl", "py"),
     ("go", "go"),
-    ("psycopg-direct", "db"),
     ("redis-tls", "cache"),
     ("mosquitto-tls", "mqtt"),
 ];
@@ -88,14 +87,23 @@ fn one_address() -> (Routed, u16, Backend) {
     (Routed::start(&(mixture(port, &mut tellers) + &route)), port, web)
 }
 
-#[test]
-fn every_beginning_and_every_cut_of_tls_at_one_address() {
+fn are_led(clients: &[(&'static str, &str)]) {
     let (routed, port, _web) = one_address();
-    for (client, name) in TLS {
+    for (client, name) in clients {
         let talk = Talk::one("client_hello", client);
         is_led(port, &talk, talk.len(), name);
     }
     is_idle(&routed);
+}
+
+#[test]
+fn every_beginning_and_every_cut_of_tls_at_one_address() {
+    are_led(&TLS);
+}
+
+#[test]
+fn every_beginning_and_every_cut_of_tls_with_a_key_of_a_kibibyte_at_one_address() {
+    are_led(&[("psycopg-direct", "db")]);
 }
 
 #[test]
@@ -149,11 +157,19 @@ fn leads_nobody_by_less(port: u16, talk: &Talk, whole: impl Fn(&[u8]) -> bool) {
     });
 }
 
+/// The beginning of a router's file with a listener for clients that begin so or with TLS. None of them is late.
+fn door(port: u16, opening: &str) -> String {
+    format!(
+        "[router]\nworkers = 2\nmetrics = \"127.0.0.1:0\"\n{CERTIFICATES}\
+         [[router.listen]]\naddress = \"127.0.0.1:{port}\"\npeek = [\"tls\", \"{opening}\"]\nwithin = \"30s\"\n"
+    )
+}
+
 /// A router with two servers of PostgreSQL at one port, with TLS handled like this.
 fn postgres(tls: &str) -> (Routed, u16, Tellers) {
     most_files();
     let (Base(port), mut tellers) = (Base::find(), Tellers::default());
-    let mut file = format!("[router]\nworkers = 2\nmetrics = \"127.0.0.1:0\"\n{CERTIFICATES}");
+    let mut file = door(port, "postgres");
     for (name, host) in [("db", "db.example"), ("local", "localhost")] {
         let listen = format!("listen = \"127.0.0.1:{port}\"\ntls = \"{tls}\"");
         file.push_str(&tellers.route(name, &format!("protocol = \"postgres\"\nhosts = \"{host}\"\n{listen}")));
@@ -202,24 +218,33 @@ fn every_beginning_and_every_cut_at_the_door_of_postgres_that_ends_handshakes() 
     assert_eq!(tellers.visits(), 0, "the beginning of a handshake disturbs nobody");
 }
 
-#[test]
-fn every_beginning_and_every_cut_at_the_door_of_xmpp() {
+fn at_the_door_of_xmpp(clients: &[&'static str]) {
     most_files();
     let (Base(port), mut tellers) = (Base::find(), Tellers::default());
-    let mut file = format!("[router]\nworkers = 2\nmetrics = \"127.0.0.1:0\"\n{CERTIFICATES}");
+    let mut file = door(port, "xmpp");
     for (name, host) in [("chat", "chat.example"), ("town", "localhost")] {
         let keys =
             format!("protocol = \"xmpp\"\nhosts = \"{host}\"\nlisten = \"127.0.0.1:{port}\"\ntls = \"terminate\"");
         file.push_str(&tellers.route(name, &keys));
     }
     let routed = Routed::start_in(&certified(), &file, &[]);
-    for (client, _) in XMPP {
+    for client in clients {
         let talk = Talk::xmpp(client);
         leads_nobody_by_less(port, &talk, |heard| heard.first() == Some(&HANDSHAKE));
         cut_in_two(port, &talk, |visit| visit.hears_of(&[HANDSHAKE, 3, 3]));
     }
     is_idle(&routed);
     assert_eq!(tellers.visits(), 0);
+}
+
+#[test]
+fn every_beginning_and_every_cut_at_the_door_of_xmpp() {
+    at_the_door_of_xmpp(&["slixmpp", "openssl-xmpp"]);
+}
+
+#[test]
+fn every_beginning_and_every_cut_at_the_door_of_xmpp_by_servers() {
+    at_the_door_of_xmpp(&["openssl-xmpp-server", "ejabberd"]);
 }
 
 const CERTIFICATES: &str = "[router.tls]\ncertificates = [{ chain = \"server.pem\", key = \"server.key\" }]\n";

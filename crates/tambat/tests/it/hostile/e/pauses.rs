@@ -144,9 +144,9 @@ fn many_that_break_rules_are_a_flood_and_some_are_none() {
         assert_eq!(client.goaway("a stream of the server's").0, PROTOCOL_ERROR);
         client.must_end("a stream of the server's");
     };
-    (0..200).for_each(|_| breaks());
+    (0..50).for_each(|_| breaks());
     assert_eq!(paused(metrics), 0);
-    // Until there are more at a time than that: 20 come back a second.
+    // Until there are more at a time than that: 5 come back a second.
     let mut more = 0;
     while paused(metrics) == 0 {
         breaks();
