@@ -2,7 +2,8 @@
 //!
 //! Each direction reads into a buffer that its whole thread shares, and writes from there. Only what could not be
 //! written is kept, for as long as it lasts, and nothing more is read meanwhile: that is the back-pressure, and an idle
-//! stream owns no memory. A long run of big reads goes on through a pipe of the thread, uncopied.
+//! stream owns no memory. A long run of big reads goes on through a pipe of the thread, uncopied; while the pipe
+//! cannot be emptied, nobody is woken by what arrives.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
