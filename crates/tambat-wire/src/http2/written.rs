@@ -44,9 +44,10 @@ impl<'b> WrittenHead<'b> {
             return incomplete(input);
         };
         let status = match first.get(BEGINS.len()..) {
-            Some([a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', rest @ ..]) if matches!(rest, [] | [b' ', ..]) => {
-                [a, b, c]
-            }
+            Some(
+                [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9']
+                | [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', ..],
+            ) => [a, b, c],
             _ => return Err(AnswerError("an answer has no status")),
         };
         let status = status.iter().fold(0, |status, digit| status * 10 + u16::from(**digit - b'0'));
