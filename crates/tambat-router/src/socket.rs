@@ -46,6 +46,8 @@ fn is_done(connected: io::Result<()>) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(error) => match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EINPROGRESS | Errno::EALREADY) => Ok(false),
+            // As a second call may say, too (connect(2)).
+            Some(Errno::EISCONN) => Ok(true),
             _ => Err(error),
         },
     }
