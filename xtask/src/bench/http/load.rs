@@ -416,7 +416,7 @@ mod tests {
             (Pace::Rate(8_000), None),
         ] {
             let load = Load { offer, ..load(Shape::Hosts(7), pace) };
-            let ends = Ends { from: [127, 0, 0, 2].into(), port: 80 };
+            let ends = Ends { from: [127, 2, 0, 1].into(), port: 80 };
             let words = load.words(ends, &[1, 2]);
             assert_eq!(parse(&words.iter().map(String::as_str).collect::<Vec<_>>()).unwrap(), (load, ends, vec![1, 2]));
         }
