@@ -113,7 +113,8 @@ mod tests {
         let (mut sender, receiver) = connection();
         hush(&receiver).unwrap();
         sender.set_nonblocking(true).unwrap();
-        while sender.write(&[7; 64 * 1024]).is_ok() {}
+        let much = vec![7; 64 * 1024];
+        while sender.write(&much).is_ok() {}
         assert!(tells(&receiver, SOON_MS));
     }
 

@@ -14,6 +14,8 @@
 //!                       └── http        request after request; see there
 //! ```
 //!
+//! What comes from an address that has flooded the router waits before all that; see `pauses`.
+//!
 //! Each worker is a thread with a runtime and an event loop of its own. What its connections share is in its [`Rc`]:
 //! the newest route table (a look is one atomic load), one buffer to read into, the pool of kept connections, one timer
 //! for all deadlines. Nothing of it is locked; between workers a request shares counters and nothing else.

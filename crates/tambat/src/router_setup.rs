@@ -182,6 +182,20 @@ mod tests {
     }
 
     #[test]
+    fn it_is_said_whose_connections_wait_and_how_that_ends() {
+        let of = |client: &str, ms| address_paused(client.parse().unwrap(), Duration::from_millis(ms));
+        assert!(
+            of("192.0.2.7", 100).starts_with("192.0.2.7 floods HTTP/2: its new connections wait 0.1 s, and longer if")
+        );
+        let network = of("2001:db8:1:2::3", 10_000);
+        assert!(
+            network.starts_with("the /64 of 2001:db8:1:2::3 floods HTTP/2: its new connections wait 10 s"),
+            "{network}"
+        );
+        assert!(network.ends_with("list it in `trusted` of [router])"), "{network}");
+    }
+
+    #[test]
     fn the_command_lines_paths_are_seen_from_where_d_says() {
         let seen = |path: &str| RouterArgs { access_log: Some(path.into()), ..none() }.seen_from(Path::new("/srv"));
         assert_eq!(seen("a.log").access_log.unwrap(), Path::new("/srv/a.log"));

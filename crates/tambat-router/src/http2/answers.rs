@@ -88,6 +88,5 @@ impl Buf for Piece {
 impl Drop for Piece {
     fn drop(&mut self) {
         self.session.answers.unqueues(self.bytes.len());
-        self.session.worker.spare_bytes.give_little(std::mem::take(&mut self.bytes));
     }
 }

@@ -28,7 +28,7 @@ impl Gathered {
     /// Adds bytes: how many.
     pub(super) fn add<'b>(&mut self, pieces: impl Iterator<Item = &'b [u8]>, spare: &SpareBytes) -> usize {
         if self.bytes.capacity() == 0 {
-            self.bytes = spare.take_much();
+            self.bytes = spare.take();
         }
         let before = self.bytes.len();
         pieces.for_each(|piece| self.bytes.extend_from_slice(piece));
@@ -42,7 +42,7 @@ impl Gathered {
 
     /// Everything was sent. A connection keeps no memory for it.
     pub(super) fn clear(&mut self, spare: &SpareBytes) {
-        spare.give_much(std::mem::take(self).bytes);
+        spare.give_back(std::mem::take(self).bytes);
     }
 }
 

@@ -1,6 +1,8 @@
 //! How much one HTTP/2 connection may ask for. All of it together is to stay below 1 MiB of memory for a client that
 //! sends as much as it may and takes nothing.
 
+use crate::worker::BUFFER_BYTES;
+
 /// So many requests at a time: what browsers reckon with (RFC 9113 §6.5.2 recommends no fewer than 100).
 pub(super) const STREAMS_MAX: u32 = 100;
 
@@ -55,9 +57,9 @@ pub(super) const DRAINED_BYTES_MAX: usize = 1024 * 1024;
 /// The same of a flood, of which more would only be more of it: what is on its way over an ordinary line.
 pub(super) const FLOOD_DRAINED_BYTES_MAX: usize = 64 * 1024;
 
-/// How much of a connection is read in one turn, before the others of its thread have theirs: some frames of full size, or
-/// a few thousand of the smallest.
-pub(super) const READ_A_TURN_BYTES: usize = 64 * 1024;
+/// How much of a connection is read in one turn, before the others of its thread have theirs: what the thread's buffer
+/// holds, and more than a whole window of one body, so that who sends more than that is told so.
+pub(super) const READ_A_TURN_BYTES: usize = BUFFER_BYTES;
 
 /// What a connection without requests is given when the router drains: one may be on its way.
 pub(super) const LAST_REQUEST_S: u64 = 1;

@@ -283,7 +283,7 @@ impl Driver {
             protocol: protocol.map(|protocol| protocol.as_str().as_bytes()),
         };
         let fields = || parts.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-        let mut head = self.session.worker.spare_bytes.take_little(HEAD_BYTES);
+        let mut head = Vec::with_capacity(HEAD_BYTES);
         let written = write_request(&pseudo, fields, ends, || self.websocket_key(), &mut head);
         let translated = match written {
             Ok(translated) => translated,

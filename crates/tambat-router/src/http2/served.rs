@@ -95,7 +95,10 @@ impl Served {
 
 impl fmt::Debug for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Served").field("places", &self.places.len()).field("free", &self.free.len()).finish()
+        f.debug_struct("Served")
+            .field("places", &self.places.len())
+            .field("free", &self.free.len())
+            .finish_non_exhaustive()
     }
 }
 

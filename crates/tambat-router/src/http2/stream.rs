@@ -95,7 +95,7 @@ impl Stream {
     /// See [`Transport::receive`].
     pub(crate) fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
         let mut inbound = self.inbound.borrow_mut();
-        match inbound.take(into, &self.session.worker.spare_bytes) {
+        match inbound.take(into) {
             0 if inbound.has_ended_tunnel() || self.outbound.borrow().is_over() => Ok(0),
             0 => Err(io::ErrorKind::WouldBlock.into()),
             taken => Ok(taken),

@@ -44,8 +44,10 @@ impl<'b> WrittenHead<'b> {
             return incomplete(input);
         };
         let status = match first.get(BEGINS.len()..) {
-            Some([a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9']) => [a, b, c],
-            Some([a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', ..]) => [a, b, c],
+            Some(
+                [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9']
+                | [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', ..],
+            ) => [a, b, c],
             _ => return Err(AnswerError("an answer has no status")),
         };
         let status = status.iter().fold(0, |status, digit| status * 10 + u16::from(**digit - b'0'));
@@ -112,8 +114,11 @@ fn incomplete<T>(input: &[u8]) -> Result<Option<T>, AnswerError> {
     if input.len() < HEAD_BYTES_MAX { Ok(None) } else { Err(AnswerError("the head of an answer has no end")) }
 }
 
-/// The first line without its end, and what stands behind it.
-fn cut_line(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, AnswerError> {
+/// A line without its end, and what stands behind it; none: the line is not whole.
+type Cut<'b> = Option<(&'b [u8], &'b [u8])>;
+
+/// The first line.
+fn cut_line(bytes: &[u8]) -> Result<Cut<'_>, AnswerError> {
     let Some(end) = line_feed(bytes) else {
         return Ok(None);
     };

@@ -8,8 +8,6 @@ use h2::RecvStream;
 use http::HeaderMap;
 use tambat_wire::http2::{Body, Translated, trailer_is_fit};
 
-use super::super::spare::SpareBytes;
-
 /// A request on its way in.
 #[derive(Debug)]
 pub(super) struct Inbound {
@@ -54,12 +52,11 @@ impl Inbound {
     }
 
     /// Takes what has come: how many bytes.
-    pub(super) fn take(&mut self, into: &mut [u8], spare: &SpareBytes) -> usize {
+    pub(super) fn take(&mut self, into: &mut [u8]) -> usize {
         let framing = copy(&self.framing[self.framing_at..], into);
         self.framing_at += framing;
         if self.framing_at == self.framing.len() && self.framing_at > 0 {
-            spare.give_little(std::mem::take(&mut self.framing));
-            self.framing_at = 0;
+            (self.framing, self.framing_at) = (Vec::new(), 0);
         }
         if !self.framing.is_empty() || self.data.is_empty() {
             return framing;

@@ -13,11 +13,7 @@ use super::super::answers::Piece;
 use super::super::fields::unfit;
 use super::super::limits::{READ_BYTES_MIN, SEND_BUFFER_BYTES};
 use super::super::session::Session;
-use super::super::spare::LITTLE_BYTES;
 use super::inbound::broken;
-
-/// Pieces of less than this get memory of their own size: the codec may have many of them, and counts their bytes.
-const SHORT_BYTES: usize = LITTLE_BYTES / 4;
 
 /// An answer on its way out.
 #[derive(Debug)]
@@ -177,9 +173,6 @@ impl Outbound {
             match part {
                 AnswerPart::Head(head) => self.head(&head, session)?,
                 AnswerPart::Data { bytes, ends } => {
-                    if body.capacity() == 0 && bytes.len() >= SHORT_BYTES {
-                        body = session.worker.spare_bytes.take_little(bytes.len());
-                    }
                     body.extend_from_slice(bytes);
                     if ends {
                         self.body(body, true, session)?;
