@@ -103,11 +103,10 @@ fn a_good_app_keeps_every_clause_that_concerns_it() {
     assert_eq!((&report["app"], &report["process"]), (&"shop".into(), &"web".into()));
     assert_eq!(report["command"], "exec /usr/bin/python3 app.py");
     let facts = &report["facts"];
-    assert_eq!(
-        (&facts["protocol"], &facts["processes"], &facts["requests"]),
-        (&"HTTP/1.0".into(), &1.into(), &1000.into())
-    );
-    for fact in ["boot_ms", "memory_bytes", "memory_bytes_later", "requests", "stop_ms"] {
+    assert_eq!((&facts["protocol"], &facts["processes"]), (&"HTTP/1.0".into(), &1.into()));
+    // So many, or what a slow machine answers in the time that there is for them.
+    assert!((1..=1_000).contains(&facts["requests"].as_u64().unwrap()), "{facts}");
+    for fact in ["boot_ms", "memory_bytes", "memory_bytes_later", "stop_ms"] {
         assert!(facts[fact].as_u64().unwrap() > 0, "{fact}: {facts}");
     }
     assert!(facts["addresses"][0].as_str().unwrap().starts_with("127.0.0.1:2"), "{facts}");
