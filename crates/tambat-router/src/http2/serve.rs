@@ -136,6 +136,10 @@ struct Driver {
     is_send_due: bool,
 }
 
+/// With so many requests at a time a connection goes through all stages at once: what one stage has at hand for all of its
+/// streams is more than what stages of several connections would share.
+const CROWD: usize = 16;
+
 /// What a connection does in turn.
 #[derive(Debug, Clone, Copy)]
 enum Stage {
@@ -175,7 +179,7 @@ impl Driver {
 
     /// Ready when the connection is over. One stage has its turn in each poll, and those that are left are polled for once
     /// more, behind all other tasks: so all connections that are ready go through a stage before any goes through the next
-    /// one, with its code at hand, and what they send wakes its readers once.
+    /// one, with its code at hand, and what they send wakes its readers once. With a [`CROWD`] all have their turn.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.served.begin_turn(cx.waker());
         let mut is_over = Poll::Pending;
@@ -184,7 +188,9 @@ impl Driver {
             self.stage = stage.next();
             if self.has_work(stage) {
                 is_over = self.work(stage);
-                break;
+                if is_over.is_ready() || self.session.live() < CROWD {
+                    break;
+                }
             }
         }
         self.ready.end(self.is_send_due || self.served.has_turn());

@@ -173,6 +173,11 @@ impl Session {
         (!self.is_told_on.replace(true)).then_some(offence)
     }
 
+    /// How many requests are being served.
+    pub(super) fn live(&self) -> usize {
+        self.live.get()
+    }
+
     /// Is something to be sent?
     pub(super) fn has_gathered(&self) -> bool {
         self.gathered.borrow().left().is_some()
