@@ -17,10 +17,14 @@ mod openings;
 mod proxy_protocol;
 
 #[cfg(test)]
+#[path = "../../../fuzz/websocket.rs"]
+mod websocket;
+
+#[cfg(test)]
 mod seeds {
     use std::path::Path;
 
-    use crate::{answers, dns_query, openings, proxy_protocol};
+    use crate::{answers, dns_query, openings, proxy_protocol, websocket};
 
     fn replay(target: &str, entry: fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
@@ -30,6 +34,11 @@ mod seeds {
             seeds += 1;
         }
         assert!(seeds >= 4, "{}: {seeds} seeds", folder.display());
+    }
+
+    #[test]
+    fn frames_of_websockets() {
+        replay("websocket_frames", websocket::websocket_frames);
     }
 
     #[test]
