@@ -1,6 +1,7 @@
 use std::net::{TcpListener, UdpSocket};
 
 use tambat_model::Protocol;
+use tokio::net::TcpSocket;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::timeout;
 
@@ -45,6 +46,17 @@ fn listener() -> (TcpListener, u16) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     (listener, port)
+}
+
+/// A port for datagrams, and the same for streams, where nobody listens yet and nobody else can.
+fn port_of_both() -> (UdpSocket, TcpSocket) {
+    loop {
+        let streams = TcpSocket::new_v4().unwrap();
+        streams.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        if let Ok(datagrams) = UdpSocket::bind(streams.local_addr().unwrap()) {
+            return (datagrams, streams);
+        }
+    }
 }
 
 #[test]
@@ -93,7 +105,7 @@ fn a_port_of_two_transports_is_dialled_where_both_are() {
 
 #[tokio::test]
 async fn who_takes_datagrams_is_ready_and_where_both_transports_are_asked_for_one_is_not_enough() {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (socket, streams) = port_of_both();
     let addr = socket.local_addr().unwrap();
     let watch = |protocol| {
         let ports = vec![watched_port(addr.port(), protocol)];
@@ -106,7 +118,7 @@ async fn who_takes_datagrams_is_ready_and_where_both_transports_are_asked_for_on
     assert_eq!(scene.next().await, (1, ready.clone()));
     let mut scene = Scene::begin(watch(Protocol::Dns));
     assert!(matches!(scene.next().await, (1, Sight::Nobody { .. })), "nobody listens over TCP");
-    let _listener = TcpListener::bind(addr).unwrap();
+    let _listener = streams.listen(1).unwrap();
     assert_eq!(scene.next().await, (1, Sight::NotYet("it has not answered yet".to_owned())));
     assert_eq!(scene.next().await, (1, ready));
 }
