@@ -124,8 +124,11 @@ impl State {
                 head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix(name).map(|v| v.trim().to_owned()))
             };
             let length = field("content-length:").and_then(|length| length.parse().ok()).unwrap_or(0);
-            let mut body = vec![0; length];
-            if reader.read_exact(&mut body).is_err() {
+            let is_whole = match field("transfer-encoding:") {
+                Some(_) => skip_chunks(&mut reader).is_some(),
+                None => reader.read_exact(&mut vec![0; length]).is_ok(),
+            };
+            if !is_whole {
                 return;
             }
             let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -140,6 +143,26 @@ impl State {
             if reader.get_mut().write_all(answer.as_bytes()).is_err() {
                 return;
             }
+        }
+    }
+}
+
+/// Reads a body in chunks to its end (RFC 9112 §7.1), trailers included; none: the client has closed.
+fn skip_chunks(reader: &mut impl BufRead) -> Option<()> {
+    loop {
+        let mut size = String::new();
+        reader.read_line(&mut size).ok()?;
+        let bytes = usize::from_str_radix(size.trim_end().split(';').next()?, 16).ok()?;
+        if bytes == 0 {
+            break;
+        }
+        // With the end of its line.
+        reader.read_exact(&mut vec![0; bytes + 2]).ok()?;
+    }
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? <= 2 {
+            return Some(());
         }
     }
 }
