@@ -43,6 +43,7 @@ mod h2c;
 mod health;
 mod http;
 mod http2;
+mod in_traffic;
 mod introduction;
 mod listener;
 mod looks;

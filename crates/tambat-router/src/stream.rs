@@ -3,11 +3,10 @@
 mod seek;
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tambat_model::{ErrorCode, Protocol, Route, Traffic};
+use tambat_model::{ErrorCode, Protocol, Route};
 
 use crate::access::{EndedBy, How, StreamRecord};
 use crate::arrival::Arrival;
@@ -15,6 +14,7 @@ use crate::carry::{Carried, Course, End, Leftovers, carry};
 use crate::choice::Told;
 use crate::connection::serve_http;
 use crate::door::{Session, say_last};
+use crate::in_traffic::InTraffic;
 use crate::listener::Open;
 use crate::tls::alerts;
 use crate::transport::Transport;
@@ -88,7 +88,7 @@ impl Stream {
             Some(too_many) => Found::Nobody(too_many),
             None => {
                 let found = seeker.seek().await;
-                if let (None, Found::Target(upstream)) = (&story.traffic, &found) {
+                if let (None, Found::Target(upstream)) = (&story.counted, &found) {
                     // It came before its route did, and is not sent away for that.
                     let _ = story.begin(&upstream.route);
                 }
@@ -128,7 +128,7 @@ impl Stream {
     fn note_refused(&self, told: &Told) {
         self.open.listener().refused.fetch_add(1, Ordering::Relaxed);
         let worker = &self.story.worker;
-        let traffic = self.story.traffic.as_ref().unwrap_or(&worker.shared.unrouted);
+        let traffic = self.story.counted.as_ref().map_or(&*worker.shared.unrouted, InTraffic::traffic);
         traffic.shard(worker.number).error(told.code);
         let table = worker.tables.newest();
         let route = self.wanted.route(&table, self.open.listener().kind).map(|route| route.name.as_str());
@@ -189,13 +189,13 @@ pub(crate) fn refuse(arrival: &Arrival, open: &Open, worker: &Worker, name: Opti
 struct Story {
     began: Instant,
     worker: Rc<Worker>,
-    /// Those of its route; none: it had none when it began, and is counted with none.
-    traffic: Option<Arc<Traffic>>,
+    /// By its route; none: it had none when it began, and is counted with none.
+    counted: Option<InTraffic>,
 }
 
 impl Story {
     fn new(worker: Rc<Worker>) -> Self {
-        Self { began: Instant::now(), worker, traffic: None }
+        Self { began: Instant::now(), worker, counted: None }
     }
 
     /// It is one of this route's. What its client is told where there are as many as may be.
@@ -204,32 +204,23 @@ impl Story {
         if route.protocol.is_http() {
             return None;
         }
-        route.traffic.shard(self.worker.number).stream();
-        self.traffic = Some(Arc::clone(&route.traffic));
-        let before = route.traffic.open_stream();
-        let max = route.connections_max.filter(|max| before >= max.get() as usize)?;
+        let (counted, is_one_too_many) = InTraffic::begin(route, self.worker.number);
+        self.counted = Some(counted);
+        let max = route.connections_max.filter(|_| is_one_too_many)?;
         let cause = format!("{} has {max} connections, which is as many as it may", route.name);
         Some(Told { protocol: route.protocol, code: ErrorCode::TooManyConnections, cause })
     }
 
     /// It is over, or something else.
     fn end(self) -> Rc<Worker> {
-        Rc::clone(&self.worker)
-    }
-}
-
-impl Drop for Story {
-    fn drop(&mut self) {
-        if let Some(traffic) = &self.traffic {
-            traffic.shard(self.worker.number).stream_ended();
-            traffic.close_stream();
-        }
+        self.worker
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+    use std::sync::Arc;
 
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::{mpsc, watch};

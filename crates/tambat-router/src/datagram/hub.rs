@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tambat_model::{Admission, Admitted, DATAGRAM_IDLE_DEFAULT, ProxyProtocol, Route, RouteTable, Target};
+use tambat_model::{Admission, Admitted, DATAGRAM_IDLE_DEFAULT, ErrorCode, ProxyProtocol, Route, RouteTable, Target};
 use tambat_os::datagrams::{DATAGRAM_BYTES_MAX, Receiver, send_from};
 use tambat_wire::proxy_protocol::datagram_header;
 use tambat_wire::servfail;
@@ -21,7 +21,6 @@ use tokio::sync::Notify;
 use tokio::task::{spawn_local, yield_now};
 
 use super::allowance::Allowance;
-use super::counted::Counted;
 use super::link::{Link, Sent};
 use super::place::{Place, place, settles, takes_datagrams};
 use super::reception::Reception;
@@ -29,6 +28,7 @@ use super::session::{Begun, Ended, Flow, Heard, Rules, SessionId, Why};
 use super::table::Table;
 use crate::accept::count;
 use crate::access::{EndedBy, How, StreamRecord};
+use crate::in_traffic::InTraffic;
 use crate::listener::{ListenerKind, ListenerState, Open, Waits};
 use crate::report::RouterReport;
 use crate::worker::{Seldom, Worker};
@@ -56,8 +56,8 @@ struct Own {
     waits: Option<Waits>,
     /// The last one that it had.
     target: Option<Arc<Target>>,
-    /// Where it is counted; none: there was no route when it began.
-    counted: Option<Counted>,
+    /// Whose it is, by whom it is counted; none: there was no route when it began.
+    of: Option<(Arc<Route>, InTraffic)>,
     _open: Open,
 }
 
@@ -178,9 +178,14 @@ impl Hub {
             return self.refuse(flow, datagram, now);
         };
         let open = self.state.opened(self.addr.port(), count);
-        let counted = self.route(&self.worker.tables.newest()).map(|route| Counted::new(route, self.worker.number));
-        let is_one_too_many = counted.as_ref().is_some_and(Counted::is_one_too_many);
-        let own = Own { link: None, waits: None, target: None, counted, _open: open };
+        let (of, is_one_too_many) = match self.route(&self.worker.tables.newest()) {
+            Some(route) => {
+                let (in_traffic, is_one_too_many) = InTraffic::begin(route, self.worker.number);
+                (Some((Arc::clone(route), in_traffic)), is_one_too_many)
+            }
+            None => (None, false),
+        };
+        let own = Own { link: None, waits: None, target: None, of, _open: open };
         let begun = self.table.borrow_mut().begin(flow, datagram, own, is_one_too_many, now);
         match begun {
             Begun::At(id, displaced) => {
@@ -191,7 +196,9 @@ impl Hub {
                 self.news.notify_one();
             }
             Begun::Full(own) => {
-                own.counted.filter(|_| is_one_too_many).into_iter().for_each(|counted| counted.note_too_many());
+                if let (Some((route, _)), true) = (&own.of, is_one_too_many) {
+                    route.traffic.shard(self.worker.number).error(ErrorCode::TooManyConnections);
+                }
                 self.refuse(flow, datagram, now);
             }
         }
@@ -400,7 +407,7 @@ impl Hub {
             listener: self.state.kind,
             port: self.addr.port(),
             name: None,
-            route: own.counted.as_ref().map(Counted::name),
+            route: own.of.as_ref().map(|(route, _)| &*route.name),
             target: own.target.as_ref().map(|target| target.name.as_str()),
             bytes_in: ended.carried.bytes_in,
             bytes_out: ended.carried.bytes_out,

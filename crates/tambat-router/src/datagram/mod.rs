@@ -12,7 +12,6 @@
 //! longer than what he has sent, but by a target: his address may be somebody else's.
 
 mod allowance;
-mod counted;
 mod hub;
 mod link;
 mod place;
