@@ -21,6 +21,38 @@ pub fn unacknowledged(socket: &impl AsFd) -> io::Result<usize> {
     Ok(usize::try_from(bytes).unwrap_or_default())
 }
 
+/// How many bytes more a connection's send buffer has room for: about, since the kernel counts what its own bookkeeping
+/// takes, too (`SO_MEMINFO`, socket(7)). 0: it takes nothing now.
+///
+/// # Errors
+///
+/// When it is no socket.
+pub fn room(socket: &impl AsFd) -> io::Result<usize> {
+    let mut figures = [0_u32; FIGURES];
+    let mut length = libc::socklen_t::try_from(size_of_val(&figures)).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open while `socket` is borrowed, and the kernel writes `length` bytes at most, all of
+    // which `figures` has.
+    let outcome = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            figures.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if outcome != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let [size, queued] = [figures[SIZE_OF_SEND_BUFFER], figures[QUEUED_FOR_SENDING]];
+    Ok(usize::try_from(size.saturating_sub(queued)).unwrap_or(usize::MAX))
+}
+
+/// What `SO_MEMINFO` tells: so many figures, and where two of them are (`linux/sock_diag.h`, `SK_MEMINFO_*`).
+const FIGURES: usize = 9;
+const SIZE_OF_SEND_BUFFER: usize = 3;
+const QUEUED_FOR_SENDING: usize = 5;
+
 /// Sends as much as the socket takes, and keeps the end of it back until what follows at once leaves with it: more bytes,
 /// or the end of the direction (`MSG_MORE`, send(2)). Where nothing follows the kernel waits for 200 ms.
 ///
@@ -45,6 +77,7 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut server, _) = listener.accept().unwrap();
         assert_eq!(unacknowledged(&client).unwrap(), 0);
+        assert!(room(&client).unwrap() > BYTES);
         client.set_nonblocking(true).unwrap();
         let mut sent = 0;
         // More than both ends of the connection hold.
@@ -53,10 +86,13 @@ mod tests {
         }
         let full = unacknowledged(&client).unwrap();
         assert!(full > 0 && full <= sent);
+        assert_eq!(room(&client).unwrap(), 0);
         server.read_exact(&mut vec![0; sent]).unwrap();
         while unacknowledged(&client).unwrap() > 0 {
             std::thread::yield_now();
         }
+        assert!(room(&client).unwrap() > BYTES);
+        assert!(room(&std::fs::File::open("/dev/null").unwrap()).is_err());
         assert!(unacknowledged(&listener).is_err() || unacknowledged(&listener).unwrap() == 0);
     }
 

@@ -27,7 +27,8 @@ use crate::splice::{Filled, Pipe};
 use crate::transport::Transport;
 use crate::worker::{Tools, Worker};
 
-/// What is read at once at first, and after a write that was not taken whole: what a stalled stream keeps is no more.
+/// What is read at once at first, after a write that was not taken whole, and where there is no room for more: what a
+/// stalled stream keeps is no more.
 const WINDOW_BYTES_MIN: usize = 64 * 1024;
 
 /// So many big reads in a row make a long run, which goes on through a pipe until as many small ones in a row: a pipe is
@@ -387,7 +388,7 @@ impl<'a> Direction<'a> {
             std::task::ready!(self.from.poll_read_ready(cx))?;
         }
         let scratch = &mut tools.buffer;
-        let window = self.to.window().unwrap_or(self.window).min(scratch.len());
+        let window = self.window().min(scratch.len());
         let (received, then) = match self.receive(&mut scratch[..window], is_first) {
             // What it has sent before it was cut off has been passed on.
             Ok((0, _)) if self.from.is_truncated() => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
@@ -431,6 +432,14 @@ impl<'a> Direction<'a> {
             return Poll::Ready(Err(error));
         }
         Poll::Ready(Ok(true))
+    }
+
+    /// How much is to be read at once. More than the least only if it can be written: the kernel's word costs little beside
+    /// so many bytes, and what it does not take is kept.
+    fn window(&self) -> usize {
+        let window = self.to.window().unwrap_or(self.window);
+        let is_too_much = window > WINDOW_BYTES_MIN && !self.to.has_room_for(window);
+        if is_too_much { WINDOW_BYTES_MIN } else { window }
     }
 
     /// Takes what has arrived, and says what comes then, as far as that is known. (0: the end.)

@@ -99,6 +99,16 @@ impl Transport {
         }
     }
 
+    /// Does the kernel take so many bytes of what goes here, about? A stream says so by its window.
+    pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
+        let room = match self {
+            Self::Tcp(stream) => queued::room(stream),
+            Self::Tls(stream) => stream.room(),
+            Self::Stream(_) | Self::H2c(_) => return true,
+        };
+        room.is_ok_and(|room| room >= bytes)
+    }
+
     /// Takes what has arrived, up to the length of `into`; 0: the peer has ended its direction.
     ///
     /// # Errors

@@ -147,6 +147,10 @@ impl TlsStream {
         socket::reset_on_close(&self.socket);
     }
 
+    pub(crate) fn room(&self) -> io::Result<usize> {
+        queued::room(&self.socket)
+    }
+
     pub(crate) fn unacknowledged(&self) -> Option<usize> {
         Some(queued::unacknowledged(&self.socket).ok()? + self.session.borrow().kept)
     }
