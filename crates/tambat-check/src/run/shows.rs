@@ -162,7 +162,7 @@ async fn end_first(
     match under_way {
         Ok(Ok(under_way)) => {
             let (stop, in_flight) = tokio::join!(stopped, under_way.finish(stage.limits.grace));
-            (Ok(stop), Ok(in_flight))
+            (Ok(stop), in_flight)
         }
         Ok(Err(early)) => (Ok(stopped.await), Ok(early)),
         Err(unseen) => (Ok(stopped.await), Err(unseen)),

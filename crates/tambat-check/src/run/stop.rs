@@ -26,6 +26,10 @@ const UNDER_WAY: Duration = Duration::from_millis(250);
 /// The rest of a body is sent so long after the signal: a handler has run by then.
 const REST_DELAY: Duration = Duration::from_millis(100);
 
+/// Where the rest of a body is later than that by so much, this machine is too busy to blame the app for what it did
+/// meanwhile: it may have an end to its own patience.
+const LATE: Duration = Duration::from_millis(500);
+
 /// So much of a body is sent before the signal, and as much after.
 const HALF_BODY: &[u8] = b"tambat-c";
 
@@ -82,6 +86,8 @@ fn unnamed(pid: Pid) -> Program {
 #[derive(Debug)]
 pub(super) struct UnderWay {
     client: Client,
+    /// When its first bytes were sent.
+    since: Instant,
     /// The rest of its body; empty for a `GET`.
     rest: &'static [u8],
 }
@@ -97,6 +103,7 @@ pub(super) async fn begin(addr: Address, slow: Option<&str>, is_http2: bool) -> 
     let asked = if is_http2 { over_http2(addr, slow).await } else { over_http1(addr, slow).await };
     let failed = |error: std::io::Error| Unseen::because(format!("no request could be made: {error}"));
     let mut client = asked.map_err(failed)?;
+    let since = Instant::now();
     sleep(UNDER_WAY).await;
     let has_news = match &mut client {
         Client::Http1(connection) => connection.has_news(),
@@ -105,7 +112,7 @@ pub(super) async fn begin(addr: Address, slow: Option<&str>, is_http2: bool) -> 
     if has_news {
         return Ok(Err(InFlight::Early));
     }
-    Ok(Ok(UnderWay { client, rest: if slow.is_some() { &[] } else { HALF_BODY } }))
+    Ok(Ok(UnderWay { client, since, rest: if slow.is_some() { &[] } else { HALF_BODY } }))
 }
 
 async fn over_http1(addr: Address, slow: Option<&str>) -> std::io::Result<Client> {
@@ -135,8 +142,10 @@ async fn over_http2(addr: Address, slow: Option<&str>) -> std::io::Result<Client
 
 impl UnderWay {
     /// Ends the request, and says what became of its answer.
-    pub(super) async fn finish(self, limit: Duration) -> InFlight {
+    pub(super) async fn finish(self, limit: Duration) -> Look<InFlight> {
         sleep(REST_DELAY).await;
+        let late = self.since.elapsed().saturating_sub(UNDER_WAY + REST_DELAY);
+        let is_late = !self.rest.is_empty() && late >= LATE;
         let answered = async {
             match self.client {
                 Client::Http1(mut connection) => {
@@ -152,12 +161,19 @@ impl UnderWay {
                 }
             }
         };
-        match timeout(limit, answered).await {
+        let seen = match timeout(limit, answered).await {
             Ok(Ok(answer)) if answer.is_whole => InFlight::Whole(answer.status),
             Ok(Ok(answer)) => InFlight::Cut(answer.bytes),
             Ok(Err(NoAnswer::Ended(bytes @ 1.., _))) => InFlight::Cut(bytes),
             Ok(Err(other)) => InFlight::Lost(other.to_string()),
             Err(_) => InFlight::Lost(format!("nothing came within {}", crate::text::time(limit))),
+        };
+        if is_late && !matches!(seen, InFlight::Whole(_)) {
+            let late = crate::text::time(late);
+            return Err(Unseen::because(format!(
+                "the rest of a request was sent {late} late, for this machine is too busy: check it again"
+            )));
         }
+        Ok(seen)
     }
 }
