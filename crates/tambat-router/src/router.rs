@@ -96,6 +96,7 @@ impl Router {
         }
         let state = self.state(listener.kind);
         for socket in listener.sockets {
+            state.is_at(socket.local_addr()?.port());
             self.shared.listen(socket, Arc::clone(&state), listener.tls.clone());
         }
         Ok(())
@@ -136,6 +137,7 @@ impl Router {
         }
         let state = self.state(listener.kind);
         for socket in listener.sockets {
+            state.is_at(socket.local_addr()?.port());
             self.shared.order(self.shared.turn(), Order::Receive(socket, Arc::clone(&state)));
         }
         Ok(())
@@ -152,9 +154,9 @@ impl Router {
         self.listeners().get(&ListenerKind::Service(port)).map(|listener| listener.snapshot())
     }
 
-    /// What each listener has carried, and holds now; all shared ones are one.
-    pub fn listener_counters(&self) -> Vec<(ListenerKind, CountersSnapshot)> {
-        self.listeners().iter().map(|(kind, listener)| (*kind, listener.snapshot())).collect()
+    /// What each listener has carried, and holds now, by what the access log calls it, too: all shared ones are one.
+    pub fn listener_counters(&self) -> Vec<(String, CountersSnapshot)> {
+        self.listeners().values().map(|listener| (listener.label(), listener.snapshot())).collect()
     }
 
     /// The requests that no route was found for, or that were refused before one was looked for.

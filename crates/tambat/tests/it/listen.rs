@@ -70,6 +70,19 @@ fn a_route_of_any_protocol_has_a_listener_of_its_own() {
 }
 
 #[test]
+fn metrics_call_a_listener_by_the_port_that_it_got() {
+    let one = echo("one");
+    let routed = Routed::start(&format!(
+        "listen = \"127.0.0.1:0\"\n[router]\nmetrics = \"127.0.0.1:0\"\n[routes.line]\nprotocol = \"tcp\"\n\
+         listen = \"127.0.0.1:0\"\ntargets = \"{one}\"\n"
+    ));
+    let at = listening(&routed, "line", 0);
+    assert_eq!(ask(&connect(at), "a\n"), "one a\n");
+    let page = try_get_at(routed.address("metrics "), "metrics", "/metrics", "").unwrap().body;
+    assert!(page.contains(&format!("tambat_connections_total{{listener=\"{at}\"}} 1\n")), "{page}");
+}
+
+#[test]
 fn listeners_come_and_go_with_the_file_and_connections_stay() {
     let (one, two) = (echo("one"), echo("two"));
     let [first, second] = [free_port(), free_port()];
