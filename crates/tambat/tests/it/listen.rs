@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
+use nix::sys::signal::Signal;
+
 use crate::support::{AppDir, Apps, Backend, Base, LIMIT, Routed, programs, try_get_at, until};
 
 /// A TCP server that sends back what it gets, with its name before it.
@@ -80,6 +82,31 @@ fn metrics_call_a_listener_by_the_port_that_it_got() {
     assert_eq!(ask(&connect(at), "a\n"), "one a\n");
     let page = try_get_at(routed.address("metrics "), "metrics", "/metrics", "").unwrap().body;
     assert!(page.contains(&format!("tambat_connections_total{{listener=\"{at}\"}} 1\n")), "{page}");
+}
+
+/// Whoever is there when its listener goes is not cut off by the router's end, either.
+#[test]
+fn a_connection_whose_listener_has_gone_is_waited_for_at_the_end() {
+    let one = echo("one");
+    let file = |listen: &str| {
+        format!(
+            "listen = \"127.0.0.1:0\"\n[routes.web]\ntargets = \"127.0.0.1:9\"\n[routes.line]\nprotocol = \"tcp\"\n\
+             {listen}targets = \"{one}\"\n"
+        )
+    };
+    let [first, second] = [free_port(), free_port()].map(|port| format!("listen = \"127.0.0.1:{port}\"\n"));
+    let mut routed = Routed::start(&file(&first));
+    let client = connect(listening(&routed, "line", 0));
+    assert_eq!(ask(&client, "a\n"), "one a\n");
+    routed.reload(&file(&second));
+    routed.signal(Signal::SIGTERM);
+    routed.err_line("finishing what is on its way");
+    // All that is asked of it meanwhile is answered.
+    assert_eq!(ask(&client, "b\n"), "one b\n");
+    until("its listeners to be gone", || TcpStream::connect(routed.addr).is_err().then_some(()));
+    assert_eq!(ask(&client, "c\n"), "one c\n");
+    drop(client);
+    assert_eq!(routed.ended(), 0);
 }
 
 #[test]
