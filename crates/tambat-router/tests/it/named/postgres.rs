@@ -263,6 +263,29 @@ fn a_cancel_is_introduced_where_its_session_is() {
     drop(introduced(CANCEL));
 }
 
+/// It is looked at which of the targets that have streams drain, when there is a new table: this one has none then.
+#[test]
+fn a_stream_that_begins_at_a_target_that_drains_already_is_cut_with_the_others() {
+    let two = two();
+    let mut client = wishing(&two.door, "vault.example", &two.ours);
+    let mut hello = Vec::new();
+    client.conn.write_tls(&mut hello).unwrap();
+    client.sock.write_all(&hello).unwrap();
+    let mut target = two.vault.accept();
+    assert_eq!(exactly(&target, 8), SSL_REQUEST);
+    two.vault.target.load.close();
+    two.door.opens_to(Entrance::default());
+    pass(std::time::Duration::from_millis(20));
+    target.write_all(b"S").unwrap();
+    assert_eq!(exactly(&target, hello.len()), hello);
+    target.write_all(b"its answer").unwrap();
+    assert_eq!(exactly(&client.sock, 10), b"its answer");
+    // It looks once more after a read, and finds out by that.
+    pass(std::time::Duration::from_millis(200));
+    two.vault.target.load.cut();
+    assert_eq!((rest(&client.sock), rest(&target)), (vec![], vec![]));
+}
+
 /// Trusts whoever answers.
 fn anybody() -> Arc<dyn rustls::client::danger::ServerCertVerifier> {
     use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
