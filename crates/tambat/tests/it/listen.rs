@@ -283,6 +283,36 @@ fn start_listens_where_a_process_asks_for_it_and_says_so() {
 }
 
 #[test]
+fn the_fallback_of_an_address_is_shown_as_one() {
+    let at = format!("127.0.0.1:{}", free_port());
+    let process = |name: &str, protocol: &str| {
+        format!(
+            "[processes.{name}]\ncommand = \"tambat-fixture serve\"\nprotocol = \"{protocol}\"\nlisten = \"{at}\"\n"
+        )
+    };
+    let app = AppDir::manifest(&format!(
+        "[[router.listen]]\naddress = \"{at}\"\npeek = [\"http\"]\nfallback = \"line\"\n{}{}",
+        process("web", "http"),
+        process("line", "tcp")
+    ));
+    let shown = |said: &str, verb: &str| {
+        let line = |end: &str| said.lines().any(|line| line.ends_with(end));
+        assert!(line(&format!("at {at}")) && line(&format!("at {at} as its fallback")), "{verb}: {said}");
+    };
+    let is_fallback =
+        |app: &serde_json::Value, nth: usize| app["processes"][nth]["ports"][0]["listens"][0]["fallback"].clone();
+    shown(&app.tambat(&["plan"]).must_be(0).stdout, "plan");
+    let plan = serde_json::from_str(&app.tambat(&["plan", "--json"]).must_be(0).stdout).unwrap();
+    assert_eq!([0, 1].map(|nth| is_fallback(&plan, nth)), [false, true]);
+    let running = app.start(&[]);
+    running.ready(&["web", "line"]);
+    running.err_line(&format!("at {at} as its fallback"));
+    shown(&app.tambat(&["ps"]).must_be(0).stdout, "ps");
+    let status = serde_json::from_str(&app.tambat(&["ps", "--json"]).must_be(0).stdout).unwrap();
+    assert_eq!([0, 1].map(|nth| is_fallback(&status, nth)), [false, true]);
+}
+
+#[test]
 fn start_says_who_has_an_address_and_starts_nothing() {
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = held.local_addr().unwrap();
