@@ -101,6 +101,9 @@ pub struct ListenStatus {
     pub tls: String,
     /// The names by which it is reached there; empty: it is whatever a client says.
     pub hosts: Vec<String>,
+    /// Does it get the clients that are not told apart there?
+    #[serde(default)]
+    pub fallback: bool,
 }
 
 /// One instance.

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tambat_model::Load;
+use tokio::sync::Notify;
 
 use crate::listener::ListenerKind;
+use crate::stream::change;
 use crate::worker::{Scope, Worker};
 
 /// How often targets that drain are looked at, while streams go there: that may be for hours, and whoever cuts one waits a
@@ -25,6 +27,8 @@ pub(crate) struct Cuts {
     targets: RefCell<HashMap<usize, (Arc<Load>, usize)>>,
     /// All streams at these listeners are to end.
     all: Cell<Option<Scope>>,
+    /// A stream goes to a target that drains already: it was long on its way.
+    late: Notify,
 }
 
 impl Cuts {
@@ -32,6 +36,9 @@ impl Cuts {
     pub(crate) fn watch<'a>(&'a self, load: &Arc<Load>) -> Watched<'a> {
         let key = Arc::as_ptr(load) as usize;
         self.targets.borrow_mut().entry(key).or_insert_with(|| (Arc::clone(load), 0)).1 += 1;
+        if load.is_closed() {
+            self.late.notify_one();
+        }
         Watched { cuts: self, key }
     }
 
@@ -76,8 +83,12 @@ impl Drop for Watched<'_> {
 /// Wakes the streams of targets that are cut. Never ends.
 pub(crate) async fn look_after(worker: Rc<Worker>) {
     let mut tables = worker.tables.subscribe();
-    // A target drains because a newer table is without it.
-    while tables.changed().await.is_ok() {
+    loop {
+        // A target drains because a newer table is without it.
+        tokio::select! {
+            () = change(&mut tables) => {}
+            () = worker.cuts.late.notified() => {}
+        }
         loop {
             let (draining, cut) = worker.cuts.draining();
             if cut > 0 {

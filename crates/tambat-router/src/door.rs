@@ -40,7 +40,7 @@ use crate::transport::Transport;
 use crate::wanted::Wanted;
 use crate::worker::Worker;
 
-pub(crate) use cancels::{Cancels, Session};
+pub(crate) use cancels::{Cancels, Place, Session};
 pub(crate) use postgres::begin_inside;
 
 /// What is read at once: a client's first words as a rule, and not much of what it goes on to say.

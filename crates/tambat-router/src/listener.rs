@@ -24,20 +24,14 @@ pub enum ListenerKind {
 }
 
 impl ListenerKind {
-    /// As metrics and the access log call it: where it is to be found, or, of shared ones, by what.
-    pub fn label(self) -> String {
+    /// As metrics and the access log call it: where it is to be found, or, of shared ones, by what. `port`: the one of its
+    /// sockets, which is the kernel's choice where it is written as 0.
+    pub(crate) fn label(self, port: u16) -> String {
         match self {
             Self::Service(port) => format!("localhost:{port}"),
             Self::Shared => "names".to_owned(),
-            Self::Named(at) => at.to_string(),
-        }
-    }
-
-    /// The same, of a connection that was accepted at this port: where it is the kernel's choice, it is that.
-    pub(crate) fn label_at(self, port: u16) -> String {
-        match self {
             Self::Named(at) if at.get().port() == 0 => SocketAddr::new(at.get().ip(), port).to_string(),
-            _ => self.label(),
+            Self::Named(at) => at.to_string(),
         }
     }
 
@@ -104,6 +98,8 @@ pub struct CountersSnapshot {
 #[derive(Debug)]
 pub(crate) struct ListenerState {
     pub(crate) kind: ListenerKind,
+    /// That of its sockets.
+    port: OnceLock<u16>,
     pub(crate) refused: AtomicU64,
     pub(crate) paused: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
@@ -123,6 +119,7 @@ impl ListenerState {
     pub(crate) fn new(kind: ListenerKind, all_open: Arc<AtomicUsize>) -> Self {
         Self {
             kind,
+            port: OnceLock::new(),
             refused: AtomicU64::new(0),
             paused: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
@@ -151,6 +148,16 @@ impl ListenerState {
             handshakes_failed: self.handshakes.failed.each_ref().map(|failed| failed.load(Ordering::Relaxed)),
             handshakes_under_way: self.handshakes.under_way.load(Ordering::Relaxed),
         }
+    }
+
+    /// One of its sockets is at this port, and so are all others.
+    pub(crate) fn is_at(&self, port: u16) {
+        let _ = self.port.set(port);
+    }
+
+    /// As metrics call it.
+    pub(crate) fn label(&self) -> String {
+        self.kind.label(self.port.get().copied().unwrap_or_default())
     }
 
     /// By what handshakes end, where only some of its connections begin with one.

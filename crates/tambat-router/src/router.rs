@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,8 @@ const LOG_SYNC_MS: u64 = 1_000;
 pub struct Router {
     shared: Arc<Shared>,
     listeners: Mutex<BTreeMap<ListenerKind, Arc<ListenerState>>>,
+    /// Those that were removed, as long as a connection of theirs is there: a drain waits for it, too.
+    left: Mutex<Vec<Weak<ListenerState>>>,
     /// How many connections are open.
     open: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<()>>,
@@ -64,6 +66,7 @@ impl Router {
         let mut router = Self {
             shared: Arc::new(Shared::new(tables, reports, settings, orders)),
             listeners: Mutex::new(BTreeMap::new()),
+            left: Mutex::default(),
             open: Arc::default(),
             threads: Vec::with_capacity(inboxes.len()),
             handshakers: Mutex::default(),
@@ -96,6 +99,7 @@ impl Router {
         }
         let state = self.state(listener.kind);
         for socket in listener.sockets {
+            state.is_at(socket.local_addr()?.port());
             self.shared.listen(socket, Arc::clone(&state), listener.tls.clone());
         }
         Ok(())
@@ -104,7 +108,7 @@ impl Router {
     /// Closes the sockets of this listener. Its connections go on to their end, in its name no more: one that is added of the
     /// same kind counts anew. There may be none.
     pub fn remove(&self, kind: ListenerKind) {
-        if self.listeners().remove(&kind).is_some() {
+        if self.forget(kind) {
             self.shared.order_all(|| Order::Unlisten(kind));
         }
     }
@@ -114,7 +118,7 @@ impl Router {
     /// them.
     pub async fn take_back(&self, kind: ListenerKind) -> Vec<TcpListener> {
         let mut sockets = Vec::new();
-        if self.listeners().remove(&kind).is_some() {
+        if self.forget(kind) {
             let (to, mut given) = unbounded_channel();
             self.shared.order_all(|| Order::GiveBack(kind, to.clone()));
             drop(to);
@@ -136,9 +140,19 @@ impl Router {
         }
         let state = self.state(listener.kind);
         for socket in listener.sockets {
+            state.is_at(socket.local_addr()?.port());
             self.shared.order(self.shared.turn(), Order::Receive(socket, Arc::clone(&state)));
         }
         Ok(())
+    }
+
+    /// There is no such listener any more. Was there one?
+    fn forget(&self, kind: ListenerKind) -> bool {
+        let Some(state) = self.listeners().remove(&kind) else { return false };
+        let mut left = self.left();
+        left.retain(|left| left.strong_count() > 0);
+        left.push(Arc::downgrade(&state));
+        true
     }
 
     /// The state of a listener, which all of this kind share.
@@ -152,9 +166,9 @@ impl Router {
         self.listeners().get(&ListenerKind::Service(port)).map(|listener| listener.snapshot())
     }
 
-    /// What each listener has carried, and holds now; all shared ones are one.
-    pub fn listener_counters(&self) -> Vec<(ListenerKind, CountersSnapshot)> {
-        self.listeners().iter().map(|(kind, listener)| (*kind, listener.snapshot())).collect()
+    /// What each listener has carried, and holds now, by what the access log calls it, too: all shared ones are one.
+    pub fn listener_counters(&self) -> Vec<(String, CountersSnapshot)> {
+        self.listeners().values().map(|listener| (listener.label(), listener.snapshot())).collect()
     }
 
     /// The requests that no route was found for, or that were refused before one was looked for.
@@ -203,7 +217,10 @@ impl Router {
 
     /// How many connections are open there.
     fn open_at(&self, scope: Scope) -> usize {
-        self.listeners().iter().filter(|(kind, _)| scope.has(**kind)).map(|(_, state)| state.snapshot().open).sum()
+        let there: Vec<_> = self.listeners().values().map(Arc::clone).collect();
+        let left: Vec<_> = self.left().iter().filter_map(Weak::upgrade).collect();
+        let all = there.iter().chain(&left).filter(|state| scope.has(state.kind));
+        all.map(|state| state.snapshot().open).sum()
     }
 
     /// Closes the listeners and all connections, and waits until the threads have ended: some milliseconds at most. What
@@ -229,6 +246,10 @@ impl Router {
 
     fn listeners(&self) -> MutexGuard<'_, BTreeMap<ListenerKind, Arc<ListenerState>>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn left(&self) -> MutexGuard<'_, Vec<Weak<ListenerState>>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

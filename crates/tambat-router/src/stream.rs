@@ -13,7 +13,7 @@ use crate::arrival::Arrival;
 use crate::carry::{Carried, Course, End, Leftovers, carry};
 use crate::choice::Told;
 use crate::connection::serve_http;
-use crate::door::{Session, say_last};
+use crate::door::{Place, Session, say_last};
 use crate::in_traffic::InTraffic;
 use crate::listener::Open;
 use crate::tls::alerts;
@@ -100,7 +100,8 @@ impl Stream {
     /// A session of `PostgreSQL` that can be looked into, so that its queries can be cancelled.
     fn session(&self, upstream: &Upstream) -> Option<Session> {
         let is_one = upstream.route.protocol == Protocol::Postgres && matches!(self.wanted, Wanted::Terminated(_));
-        is_one.then(|| Session::new(upstream.target.addr, &self.story.worker.shared.cancels))
+        let place = Place { target: upstream.target.addr, proxy_protocol: upstream.route.proxy_protocol };
+        is_one.then(|| Session::new(place, &self.story.worker.shared.cancels))
     }
 
     async fn turn_away(self, before: Vec<u8>, told: Told) {

@@ -111,15 +111,16 @@ pub(crate) fn transports(plan: &EntrancePlan) -> Vec<Transport> {
     over.into_iter().filter(|(_, there)| *there).map(|(over, _)| over).collect()
 }
 
-/// Where a process port is reached, and how: `at 0.0.0.0:6380 over TLS: cache.example`.
-pub(crate) fn reached(addr: &str, tls: &str, hosts: &[String]) -> String {
+/// Where a process port is reached, and how: `at 0.0.0.0:6380 over TLS: cache.example`, `at 0.0.0.0:443 as its fallback`.
+pub(crate) fn reached(addr: &str, tls: &str, hosts: &[String], is_fallback: bool) -> String {
     let how = match tls {
         "terminate" => " over TLS",
         "passthrough" => " over TLS, which passes through",
         _ => "",
     };
     let hosts = if hosts.is_empty() { String::new() } else { format!(": {}", hosts.join(", ")) };
-    format!("at {addr}{how}{hosts}")
+    let role = if is_fallback { " as its fallback" } else { "" };
+    format!("at {addr}{how}{role}{hosts}")
 }
 
 /// Everybody who is reached there, as people name them, each once.

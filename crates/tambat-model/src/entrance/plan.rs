@@ -180,6 +180,12 @@ impl EntrancePlan {
         self
     }
 
+    /// Of those who ask, this one's claims, and whether it gets whoever is not told by it.
+    pub fn claims_of(&self, who: &str) -> impl Iterator<Item = (&Claim, bool)> {
+        let claims = self.claims.iter().enumerate().filter(move |(_, claim)| claim.who == who);
+        claims.map(|(nth, claim)| (claim, self.fallback == Some(nth)))
+    }
+
     /// Are there streams that come in here?
     pub fn has_streams(&self) -> bool {
         self.parts.iter().any(|part| part.way != Way::Datagrams)

@@ -153,7 +153,7 @@ fn stream_json(at: SystemTime, r: &StreamRecord<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\",\"client\":\"");
     address(r.client, out);
     out.extend_from_slice(b"\",\"listener\":\"");
-    out.extend_from_slice(r.listener.label_at(r.port).as_bytes());
+    out.extend_from_slice(r.listener.label(r.port).as_bytes());
     out.extend_from_slice(b"\",\"bytes_in\":");
     number(r.bytes_in, out);
     out.extend_from_slice(b",\"bytes_out\":");
@@ -185,7 +185,7 @@ fn stream_text(at: SystemTime, r: &StreamRecord<'_>, out: &mut Vec<u8>) {
     out.push(b' ');
     address(r.client, out);
     out.extend_from_slice(b" stream ");
-    out.extend_from_slice(r.listener.label_at(r.port).as_bytes());
+    out.extend_from_slice(r.listener.label(r.port).as_bytes());
     if let Some(name) = r.name {
         out.push(b' ');
         escaped(name.as_bytes(), b"\\x", |byte| byte == b' ', out);

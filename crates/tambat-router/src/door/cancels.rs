@@ -6,32 +6,41 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tambat_model::ProxyProtocol;
 use tambat_wire::door::postgres::{CancelKey, StartupWatch, Watch};
 
 /// So many sessions are known at a time: some 10 MiB. Those beyond cannot be cancelled.
 const SESSIONS_MAX: usize = 65_536;
 
+/// Where a session is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) target: SocketAddr,
+    /// How that is told where a connection comes from: each, and so that of a cancel.
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
+}
+
 /// The sessions of a router, by their keys.
 #[derive(Debug, Default)]
-pub(crate) struct Cancels(Mutex<HashMap<CancelKey, SocketAddr>>);
+pub(crate) struct Cancels(Mutex<HashMap<CancelKey, Place>>);
 
 impl Cancels {
     /// Where the session with this key is served.
-    pub(crate) fn find(&self, key: &CancelKey) -> Option<SocketAddr> {
+    pub(crate) fn find(&self, key: &CancelKey) -> Option<Place> {
         self.lock().get(key).copied()
     }
 
     /// A session with this key is there until the guard is dropped. Where two have the same it is that of the older one.
-    fn insert(self: &Arc<Self>, key: CancelKey, target: SocketAddr) -> Option<Known> {
+    fn insert(self: &Arc<Self>, key: CancelKey, place: Place) -> Option<Known> {
         let mut all = self.lock();
         if all.len() >= SESSIONS_MAX || all.contains_key(&key) {
             return None;
         }
-        all.insert(key.clone(), target);
+        all.insert(key.clone(), place);
         Some(Known { key, cancels: Arc::clone(self) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<CancelKey, SocketAddr>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<CancelKey, Place>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -52,7 +61,7 @@ impl Drop for Known {
 /// A session that begins: what its server says is looked at until its key has passed by.
 #[derive(Debug)]
 pub(crate) struct Session {
-    target: SocketAddr,
+    place: Place,
     cancels: Arc<Cancels>,
     watch: RefCell<StartupWatch>,
     is_watching: Cell<bool>,
@@ -60,9 +69,9 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(target: SocketAddr, cancels: &Arc<Cancels>) -> Self {
+    pub(crate) fn new(place: Place, cancels: &Arc<Cancels>) -> Self {
         Self {
-            target,
+            place,
             cancels: Arc::clone(cancels),
             watch: RefCell::default(),
             is_watching: Cell::new(true),
@@ -82,7 +91,7 @@ impl Session {
         }
         match self.watch.borrow_mut().on(chunk) {
             Watch::Going => return,
-            Watch::Key(key) => drop(self.known.replace(self.cancels.insert(key, self.target))),
+            Watch::Key(key) => drop(self.known.replace(self.cancels.insert(key, self.place))),
             Watch::Over => {}
         }
         self.is_watching.set(false);
@@ -104,10 +113,14 @@ mod tests {
         CancelKey { pid, secret: secret.into() }
     }
 
+    fn place(port: u16) -> Place {
+        Place { target: ([127, 0, 0, 1], port).into(), proxy_protocol: None }
+    }
+
     #[test]
     fn a_session_is_known_by_its_key_from_when_it_passes_by_until_its_end() {
         let cancels = Arc::<Cancels>::default();
-        let [one, other] = [5_432, 5_433].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let [one, other] = [5_432, 5_433].map(place);
         let first = Session::new(one, &cancels);
         let said = startup(7, [1, 2, 3, 4]);
         let (last, before) = said.split_last().unwrap();
@@ -129,12 +142,12 @@ mod tests {
     #[test]
     fn no_more_are_known_than_may_be() {
         let cancels = Arc::<Cancels>::default();
-        let addr = SocketAddr::from(([127, 0, 0, 1], 5_432));
-        let known: Vec<_> =
-            (0..u32::try_from(SESSIONS_MAX).unwrap()).map(|pid| cancels.insert(key(pid, [0; 4]), addr)).collect();
+        let known: Vec<_> = (0..u32::try_from(SESSIONS_MAX).unwrap())
+            .map(|pid| cancels.insert(key(pid, [0; 4]), place(5_432)))
+            .collect();
         assert!(known.iter().all(Option::is_some));
-        assert!(cancels.insert(key(u32::MAX, [0; 4]), addr).is_none());
+        assert!(cancels.insert(key(u32::MAX, [0; 4]), place(5_432)).is_none());
         drop(known);
-        assert!(cancels.insert(key(u32::MAX, [0; 4]), addr).is_some());
+        assert!(cancels.insert(key(u32::MAX, [0; 4]), place(5_432)).is_some());
     }
 }

@@ -2,6 +2,7 @@
 //! the query of another session be given up says by which key, and is led to where that session is.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use tambat_model::{ErrorCode, HostPattern, ListenAddr};
 use tambat_wire::door::postgres::{CancelRequest, Door, Refusal, Step, inside};
@@ -43,7 +44,10 @@ async fn agree(at: ListenAddr, mut visitor: Visitor) {
                 }
             }
             Step::Hello(hello) => return greet(at, &hello, visitor).await,
-            Step::Cancel(request) => return cancel(&request, &visitor.worker).await,
+            Step::Cancel(request) => {
+                let Visitor { client, arrival, open: _open, worker, .. } = visitor;
+                return cancel(&request, &arrival, &Transport::Tcp(client), &worker).await;
+            }
             Step::Refuse(refusal) => {
                 visitor.is_refused(None, ErrorCode::NotTold);
                 return visitor.dismiss(&refusal.message()).await;
@@ -93,10 +97,13 @@ async fn refuse(at: ListenAddr, hello: &ClientHello, visitor: Visitor) {
 
 /// Passes a cancel on to where its session is, if that is known here: nobody is told what came of it, and who has no key
 /// learns nothing.
-async fn cancel(request: &CancelRequest, worker: &Worker) {
-    let Some(target) = worker.shared.cancels.find(&request.key) else { return };
+async fn cancel(request: &CancelRequest, arrival: &Arrival, client: &Transport, worker: &Worker) {
+    let Some(place) = worker.shared.cancels.find(&request.key) else { return };
+    let id = worker.clock.request_id(Instant::now());
+    let mut words = place.proxy_protocol.map(|version| arrival.header(version, client, &id)).unwrap_or_default();
+    words.extend(request.bytes());
     let limit = worker.shared.settings.connect_timeout;
-    let Ok(mut target) = dial(target, Some(&request.bytes()), limit).await else { return };
+    let Ok(mut target) = dial(place.target, Some(&words), limit).await else { return };
     // It closes when the signal is sent, which the client waits for.
     let _ = timeout(limit, target.read(&mut [0])).await;
 }
@@ -111,7 +118,7 @@ pub(crate) fn begin_inside(name: Box<str>, client: Transport, arrival: Arrival, 
                 spawn_local(stream::serve(wanted, client, received, arrival, open, worker));
             }
             Some((_, Some(request))) => {
-                cancel(&request, &worker).await;
+                cancel(&request, &arrival, &client, &worker).await;
                 client.farewell();
             }
             None => {}

@@ -79,6 +79,8 @@ struct PlannedListener {
     address: String,
     tls: &'static str,
     hosts: Vec<String>,
+    /// Does it get the clients that are not told apart there?
+    fallback: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -170,12 +172,12 @@ fn planned_port(
 }
 
 fn listens(plan: &Plan, name: &str) -> Vec<PlannedListener> {
-    let claims = plan.entrances().iter().flat_map(|plan| plan.claims.iter().map(move |claim| (plan.at, claim)));
-    let own = claims.filter(|(_, claim)| claim.who == name);
-    let listens = own.map(|(at, claim)| PlannedListener {
+    let own = plan.entrances().iter().flat_map(|plan| plan.claims_of(name).map(move |claim| (plan.at, claim)));
+    let listens = own.map(|(at, (claim, fallback))| PlannedListener {
         address: at.to_string(),
         tls: claim.tls.as_str(),
         hosts: claim.hosts.iter().map(ToString::to_string).collect(),
+        fallback,
     });
     listens.collect()
 }
@@ -256,6 +258,6 @@ fn show_names(port: &PlannedPort) -> String {
     let path = port.path.as_deref().unwrap_or_default();
     let hosts = port.hosts.iter().map(|host| format!("            {host}{path}\n"));
     let stripped = port.strip_path.then(|| format!("            without {path} in what it gets\n"));
-    let listens = port.listens.iter().map(|of| reached(&of.address, of.tls, &of.hosts));
+    let listens = port.listens.iter().map(|of| reached(&of.address, of.tls, &of.hosts, of.fallback));
     names.chain(hosts).chain(stripped).chain(listens.map(|line| format!("            {line}\n"))).collect()
 }

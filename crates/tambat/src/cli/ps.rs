@@ -97,7 +97,7 @@ fn names(status: &AppStatus) -> Vec<Vec<String>> {
     let ports = status.processes.iter().flat_map(|p| p.ports.iter().map(move |port| (p, port)));
     let rows = ports.flat_map(|(process, port)| {
         let of = port.name.as_ref().map_or_else(|| process.name.clone(), |port| format!("{}:{port}", process.name));
-        let listens = port.listens.iter().map(|at| reached(&at.address, &at.tls, &at.hosts));
+        let listens = port.listens.iter().map(|at| reached(&at.address, &at.tls, &at.hosts, at.fallback));
         let names = port.names.iter().chain(&port.hosts).cloned().chain(listens);
         names.map(move |name| vec![of.clone(), name])
     });

@@ -44,6 +44,7 @@ mod tests {
             address: (*address).to_owned(),
             tls: (*tls).to_owned(),
             hosts: hosts.iter().map(ToString::to_string).collect(),
+            fallback: false,
         });
         let empty = serde_json::json!({
             "name": null, "protocol": "", "port": 5000, "addresses": [], "url": "", "template": template,

@@ -19,11 +19,10 @@ pub(crate) fn routes(app: &App) -> RoutesReport {
 
 /// The metrics as they are now.
 pub(crate) fn metrics(app: &App) -> String {
-    let listeners = app.router.listener_counters().into_iter().map(|(kind, counters)| (kind.label(), counters));
     metrics::render(&Figures {
         processes: figures(app),
         unrouted: app.router.unrouted().snapshot(),
-        listeners: listeners.collect(),
+        listeners: app.router.listener_counters(),
         access_lines_lost: app.access.as_ref().map_or(0, AccessLog::lost),
         ..Figures::default()
     })

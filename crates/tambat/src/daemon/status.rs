@@ -50,7 +50,7 @@ pub(crate) fn headlines(app: &App) -> Vec<String> {
             let name = port.site.as_ref().and_then(|site| visited(site, at.http));
             let first = name.map_or_else(|| url.clone(), |name| format!("{url}  {name}"));
             let name = key.to_string();
-            let more = listens(app, &name).into_iter().map(|of| reached(&of.address, &of.tls, &of.hosts));
+            let more = listens(app, &name).into_iter().map(|of| reached(&of.address, &of.tls, &of.hosts, of.fallback));
             let lines = std::iter::once(first).chain(more);
             Some(lines.map(|line| (name.clone(), line)).collect::<Vec<_>>())
         })
@@ -184,12 +184,12 @@ fn port_status(app: &App, wiring: &Wiring, process: &ProcessPlan, port: &PortPla
 
 /// Where the process port of this name is reached by its `listen`.
 fn listens(app: &App, name: &str) -> Vec<ListenStatus> {
-    let claims = app.plan.entrances().iter().flat_map(|plan| plan.claims.iter().map(move |claim| (plan.at, claim)));
-    let own = claims.filter(|(_, claim)| claim.who == name);
-    let listens = own.map(|(at, claim)| ListenStatus {
+    let own = app.plan.entrances().iter().flat_map(|plan| plan.claims_of(name).map(move |claim| (plan.at, claim)));
+    let listens = own.map(|(at, (claim, fallback))| ListenStatus {
         address: app.listens.get(&at).copied().unwrap_or_else(|| at.get()).to_string(),
         tls: claim.tls.as_str().to_owned(),
         hosts: claim.hosts.iter().map(ToString::to_string).collect(),
+        fallback,
     });
     listens.collect()
 }

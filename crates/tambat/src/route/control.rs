@@ -79,11 +79,10 @@ pub(super) fn figures(handle: &Handle) -> String {
         let targets_out = targets.len() - targets_in;
         ProcessFigures { name: name.to_owned(), traffic: traffic.snapshot(), targets_in, targets_out }
     });
-    let listeners = handle.router.listener_counters().into_iter().map(|(kind, counters)| (kind.label(), counters));
     metrics::render(&Figures {
         processes: processes.collect(),
         unrouted: handle.router.unrouted().snapshot(),
-        listeners: listeners.collect(),
+        listeners: handle.router.listener_counters(),
         access_lines_lost: handle.access.as_ref().map_or(0, tambat_router::AccessLog::lost),
         ..Figures::default()
     })

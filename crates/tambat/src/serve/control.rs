@@ -123,11 +123,10 @@ impl View {
             let named = |of: ProcessFigures| ProcessFigures { name: format!("{}/{}", app.plan.name(), of.name), ..of };
             figures(app).into_iter().map(named).collect::<Vec<_>>()
         };
-        let listeners = self.router.listener_counters().into_iter();
         metrics::render(&Figures {
             processes: self.apps().iter().flat_map(of).collect(),
             unrouted: self.router.unrouted().snapshot(),
-            listeners: listeners.map(|(kind, counters)| (kind.label(), counters)).collect(),
+            listeners: self.router.listener_counters(),
             access_lines_lost: self.access.as_ref().map_or(0, AccessLog::lost),
             certificates: self.keeping.as_ref().map(Keeping::figures).unwrap_or_default(),
             ca_away: self.keeping.as_ref().map(|keeping| keeping.ca_away().is_some()),

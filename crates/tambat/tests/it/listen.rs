@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
+use nix::sys::signal::Signal;
+
 use crate::support::{AppDir, Apps, Backend, Base, LIMIT, Routed, programs, try_get_at, until};
 
 /// A TCP server that sends back what it gets, with its name before it.
@@ -67,6 +69,44 @@ fn a_route_of_any_protocol_has_a_listener_of_its_own() {
     let at = listening(&routed, "shop", 0);
     assert_eq!(try_get_at(at, "shop.example", "/x", "").unwrap().body, "shop /x");
     assert_eq!(try_get_at(at, "other.example", "/x", "").unwrap().status, 404);
+}
+
+#[test]
+fn metrics_call_a_listener_by_the_port_that_it_got() {
+    let one = echo("one");
+    let routed = Routed::start(&format!(
+        "listen = \"127.0.0.1:0\"\n[router]\nmetrics = \"127.0.0.1:0\"\n[routes.line]\nprotocol = \"tcp\"\n\
+         listen = \"127.0.0.1:0\"\ntargets = \"{one}\"\n"
+    ));
+    let at = listening(&routed, "line", 0);
+    assert_eq!(ask(&connect(at), "a\n"), "one a\n");
+    let page = try_get_at(routed.address("metrics "), "metrics", "/metrics", "").unwrap().body;
+    assert!(page.contains(&format!("tambat_connections_total{{listener=\"{at}\"}} 1\n")), "{page}");
+}
+
+/// Whoever is there when its listener goes is not cut off by the router's end, either.
+#[test]
+fn a_connection_whose_listener_has_gone_is_waited_for_at_the_end() {
+    let one = echo("one");
+    let file = |listen: &str| {
+        format!(
+            "listen = \"127.0.0.1:0\"\n[routes.web]\ntargets = \"127.0.0.1:9\"\n[routes.line]\nprotocol = \"tcp\"\n\
+             {listen}targets = \"{one}\"\n"
+        )
+    };
+    let [first, second] = [free_port(), free_port()].map(|port| format!("listen = \"127.0.0.1:{port}\"\n"));
+    let mut routed = Routed::start(&file(&first));
+    let client = connect(listening(&routed, "line", 0));
+    assert_eq!(ask(&client, "a\n"), "one a\n");
+    routed.reload(&file(&second));
+    routed.signal(Signal::SIGTERM);
+    routed.err_line("finishing what is on its way");
+    // All that is asked of it meanwhile is answered.
+    assert_eq!(ask(&client, "b\n"), "one b\n");
+    until("its listeners to be gone", || TcpStream::connect(routed.addr).is_err().then_some(()));
+    assert_eq!(ask(&client, "c\n"), "one c\n");
+    drop(client);
+    assert_eq!(routed.ended(), 0);
 }
 
 #[test]
@@ -240,6 +280,36 @@ fn start_listens_where_a_process_asks_for_it_and_says_so() {
     assert!(routes.contains("at 127.0.0.1:0"), "{routes}");
     let plan = app.tambat(&["plan"]).must_be(0).stdout;
     assert!(plan.contains("at 127.0.0.1:0"), "{plan}");
+}
+
+#[test]
+fn the_fallback_of_an_address_is_shown_as_one() {
+    let at = format!("127.0.0.1:{}", free_port());
+    let process = |name: &str, protocol: &str| {
+        format!(
+            "[processes.{name}]\ncommand = \"tambat-fixture serve\"\nprotocol = \"{protocol}\"\nlisten = \"{at}\"\n"
+        )
+    };
+    let app = AppDir::manifest(&format!(
+        "[[router.listen]]\naddress = \"{at}\"\npeek = [\"http\"]\nfallback = \"line\"\n{}{}",
+        process("web", "http"),
+        process("line", "tcp")
+    ));
+    let shown = |said: &str, verb: &str| {
+        let line = |end: &str| said.lines().any(|line| line.ends_with(end));
+        assert!(line(&format!("at {at}")) && line(&format!("at {at} as its fallback")), "{verb}: {said}");
+    };
+    let is_fallback =
+        |app: &serde_json::Value, nth: usize| app["processes"][nth]["ports"][0]["listens"][0]["fallback"].clone();
+    shown(&app.tambat(&["plan"]).must_be(0).stdout, "plan");
+    let plan = serde_json::from_str(&app.tambat(&["plan", "--json"]).must_be(0).stdout).unwrap();
+    assert_eq!([0, 1].map(|nth| is_fallback(&plan, nth)), [false, true]);
+    let running = app.start(&[]);
+    running.ready(&["web", "line"]);
+    running.err_line(&format!("at {at} as its fallback"));
+    shown(&app.tambat(&["ps"]).must_be(0).stdout, "ps");
+    let status = serde_json::from_str(&app.tambat(&["ps", "--json"]).must_be(0).stdout).unwrap();
+    assert_eq!([0, 1].map(|nth| is_fallback(&status, nth)), [false, true]);
 }
 
 #[test]

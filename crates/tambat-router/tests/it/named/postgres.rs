@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use rustls::version::TLS13;
 use rustls::{ClientConnection, StreamOwned};
-use tambat_model::{Entrance, ErrorCode, Opening, Protocol};
+use tambat_model::{Entrance, ErrorCode, Opening, Protocol, ProxyProtocol, Route};
 use tambat_router::Certificate;
 
 use super::words::{Door, hosts, route};
 use crate::http::words::{exactly, send};
-use crate::rig::{Backend, eventually, pass, rest};
+use crate::rig::{Backend, eventually, pass, rest, serve};
 use crate::tls::words::{Client, Named, certificate, client, settings, shake, trusting};
 
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
@@ -227,6 +227,63 @@ fn a_cancel_finds_its_session_in_clear_and_inside_of_tls_and_nobody_elses() {
     eventually("the session is over", || two.door.counters().open == 0);
     assert_eq!(rest(&cancel_in_clear(CANCEL)), b"");
     assert!(!two.db.has_a_connection() && !two.vault.has_a_connection());
+}
+
+#[test]
+fn a_cancel_is_introduced_where_its_session_is() {
+    const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11";
+    let two = two();
+    let of_db =
+        Route { proxy_protocol: Some(ProxyProtocol::V2), ..Route::new("db", Protocol::Postgres, serve(&[&two.db])) };
+    two.door.opens_to(Entrance {
+        openings: vec![Opening::Postgres],
+        terminated: hosts(&[("db.example", &of_db.into())]),
+        ..Entrance::default()
+    });
+    // The header, and what stands behind it.
+    let introduced = |words: &[u8]| {
+        let target = two.db.accept();
+        let header = exactly(&target, SIGNATURE.len() + 2);
+        assert!(header.starts_with(SIGNATURE), "{header:?}");
+        exactly(&target, usize::from(u16::from_be_bytes([header[14], header[15]])));
+        assert_eq!(exactly(&target, words.len()), words);
+        target
+    };
+    let mut client = wishing(&two.door, "db.example", &two.ours);
+    client.write_all(STARTUP).unwrap();
+    let mut target = introduced(STARTUP);
+    target.write_all(BEGUN).unwrap();
+    client.read_exact(&mut [0; BEGUN.len()]).unwrap();
+    let socket = two.door.client();
+    send(&socket, CANCEL);
+    drop(introduced(CANCEL));
+    assert_eq!(rest(&socket), b"");
+    let mut inside = wishing(&two.door, "db.example", &two.ours);
+    inside.write_all(CANCEL).unwrap();
+    drop(introduced(CANCEL));
+}
+
+/// It is looked at which of the targets that have streams drain, when there is a new table: this one has none then.
+#[test]
+fn a_stream_that_begins_at_a_target_that_drains_already_is_cut_with_the_others() {
+    let two = two();
+    let mut client = wishing(&two.door, "vault.example", &two.ours);
+    let mut hello = Vec::new();
+    client.conn.write_tls(&mut hello).unwrap();
+    client.sock.write_all(&hello).unwrap();
+    let mut target = two.vault.accept();
+    assert_eq!(exactly(&target, 8), SSL_REQUEST);
+    two.vault.target.load.close();
+    two.door.opens_to(Entrance::default());
+    pass(std::time::Duration::from_millis(20));
+    target.write_all(b"S").unwrap();
+    assert_eq!(exactly(&target, hello.len()), hello);
+    target.write_all(b"its answer").unwrap();
+    assert_eq!(exactly(&client.sock, 10), b"its answer");
+    // It looks once more after a read, and finds out by that.
+    pass(std::time::Duration::from_millis(200));
+    two.vault.target.load.cut();
+    assert_eq!((rest(&client.sock), rest(&target)), (vec![], vec![]));
 }
 
 /// Trusts whoever answers.

@@ -46,7 +46,7 @@ impl Door {
 
     pub(crate) fn counters(&self) -> CountersSnapshot {
         let all = self.rig.router.listener_counters();
-        all.into_iter().find(|(kind, _)| *kind == self.kind()).map(|(_, counters)| counters).unwrap()
+        all.into_iter().find(|(label, _)| *label == self.at.to_string()).map(|(_, counters)| counters).unwrap()
     }
 }
 

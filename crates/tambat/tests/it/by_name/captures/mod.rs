@@ -1,6 +1,7 @@
 //! What real clients begin with (`tests/clients` of tambat-wire records it), cut short after every byte and cut in two at
 //! every byte, at listeners of every kind: nobody is led wrongly, nothing hangs, and nothing is left.
 
+mod kernel;
 mod talk;
 mod tellers;
 mod visit;

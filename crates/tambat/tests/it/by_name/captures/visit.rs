@@ -1,11 +1,11 @@
 //! Clients that say a talk in part, or in two parts.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use nix::sys::socket::{setsockopt, sockopt};
 
+use super::kernel::Kernel;
 use super::talk::Talk;
 use crate::by_name::sockets::{connect, loopback};
 use crate::support::until;
@@ -116,11 +116,13 @@ pub(super) fn cut_short(port: u16, talk: &Talk, judge: impl Fn(usize, &[u8])) {
 
 /// The whole talk, in two pieces that are read one by one, for every cut.
 pub(super) fn cut_in_two(port: u16, talk: &Talk, judge: impl Fn(&mut Visit<'_>)) {
+    let kernel = Kernel::new();
     visits(port, talk, 1..talk.len(), |all| {
         let mut begins = 0;
         for (turn, (words, _)) in talk.turns.iter().enumerate() {
             all.iter_mut().for_each(|visit| visit.before(turn, begins));
-            until("all of this to be read", || is_read(port, all.len()).then_some(()));
+            let is_read = |visit: &Visit<'_>| kernel.has_read(loopback(port), visit.stream.local_addr().unwrap());
+            all.iter().for_each(|visit| until("all of this to be read", || is_read(visit).then_some(())));
             all.iter_mut().for_each(|visit| visit.behind(turn, begins));
             begins += words.len();
             if turn + 1 < talk.turns.len() {
@@ -129,20 +131,4 @@ pub(super) fn cut_in_two(port: u16, talk: &Talk, judge: impl Fn(&mut Visit<'_>))
         }
         all.iter_mut().for_each(&judge);
     });
-}
-
-/// Has whoever listens at this port accepted so many connections, and read whatever has come there? (proc(5), `/proc/net/tcp`)
-fn is_read(port: u16, connections: usize) -> bool {
-    const ESTABLISHED: &str = "01";
-    let local = format!("0100007F:{port:04X}");
-    let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    let is_read: Vec<bool> = table
-        .lines()
-        // Of connections that are over there are thousands.
-        .filter(|line| line.contains(&local))
-        .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>())
-        .filter(|fields| fields[1] == local && fields[3] == ESTABLISHED)
-        .map(|fields| fields[4].ends_with(":00000000"))
-        .collect();
-    is_read.len() >= connections && is_read.iter().all(|is_read| *is_read)
 }
