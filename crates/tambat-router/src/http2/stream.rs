@@ -92,6 +92,11 @@ impl Stream {
         self.outbound.borrow_mut().window(&self.session)
     }
 
+    /// See [`Transport::rests`].
+    pub(crate) fn rests(&self) {
+        self.outbound.borrow_mut().rests();
+    }
+
     /// See [`Transport::receive`].
     pub(crate) fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
         let mut inbound = self.inbound.borrow_mut();
@@ -125,6 +130,16 @@ impl Stream {
 
     fn keeps(&self, bytes: usize) {
         self.session.answers.keeps(bytes, self.kept.replace(bytes));
+    }
+
+    /// See [`Transport::unacknowledged`].
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.session.unacknowledged()
+    }
+
+    /// See [`Transport::waits_its_turn`].
+    pub(crate) fn waits_its_turn(&self) -> bool {
+        self.session.is_used_up()
     }
 
     /// See [`Transport::poll_end`]. Answers say themselves where they end.
