@@ -367,7 +367,7 @@ impl Pump<'_> {
     }
 
     fn client_takes_no_more(&mut self) -> Result<(), Halt> {
-        self.active.down.clear(&self.upstream.stream);
+        self.active.down.lose(&self.upstream.stream);
         self.inbox.end();
         Ok(self.active.exchange.client_failed()?)
     }

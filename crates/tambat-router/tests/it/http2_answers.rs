@@ -15,10 +15,11 @@ use h2::{Reason, RecvStream};
 use http::{Request, StatusCode};
 use socket2::{Domain, Socket, Type};
 use tambat_model::{ErrorCode, HttpRules};
-use tambat_router::RouterSettings;
+use tambat_router::{AccessFormat, AccessLog, RouterSettings};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use crate::http::access::Sink;
 use crate::http::words::{all_is_over, errors, head, plain, router, send};
 use crate::http2::{beside, run};
 use crate::rig::{Backend, Rig, bounded};
@@ -272,4 +273,27 @@ fn an_answer_without_a_body_makes_up_for_an_abort_as_any_other() {
         }
         assert_eq!(ask(&mut client, "/").await.unwrap().status(), StatusCode::NO_CONTENT);
     });
+}
+
+#[test]
+fn what_is_noted_of_an_answer_is_what_was_sent_of_it() {
+    let (backend, sink) = (Backend::new("web.1"), Sink::default());
+    let settings = RouterSettings {
+        body_idle: Duration::from_millis(200),
+        access: Some(AccessLog::start(AccessFormat::Json, sink.clone(), |_| {}).unwrap()),
+        ..RouterSettings::default()
+    };
+    let rig = router(&[&backend], HttpRules::default(), settings);
+    answers(&backend, |stream| send_long(stream, 8 << 20));
+    run(async {
+        let mut client = client(&rig).await;
+        let mut body = ask(&mut client, "/").await.unwrap().into_body();
+        // It takes one window of it.
+        take(&mut body, WINDOW_BYTES).await;
+        assert!(body.data().await.unwrap().is_err());
+    });
+    let line = sink.line_with("client-stalled");
+    let noted = line.split(r#""bytes_out":"#).nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+    let head = noted.parse::<usize>().unwrap() - WINDOW_BYTES;
+    assert!((100..1_000).contains(&head), "{line}");
 }

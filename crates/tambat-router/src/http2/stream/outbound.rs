@@ -45,6 +45,11 @@ impl Outbound {
         matches!(self.to, To::Over)
     }
 
+    /// Is it over, and with it what its client has to say? The two directions of a tunnel end each by itself.
+    pub(super) fn is_answered(&self) -> bool {
+        self.is_over() && !self.is_tunnel()
+    }
+
     pub(super) fn is_tunnel(&self) -> bool {
         self.reader.is_tunnel()
     }
