@@ -328,9 +328,9 @@ impl Pump<'_> {
     }
 
     /// A target of HTTP/2 may say that it has not looked at a request: then even one that does harm twice is sent again, as
-    /// long as all that was sent of it is still there.
+    /// long as all that was sent of it is still there, and nothing of an answer has belied it.
     fn retry_unprocessed(&self) -> Result<(), Halt> {
-        let is_all_there = self.active.up.passed_on == 0;
+        let is_all_there = self.active.up.passed_on == 0 && self.active.exchange.nothing_came();
         let is_unprocessed = matches!(&self.upstream.stream, Transport::H2c(stream) if stream.is_unprocessed());
         if self.upstream.is_reused && is_unprocessed && is_all_there { Err(Halt::Retry) } else { Ok(()) }
     }
