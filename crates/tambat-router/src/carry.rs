@@ -378,14 +378,16 @@ impl<'a> Direction<'a> {
 
     /// One read, one write.
     fn pass_on(&mut self, cx: &mut Context<'_>, tools: &mut Tools, course: Course<'_>) -> Poll<io::Result<bool>> {
-        if self.to.is_stream() {
-            // Many share one connection: what cannot be sent is not read.
-            std::task::ready!(self.to.poll_write_ready(cx))?;
-        }
         // What a client begins with is there as a rule by now.
         let is_first = std::mem::take(&mut self.is_new) && self.is_up && self.from.tcp().is_some();
         if !(self.is_behind || is_first) {
-            std::task::ready!(self.from.poll_read_ready(cx))?;
+            match self.from.poll_read_ready(cx) {
+                Poll::Ready(ready) => ready?,
+                Poll::Pending => {
+                    self.to.rests();
+                    return Poll::Pending;
+                }
+            }
         }
         let scratch = &mut tools.buffer;
         let window = self.window().min(scratch.len());

@@ -91,7 +91,7 @@ impl Transport {
     }
 
     /// How many bytes should be read at once of what goes here: what is not taken has to be kept. None: as many as one
-    /// likes. A stream has been asked before whether it takes anything.
+    /// likes. A stream reserves room for them, until they are sent or it [rests](Self::rests).
     pub(crate) fn window(&self) -> Option<usize> {
         match self {
             Self::Tcp(_) | Self::Tls(_) | Self::H2c(_) => None,
@@ -107,6 +107,14 @@ impl Transport {
             Self::Stream(_) | Self::H2c(_) => return true,
         };
         room.is_ok_and(|room| room >= bytes)
+    }
+
+    /// There is nothing that goes here now: what is reserved for it is given back to others.
+    #[inline]
+    pub(crate) fn rests(&self) {
+        if let Self::Stream(stream) = self {
+            stream.rests();
+        }
     }
 
     /// Takes what has arrived, up to the length of `into`; 0: the peer has ended its direction.
@@ -244,12 +252,23 @@ impl Transport {
         }
     }
 
-    /// How many bytes the peer has not acknowledged yet; none: that cannot be known.
+    /// How many bytes the peer has not acknowledged yet; none: that cannot be known. Of a stream, a number that becomes
+    /// smaller with what is taken of all streams of its connection.
     pub(crate) fn unacknowledged(&self) -> Option<usize> {
         match self {
             Self::Tcp(stream) => queued::unacknowledged(stream).ok(),
             Self::Tls(stream) => stream.unacknowledged(),
-            Self::Stream(_) | Self::H2c(_) => None,
+            Self::Stream(stream) => Some(stream.unacknowledged()),
+            Self::H2c(_) => None,
+        }
+    }
+
+    /// Is it its turn that a stream waits for, since its connection takes no more of any? Then what is taken of others
+    /// brings it nearer. Others have their connection for themselves.
+    pub(crate) fn waits_its_turn(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Tls(_) | Self::H2c(_) => true,
+            Self::Stream(stream) => stream.waits_its_turn(),
         }
     }
 

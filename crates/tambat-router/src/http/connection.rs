@@ -205,7 +205,6 @@ impl Connection {
                 tools: tools.ready(),
                 deadline: &self.deadline,
                 now: Now::default(),
-                client_is_full: false,
             };
             pump.poll(cx)
         };

@@ -81,7 +81,7 @@ impl Connection {
             target: target.map(|target| target.name.as_str()),
             status,
             bytes_in: active.up.received,
-            bytes_out: active.down.passed_on,
+            bytes_out: active.down.sent(),
             took: active.moved.saturating_duration_since(active.started),
             first_byte: active.first_byte,
             ended_by,

@@ -265,6 +265,17 @@ impl Flow {
         self.unsent.fresh();
     }
 
+    /// The same, where what waits is lost: it was not passed on after all.
+    pub(super) fn lose(&mut self, from: &Transport) {
+        self.passed_on = self.sent();
+        self.clear(from);
+    }
+
+    /// How many bytes the other side has taken.
+    pub(super) fn sent(&self) -> u64 {
+        self.passed_on.saturating_sub(self.waiting() as u64)
+    }
+
     /// As new, for another request.
     pub(super) fn recycle(&mut self) {
         self.pipe = None;

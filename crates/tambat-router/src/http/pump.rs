@@ -50,8 +50,6 @@ pub(super) struct Pump<'a> {
     pub(super) tools: &'a mut Tools,
     pub(super) deadline: &'a Deadline,
     pub(super) now: Now,
-    /// The client takes nothing now, and no more is read for it.
-    pub(super) client_is_full: bool,
 }
 
 /// Which way bytes have moved in a turn. What is read ahead of the next request is none of these.
@@ -286,36 +284,20 @@ impl Pump<'_> {
                 return Ok(moved);
             } else if self.active.down.is_long_run(passable, &self.upstream.stream, &mut self.tools.pipes) {
                 self.splice_down(cx, passable)?
-            } else if self.client.is_stream() {
-                self.answer_for_stream(cx)?
             } else {
-                self.answer_from_target(cx, WINDOW_BYTES)?
+                self.answer_from_target(cx)?
             };
             if step.is_pending() {
+                self.client.rests();
                 return Ok(moved);
             }
             moved = true;
         }
     }
 
-    /// Of what a stream gets no more is read than it takes: many share one connection, and what they keep is bounded.
-    fn answer_for_stream(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Halt> {
-        match self.client.poll_write_ready(cx) {
-            Poll::Pending => {
-                self.client_is_full = true;
-                return Ok(Poll::Pending);
-            }
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(_)) => {
-                self.client_takes_no_more()?;
-                return Ok(Poll::Ready(()));
-            }
-        }
-        self.answer_from_target(cx, self.client.window().unwrap_or(WINDOW_BYTES))
-    }
-
-    fn answer_from_target(&mut self, cx: &mut Context<'_>, window: usize) -> Result<Poll<()>, Halt> {
-        let window = window.min(self.tools.buffer.len());
+    /// Of what a stream gets little more is read than it takes: many share one connection, and what they keep is bounded.
+    fn answer_from_target(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Halt> {
+        let window = self.client.window().unwrap_or(WINDOW_BYTES).min(self.tools.buffer.len());
         let read = self.active.down.poll_read(cx, &self.upstream.stream, &mut self.tools.buffer[..window]);
         self.tools.out.clear();
         match read {
@@ -346,9 +328,9 @@ impl Pump<'_> {
     }
 
     /// A target of HTTP/2 may say that it has not looked at a request: then even one that does harm twice is sent again, as
-    /// long as all that was sent of it is still there.
+    /// long as all that was sent of it is still there, and nothing of an answer has belied it.
     fn retry_unprocessed(&self) -> Result<(), Halt> {
-        let is_all_there = self.active.up.passed_on == 0;
+        let is_all_there = self.active.up.passed_on == 0 && self.active.exchange.nothing_came();
         let is_unprocessed = matches!(&self.upstream.stream, Transport::H2c(stream) if stream.is_unprocessed());
         if self.upstream.is_reused && is_unprocessed && is_all_there { Err(Halt::Retry) } else { Ok(()) }
     }
@@ -385,7 +367,7 @@ impl Pump<'_> {
     }
 
     fn client_takes_no_more(&mut self) -> Result<(), Halt> {
-        self.active.down.clear(&self.upstream.stream);
+        self.active.down.lose(&self.upstream.stream);
         self.inbox.end();
         Ok(self.active.exchange.client_failed()?)
     }
@@ -425,14 +407,15 @@ impl Pump<'_> {
     }
 
     /// Has the client read anything that was sent before? Its socket says that it takes more only in large steps, which
-    /// a slow one needs long for.
+    /// a slow one needs long for, and streams have to wait for each other.
     fn client_has_taken(&self) -> bool {
         let before = self.active.on_its_way;
-        before.zip(self.client.unacknowledged()).is_some_and(|(before, now)| now < before)
+        let has_taken = before.zip(self.client.unacknowledged()).is_some_and(|(before, now)| now < before);
+        has_taken && self.client.waits_its_turn()
     }
 
     fn limit(&self) -> Option<Limit> {
-        if self.client_is_full || !self.active.down.is_clear() {
+        if !self.active.down.is_clear() {
             return Some(Limit::ClientTakes);
         }
         match self.active.exchange.waiting() {

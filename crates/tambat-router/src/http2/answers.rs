@@ -26,6 +26,11 @@ impl Answers {
         QUEUED_BYTES_MAX.saturating_sub(self.queued.get())
     }
 
+    /// Is there anything in the codec?
+    pub(super) fn are_queued(&self) -> bool {
+        self.queued.get() > 0
+    }
+
     /// Wakes this one when there is room again.
     pub(super) fn wakes(&self, waker: &Waker) {
         let mut waiting = self.waiting.borrow_mut();

@@ -252,6 +252,9 @@ impl Driver {
                 self.session.drains();
             } else if self.session.deadline.is_reached() {
                 if self.session.is_blocked() {
+                    if self.session.is_read() {
+                        return Poll::Pending;
+                    }
                     // Nothing that it could be told would reach it.
                     self.session.carrier.reset_on_close();
                     return Poll::Ready(());

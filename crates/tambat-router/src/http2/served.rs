@@ -1,6 +1,10 @@
 //! The streams of a connection, served side by side in its task.
+//!
+//! One that panics is over, as a connection of HTTP/1.1 would be, and takes no other with it: requests of many may come on
+//! one connection. What it has of the connection's it gives back as it is dropped, and its client is told (`INTERNAL_ERROR`).
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -86,7 +90,9 @@ impl Served {
         let Some(place) = self.places.get_mut(number as usize) else { return };
         place.part.is_served();
         let Some(stream) = &mut place.stream else { return };
-        if stream.as_mut().poll(&mut Context::from_waker(&place.waker)).is_ready() {
+        let mut cx = Context::from_waker(&place.waker);
+        let polled = catch_unwind(AssertUnwindSafe(|| stream.as_mut().poll(&mut cx)));
+        if !polled.is_ok_and(|polled| polled.is_pending()) {
             place.stream = None;
             self.free.push(number);
         }
@@ -148,6 +154,32 @@ mod tests {
         assert_eq!((turn(&mut served).len(), served.places.len()), (many, 0));
         old.wake();
         assert_eq!(turn(&mut served), [0; 0]);
+    }
+
+    #[test]
+    fn one_that_panics_is_over_and_the_others_go_on() {
+        struct Held(Rc<RefCell<Vec<usize>>>);
+        impl Drop for Held {
+            fn drop(&mut self) {
+                self.0.borrow_mut().push(7);
+            }
+        }
+        let (ready, seen) = (Ready::new(), Rc::<RefCell<Vec<usize>>>::default());
+        let mut served = Served::new(&ready);
+        served.add(noting(1, 2, &seen));
+        let held = Held(Rc::clone(&seen));
+        served.add(async move {
+            let _held = held;
+            // As a panic, but that nobody is told.
+            std::panic::resume_unwind(Box::new(()));
+        });
+        served.add(noting(2, 1, &seen));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(served.poll_rest(&mut cx).is_pending());
+        assert_eq!(std::mem::take(&mut *seen.borrow_mut()), [1, 7, 2]);
+        served.add(noting(3, 1, &seen));
+        assert!(served.poll_rest(&mut cx).is_ready());
+        assert_eq!((&seen.borrow()[..], served.places.len()), (&[3, 1][..], 3));
     }
 
     #[test]

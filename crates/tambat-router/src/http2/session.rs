@@ -10,7 +10,7 @@ use tambat_wire::http2::{FrameWatch, Reason, Refused, SentWatch};
 
 use super::answers::Answers;
 use super::gathered::Gathered;
-use super::limits::{DRAINED_BYTES_MAX, FLOOD_DRAINED_BYTES_MAX, LAST_REQUEST_S, READ_A_TURN_BYTES};
+use super::limits::{DRAINED_BYTES_MAX, FLOOD_DRAINED_BYTES_MAX, LAST_REQUEST_S, READ_A_TURN_BYTES, SEND_BUFFER_BYTES};
 use crate::deadlines::Deadline;
 use crate::pauses::Offence;
 use crate::socket::is_transient;
@@ -50,6 +50,8 @@ pub(crate) struct Session {
     idle_since: Cell<Instant>,
     /// Since when the client has taken nothing of what is to be sent.
     blocked_since: Cell<Option<Instant>>,
+    /// How much was on its way to it then.
+    on_its_way: Cell<Option<usize>>,
     /// It is being closed, and its deadline is set for that.
     is_closing: Cell<bool>,
 }
@@ -76,6 +78,7 @@ impl Session {
             is_used: Cell::new(false),
             idle_since: Cell::new(now),
             blocked_since: Cell::new(None),
+            on_its_way: Cell::new(None),
             is_closing: Cell::new(false),
         };
         session.keep_time();
@@ -140,8 +143,22 @@ impl Session {
     pub(super) fn blocks(&self) {
         if self.blocked_since.get().is_none() {
             self.blocked_since.set(Some(Instant::now()));
+            self.on_its_way.set(self.carrier.unacknowledged());
             self.keep_time();
         }
+    }
+
+    /// Has the client read anything since it was seen to take nothing, or since this was asked last? Its socket says that it
+    /// takes more only in large steps, which a slow one needs long for.
+    pub(super) fn is_read(&self) -> bool {
+        let now = self.carrier.unacknowledged();
+        let is_read = self.on_its_way.get().zip(now).is_some_and(|(before, now)| now < before);
+        if is_read {
+            self.blocked_since.set(Some(Instant::now()));
+            self.on_its_way.set(now);
+            self.keep_time();
+        }
+        is_read
     }
 
     /// The client has taken something.
@@ -160,6 +177,20 @@ impl Session {
                 self.ended.set(Some(refused));
             }
         });
+    }
+
+    /// A number that becomes smaller with what the client has acknowledged of the answers' bodies, all streams together.
+    pub(super) fn unacknowledged(&self) -> usize {
+        let sent = usize::try_from(self.sent.borrow().data()).unwrap_or(usize::MAX);
+        usize::MAX / 2 - sent + self.carrier.unacknowledged().unwrap_or_default()
+    }
+
+    /// Does the connection take no more for now, whichever stream's it would be? What is in the codec waits for the socket,
+    /// or else what the client takes of all answers together is used up.
+    pub(super) fn is_used_up(&self) -> bool {
+        let window = self.watch.borrow().takes().saturating_sub(self.sent.borrow().data());
+        // Streams whose turn it is have reserved what is left of it.
+        self.answers.are_queued() || window < SEND_BUFFER_BYTES as u64
     }
 
     /// What the client was refused since this was last asked: how many times, and what at last.

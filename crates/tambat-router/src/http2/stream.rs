@@ -66,7 +66,7 @@ impl Stream {
     /// See [`Transport::poll_read_ready`].
     pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut outbound = self.outbound.borrow_mut();
-        if outbound.is_over() {
+        if outbound.is_answered() {
             return Poll::Ready(Ok(()));
         }
         match self.inbound.borrow_mut().poll_ready(cx) {
@@ -92,11 +92,16 @@ impl Stream {
         self.outbound.borrow_mut().window(&self.session)
     }
 
+    /// See [`Transport::rests`].
+    pub(crate) fn rests(&self) {
+        self.outbound.borrow_mut().rests();
+    }
+
     /// See [`Transport::receive`].
     pub(crate) fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
         let mut inbound = self.inbound.borrow_mut();
         match inbound.take(into) {
-            0 if inbound.has_ended_tunnel() || self.outbound.borrow().is_over() => Ok(0),
+            0 if inbound.has_ended_tunnel() || self.outbound.borrow().is_answered() => Ok(0),
             0 => Err(io::ErrorKind::WouldBlock.into()),
             taken => Ok(taken),
         }
@@ -127,6 +132,16 @@ impl Stream {
         self.session.answers.keeps(bytes, self.kept.replace(bytes));
     }
 
+    /// See [`Transport::unacknowledged`].
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.session.unacknowledged()
+    }
+
+    /// See [`Transport::waits_its_turn`].
+    pub(crate) fn waits_its_turn(&self) -> bool {
+        self.session.is_used_up()
+    }
+
     /// See [`Transport::poll_end`]. Answers say themselves where they end.
     pub(crate) fn end(&self) -> io::Result<()> {
         self.outbound.borrow_mut().end_tunnel(&self.session)
@@ -151,7 +166,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         let outbound = self.outbound.get_mut();
-        if self.resets.get() && !outbound.is_over() {
+        if (self.resets.get() || std::thread::panicking()) && !outbound.is_over() {
             // A tunnel that breaks off is reset as a connection would be (RFC 8441 §5).
             outbound.reset(if outbound.is_tunnel() { Reason::CANCEL } else { Reason::INTERNAL_ERROR });
         }

@@ -98,13 +98,13 @@ async fn take(mut body: RecvStream, fill: u8) -> (usize, Option<HeaderMap>) {
 }
 
 /// What waits for a socket does so in a thread of its own.
-async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, is_done) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || drop(done.send(work())));
     is_done.await.unwrap()
 }
 
-fn run(test: impl Future<Output = ()>) {
+pub(crate) fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(6 * PATIENCE, test).await.expect("in time") });
 }

@@ -9,6 +9,8 @@ mod http;
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
+mod http2_answers;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod limits;

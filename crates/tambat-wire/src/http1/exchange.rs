@@ -279,12 +279,16 @@ impl Exchange {
     /// May the request be sent again, on another connection? It does no harm twice, its head alone was sent, and nothing
     /// came back (RFC 9110 §9.2.2).
     pub fn may_retry(&self) -> bool {
-        let nothing_came = match &self.response {
+        self.facts.is_idempotent && !self.body_begun && self.nothing_came()
+    }
+
+    /// Has the target not said a word, and nothing but its end kept it from that?
+    pub fn nothing_came(&self) -> bool {
+        match &self.response {
             ResponseHalf::Head { .. } => !self.target_spoke,
             ResponseHalf::Broken(fault) => fault.code == ErrorCode::TargetClosed && !self.target_spoke,
             ResponseHalf::Body(_) | ResponseHalf::Done | ResponseHalf::Tunnel { .. } => false,
-        };
-        self.facts.is_idempotent && !self.body_begun && nothing_came
+        }
     }
 
     /// What it waits for.

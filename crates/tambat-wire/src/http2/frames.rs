@@ -35,6 +35,9 @@ pub(super) mod flag {
 /// The settings that are looked at (RFC 9113 §6.5.2).
 pub(super) const SETTING_INITIAL_WINDOW_SIZE: u16 = 4;
 
+/// The window of a connection at its beginning (RFC 9113 §6.9.2).
+pub(super) const CONNECTION_WINDOW_BYTES: u16 = 65_535;
+
 /// The largest window there is (RFC 9113 §6.9.1).
 pub(super) const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
 

@@ -43,6 +43,8 @@ pub struct SentWatch {
     len: usize,
     /// So many bytes of the frame are still to come, and nobody looks at them.
     left: usize,
+    /// Bytes of bodies.
+    data: u64,
 }
 
 /// A head, and what stands behind it up to the code of a GOAWAY.
@@ -65,6 +67,11 @@ impl SentWatch {
                 self.end(&mut see);
             }
         }
+    }
+
+    /// How many bytes of bodies were sent, all streams together, up to the frame that is on its way.
+    pub fn data(&self) -> u64 {
+        self.data
     }
 
     /// How many bytes at the beginning of a frame are looked at.
@@ -91,6 +98,9 @@ impl SentWatch {
             if let Some((_, name)) = REFUSALS.iter().find(|(known, _)| *known == code) {
                 see(if head.kind == kind::GOAWAY { Refused::Connection(name) } else { Refused::Stream(name) });
             }
+        }
+        if head.kind == kind::DATA {
+            self.data += head.bytes as u64;
         }
         (self.len, self.left) = (0, head.bytes - looked);
     }
@@ -127,6 +137,17 @@ mod tests {
             assert_eq!(looked(piece), whole, "{piece}");
         }
         whole
+    }
+
+    #[test]
+    fn bytes_of_bodies_are_counted() {
+        let data = |payload: &[u8]| frame(kind::DATA, 1, payload);
+        let bytes = [data(&[7; 100]), frame(kind::HEADERS, 1, &[0x88; 50]), data(&[]), data(&[1])].concat();
+        for piece in [1, 8, 9, 64, bytes.len()] {
+            let mut watch = SentWatch::default();
+            bytes.chunks(piece).for_each(|piece| watch.look(piece, |_| ()));
+            assert_eq!(watch.data(), 101, "{piece}");
+        }
     }
 
     #[test]

@@ -9,7 +9,8 @@
 use std::time::Duration;
 
 use super::frames::{
-    FRAME_BYTES_MAX, FrameHead, HEAD_BYTES, Reason, SETTING_INITIAL_WINDOW_SIZE, WINDOW_BYTES_MAX, flag, kind,
+    CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, FrameHead, HEAD_BYTES, Reason, SETTING_INITIAL_WINDOW_SIZE,
+    WINDOW_BYTES_MAX, flag, kind,
 };
 
 /// So many frames without a purpose of their own may come at once: far more than any client has reason for, and some
@@ -100,6 +101,8 @@ pub struct FrameWatch {
     has_begun: bool,
     /// The highest stream that was opened.
     opened: u32,
+    /// So many bytes of bodies the client takes on this connection, from its beginning on.
+    takes: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -110,12 +113,17 @@ enum State {
     Payload { left: usize },
     /// SETTINGS: the beginning of a setting has come.
     Settings { left: usize, bytes: [u8; SETTING_BYTES], len: usize },
+    /// A `WINDOW_UPDATE` for the connection: the beginning of its increment has come.
+    Window { bytes: [u8; INCREMENT_BYTES], len: usize },
     /// A field section that may be trailers: its beginning is looked at.
     Trailers { left: usize, flags: u8, bytes: [u8; TRAILERS_LOOK_BYTES], len: usize },
 }
 
 /// A setting (RFC 9113 §6.5.1).
 const SETTING_BYTES: usize = 6;
+
+/// What a `WINDOW_UPDATE` holds (RFC 9113 §6.9).
+const INCREMENT_BYTES: usize = 4;
 
 /// The length of the padding, the priority, and three bytes of the first field.
 const TRAILERS_LOOK_BYTES: usize = 9;
@@ -131,6 +139,7 @@ impl Default for FrameWatch {
             crumbs: Purse::new(CRUMBS_MAX, CRUMBS_PER_S),
             has_begun: false,
             opened: 0,
+            takes: u64::from(CONNECTION_WINDOW_BYTES),
         }
     }
 }
@@ -162,6 +171,11 @@ impl FrameWatch {
         self.aborts.earn(1);
     }
 
+    /// How many bytes of bodies the client takes on this connection, all streams together, from its beginning on.
+    pub fn takes(&self) -> u64 {
+        self.takes
+    }
+
     /// A request was so bad that its stream was reset: that costs as much as one that is aborted.
     pub fn refused(&mut self, now: impl Fn() -> Duration) -> Result<(), Reason> {
         if self.aborts.spend(1, now) { Ok(()) } else { Err(Reason::EnhanceYourCalm) }
@@ -189,6 +203,16 @@ impl FrameWatch {
                 if len == SETTING_BYTES {
                     setting_is_fit(setting)?;
                     self.settings(left - SETTING_BYTES);
+                }
+                Ok(used)
+            }
+            State::Window { bytes: mut increment, mut len } => {
+                let used = fill(&mut increment, &mut len, bytes, INCREMENT_BYTES);
+                self.state = State::Window { bytes: increment, len };
+                if len == INCREMENT_BYTES {
+                    // The first bit says nothing.
+                    self.takes += u64::from(u32::from_be_bytes(increment) & WINDOW_BYTES_MAX);
+                    self.state = NEXT;
                 }
                 Ok(used)
             }
@@ -228,6 +252,9 @@ impl FrameWatch {
         self.payload(head.bytes);
         match head.kind {
             kind::SETTINGS => self.settings(head.bytes),
+            kind::WINDOW_UPDATE if head.stream == 0 => {
+                self.state = State::Window { bytes: [0; INCREMENT_BYTES], len: 0 };
+            }
             kind::HEADERS if head.stream > self.opened => {
                 self.opened = head.stream;
                 self.idle.earn(FRAMES_PER_REQUEST);
@@ -407,6 +434,18 @@ mod tests {
         assert_eq!(watch.refused(|| Duration::ZERO), CALM);
         watch.answered();
         assert!(watch.refused(|| Duration::ZERO).is_ok() && watch.refused(|| Duration::ZERO).is_err());
+    }
+
+    #[test]
+    fn what_the_connection_takes_is_counted() {
+        let more = |stream: u32, bytes: u32| frame(kind::WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes());
+        let bytes = [settings(), more(0, 1), more(1, 1_000), more(0, 0x8000_0000 | 70_000)].concat();
+        for piece in [1, 2, 5, bytes.len()] {
+            let mut watch = FrameWatch::default();
+            assert_eq!(watch.takes(), 65_535);
+            assert!(bytes.chunks(piece).all(|piece| watch.look(piece, || Duration::ZERO).is_ok()));
+            assert_eq!(watch.takes(), 65_535 + 1 + 70_000, "{piece}");
+        }
     }
 
     #[test]

@@ -45,6 +45,11 @@ impl Outbound {
         matches!(self.to, To::Over)
     }
 
+    /// Is it over, and with it what its client has to say? The two directions of a tunnel end each by itself.
+    pub(super) fn is_answered(&self) -> bool {
+        self.is_over() && !self.is_tunnel()
+    }
+
     pub(super) fn is_tunnel(&self) -> bool {
         self.reader.is_tunnel()
     }
@@ -76,7 +81,7 @@ impl Outbound {
         })
     }
 
-    /// Ready when something may be sent. Nothing is reserved by that: there may be nothing to send.
+    /// Ready when something may be sent.
     pub(super) fn poll_room(&mut self, cx: &mut Context<'_>, session: &Session) -> Poll<io::Result<()>> {
         let To::Body(stream) = &mut self.to else {
             return Poll::Ready(Ok(()));
@@ -96,38 +101,29 @@ impl Outbound {
                 None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             }
         }
-        self.release();
         Poll::Ready(Ok(()))
     }
 
-    /// How much of the answer should be read at once: what the client takes of its body now, and a little in any case.
+    /// How much of the answer should be read at once: what the client takes of its body now, and a little in any case. So
+    /// its end is seen even where the client takes no more: that needs no window.
     pub(super) fn window(&mut self, session: &Session) -> usize {
         if !(matches!(self.to, To::Body(_)) && self.reader.is_in_body()) {
             return session.answers.window();
         }
-        let room = self.room(SEND_BUFFER_BYTES, 0, session);
-        self.release();
-        room.max(READ_BYTES_MIN)
+        self.room(0, session).max(READ_BYTES_MIN)
     }
 
-    /// Gives back what is reserved of the connection's window and not used. All streams share that window: a few that
-    /// have nothing to send would keep all others waiting.
-    fn release(&mut self) {
+    /// There is nothing to send now: what is reserved of the connection's window is given back. All streams share that
+    /// window, and a few that have nothing to send would keep all others waiting.
+    pub(super) fn rests(&mut self) {
         if let To::Body(stream) = &mut self.to {
             stream.reserve_capacity(0);
         }
     }
 
-    /// Takes bytes of the answer: how many.
+    /// Takes bytes of the answer: how many. What is left of the window stays reserved for those that follow, until it
+    /// [rests](Self::rests).
     pub(super) fn send(&mut self, bytes: &[u8], session: &Rc<Session>) -> io::Result<usize> {
-        let taken = self.take(bytes, session)?;
-        if taken == bytes.len() {
-            self.release();
-        }
-        Ok(taken)
-    }
-
-    fn take(&mut self, bytes: &[u8], session: &Rc<Session>) -> io::Result<usize> {
         if bytes.is_empty() {
             return Ok(0);
         }
@@ -166,7 +162,7 @@ impl Outbound {
         let (mut used, mut body) = (0, Vec::new());
         loop {
             let rest = &bytes[used..];
-            let room = self.room(rest.len(), body.len(), session);
+            let room = self.room(body.len(), session);
             let next = self.reader.next(rest, room);
             let (taken, part) = next.map_err(|error| self.is_bad(error))?;
             used += taken;
@@ -197,10 +193,10 @@ impl Outbound {
     }
 
     /// How many bytes of the body may be sent, behind those that are about to be.
-    fn room(&mut self, wanted: usize, before: usize, session: &Session) -> usize {
+    fn room(&mut self, before: usize, session: &Session) -> usize {
         match &mut self.to {
             To::Body(stream) if self.reader.is_in_body() => {
-                stream.reserve_capacity((before + wanted).min(SEND_BUFFER_BYTES));
+                stream.reserve_capacity(SEND_BUFFER_BYTES);
                 stream.capacity().min(session.answers.room()).saturating_sub(before)
             }
             _ => 0,
@@ -225,7 +221,10 @@ impl Outbound {
         }
         let sent = respond.send_response(response, head.ends);
         self.to = match sent {
-            Ok(_) if head.ends => To::Over,
+            Ok(_) if head.ends => {
+                session.watch.borrow_mut().answered();
+                To::Over
+            }
             Ok(stream) => To::Body(stream),
             Err(error) => {
                 self.to = To::Broken;

@@ -235,6 +235,28 @@ fn nothing_is_sent_again_that_may_have_been_looked_at() {
 }
 
 #[test]
+fn nor_is_what_has_an_answer_already_whatever_the_target_says_of_it() {
+    let refuses = |peer: &mut Peer, stream| peer.reset(stream, REFUSED_STREAM);
+    let goes = |peer: &mut Peer, stream: u32| peer.goes_away(stream - 2, NO_ERROR);
+    for says in [&refuses as &dyn Fn(&mut Peer, u32), &goes] {
+        let backend = Backend::new("web.1");
+        let rig = rig(&[&backend]);
+        let (client, mut peer) = used(&rig, &backend);
+        send(&client, post("/", "hello"));
+        let stream = peer.request().stream;
+        assert_eq!(peer.hear().payload, b"hello");
+        peer.ok(stream, false);
+        peer.say(DATA, 0, stream, b"half");
+        assert_eq!(head(&client).status(), 200);
+        assert_eq!(exactly(&client, 9), b"4\r\nhalf\r\n");
+        says(&mut peer, stream);
+        assert!(is_reset(&client));
+        assert_eq!(rig.traffic.snapshot().retries, 0);
+        assert!(!backend.has_a_connection());
+    }
+}
+
+#[test]
 fn a_connection_that_goes_away_finishes_what_it_has_and_gets_nothing_more() {
     let backend = Backend::new("web.1");
     let rig = rig(&[&backend]);

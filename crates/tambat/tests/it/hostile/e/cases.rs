@@ -336,6 +336,21 @@ fn e20_a_protocol_that_is_not_known() {
     rows_where(|row| row.section == "WebSocket 4");
 }
 
+#[test]
+fn the_end_of_one_direction_of_a_websocket_is_not_that_of_the_other() {
+    let stage = Stage::playing(table::websocket::switch);
+    let mut client = Client::open(stage.router.addr);
+    table::websocket::open(&mut client, "/ends");
+    client.until("the app's end", |frame| frame.is(DATA, END_STREAM) && frame.stream == 1);
+    for words in ["after", "the end"] {
+        client.send(data(1, 0, words.as_bytes()));
+        until("the app to hear it", || stage.app.received(words).then_some(()));
+    }
+    client.send(data(1, END_STREAM, b""));
+    until("the app to hear of the end", || stage.app.log().connections.iter().all(|c| c.closed).then_some(()));
+    client.must_be_alive("behind a WebSocket");
+}
+
 /// Both framings meet one policy: what is refused in one is refused in the other, with the same code.
 #[test]
 fn limits_are_those_of_http1() {

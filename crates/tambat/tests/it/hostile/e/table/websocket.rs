@@ -17,8 +17,9 @@ const WEBSOCKET: (&str, &str) = (":protocol", "websocket");
 const SCHEME: (&str, &str) = (":scheme", "http");
 const AUTHORITY: (&str, &str) = (":authority", HOST);
 
-/// The app's side: it agrees (for `/fine…`), or claims to, or does not; then it sends back what it gets.
-pub(super) fn switch(visit: &mut Visit, request: &Request) -> Then {
+/// The app's side: it agrees (for `/fine…`), or claims to, or does not; then it sends back what it gets. For `/ends` it has
+/// nothing to say, and listens.
+pub(in super::super) fn switch(visit: &mut Visit, request: &Request) -> Then {
     if request.path == "/refused" {
         visit.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
         return Then::Close;
@@ -28,6 +29,10 @@ pub(super) fn switch(visit: &mut Visit, request: &Request) -> Then {
     visit.send(format!(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
     ));
+    if request.path == "/ends" {
+        visit.stream().shutdown(std::net::Shutdown::Write).unwrap();
+        visit.until_closed();
+    }
     while let Some(bytes) = visit.more() {
         if !visit.send(bytes) {
             break;
@@ -44,7 +49,7 @@ fn accept(key: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn open(c: &mut Client, path: &str) {
+pub(in super::super) fn open(c: &mut Client, path: &str) {
     let fields = [CONNECT, WEBSOCKET, SCHEME, (":path", path), AUTHORITY, ("sec-websocket-version", "13")];
     c.send(headers(1, END_HEADERS, &block(&fields)));
 }
