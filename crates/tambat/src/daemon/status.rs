@@ -187,7 +187,7 @@ fn listens(app: &App, name: &str) -> Vec<ListenStatus> {
     let claims = app.plan.entrances().iter().flat_map(|plan| plan.claims.iter().map(move |claim| (plan.at, claim)));
     let own = claims.filter(|(_, claim)| claim.who == name);
     let listens = own.map(|(at, claim)| ListenStatus {
-        address: app.listens.get(&at).copied().unwrap_or_else(|| at.get()).to_string(),
+        address: app.listens(at).to_string(),
         tls: claim.tls.as_str().to_owned(),
         hosts: claim.hosts.iter().map(ToString::to_string).collect(),
     });
