@@ -138,6 +138,16 @@ pub fn held(table: &RouteTable, cause: &Cause, which: impl Fn(&str) -> bool) -> 
     held.table()
 }
 
+/// Two versions of an app: whoever comes reaches `first`, and the other one only at service ports that `first` has not, where
+/// its own processes look for each other.
+#[must_use]
+pub fn beside(first: &RouteTable, other: &RouteTable) -> RouteTable {
+    let mut both = Joining::default();
+    both.take_in(&unnamed(other), Route::clone);
+    both.take_in(first, Route::clone);
+    both.table()
+}
+
 /// Tables that become one.
 #[derive(Default)]
 struct Joining {
@@ -273,6 +283,20 @@ mod tests {
         assert!(joined.listed().is_empty() && joined.hosts().find("other.example", "/").is_none());
         assert_eq!(of_app("shop/billing/api"), Some(("shop", "billing/api")));
         assert_eq!(of_app("web"), None);
+    }
+
+    #[test]
+    fn of_two_versions_one_is_reached_and_the_other_has_what_is_left_of_the_service_ports() {
+        let (first, mut other) = (table("shop.example", 5000), table("old.example", 5000));
+        let api = Route::new("api", Http, Admission::Refuse { cause: "it is not there".into(), mend: None });
+        other.insert(5100_u16.try_into().unwrap(), api);
+        let both = beside(&first, &other);
+        assert!(both.hosts().find("old.example", "/").is_none());
+        let routes: Vec<(u16, &str)> = both.iter().map(|(port, route)| (port.get(), route.name.as_str())).collect();
+        assert_eq!(routes, [(5000, "web"), (5100, "api")]);
+        let by_name = &both.hosts().find("shop.example", "/").unwrap().route;
+        assert!(Arc::ptr_eq(&by_name.traffic, &both.iter().next().unwrap().1.traffic));
+        assert!(Arc::ptr_eq(&by_name.traffic, &first.iter().next().unwrap().1.traffic));
     }
 
     #[test]

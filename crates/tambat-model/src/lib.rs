@@ -47,7 +47,7 @@ mod url;
 mod uses;
 mod world;
 
-pub use apps::{clashes, held, joined, of_app, unnamed};
+pub use apps::{beside, clashes, held, joined, of_app, unnamed};
 pub use assign::{BASE_DEFAULT, BASE_STEP, Base, PortKey, ServicePorts, Wanted, next_base};
 pub use clause::{ClauseId, UnknownClause};
 pub use dependency_file::DependencyFile;

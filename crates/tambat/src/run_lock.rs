@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -22,10 +23,10 @@ const TAKE_LIMIT: Duration = Duration::from_millis(200);
 /// How often.
 const TAKE_PAUSE: Duration = Duration::from_millis(10);
 
-/// Proof that nobody else runs the app.
-#[derive(Debug)]
+/// Proof that nobody else runs the app. Two versions of it may have it for a while, the one that goes and the one that comes.
+#[derive(Debug, Clone)]
 pub(crate) struct RunLock {
-    lock: Lock,
+    lock: Arc<Lock>,
 }
 
 /// What the holder of the lock says of itself.
@@ -51,7 +52,7 @@ impl RunLock {
         loop {
             let taken = Lock::try_exclusive(&path).map_err(|error| Failure::new(error.to_string()))?;
             if taken.is_some() || began.elapsed() > TAKE_LIMIT {
-                return Ok(taken.map(|lock| Self { lock }));
+                return Ok(taken.map(|lock| Self { lock: Arc::new(lock) }));
             }
             tokio::time::sleep(TAKE_PAUSE).await;
         }
@@ -72,9 +73,11 @@ impl RunLock {
         let _ = self.lock.leave_note(&serde_json::to_string(&note).unwrap_or_default());
     }
 
-    /// Lets it go: nothing of the app is left, so that nobody need wait for anything.
+    /// Lets it go. Where nobody else has it, nothing of the app is left, so that nobody need wait for anything.
     pub(crate) fn end(self) {
-        let _ = self.lock.leave_note("");
+        if let Some(lock) = Arc::into_inner(self.lock) {
+            let _ = lock.leave_note("");
+        }
     }
 }
 

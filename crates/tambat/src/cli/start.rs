@@ -68,6 +68,7 @@ pub(crate) fn run(dir: &Path, args: &StartArgs, spawner: Option<Spawner>) -> Res
         terminal,
         exit_on_end,
         is_built: false,
+        later: std::collections::BTreeSet::new(),
     };
     let start = Start { app, names, local_ca, router: args.router.clone().seen_from(dir) };
     daemon::run(start, spawner)

@@ -41,7 +41,7 @@ pub(crate) struct App {
     /// The addresses of each service port.
     pub(crate) addresses: BTreeMap<u16, Vec<std::net::SocketAddr>>,
     /// Where each listener of its files is.
-    pub(crate) listens: BTreeMap<ListenAddr, std::net::SocketAddr>,
+    pub(super) listens: Mutex<BTreeMap<ListenAddr, std::net::SocketAddr>>,
     /// Others' sockets.
     pub(crate) sockets: Sockets,
     /// The system believes the local CA by itself.
@@ -54,6 +54,17 @@ pub(crate) struct App {
 }
 
 impl App {
+    /// Where a listener of its files is.
+    pub(crate) fn listens(&self, at: ListenAddr) -> std::net::SocketAddr {
+        let listens = self.listens.lock().unwrap_or_else(PoisonError::into_inner);
+        listens.get(&at).copied().unwrap_or_else(|| at.get())
+    }
+
+    /// From now on they are there.
+    pub(crate) fn set_listens(&self, listens: BTreeMap<ListenAddr, std::net::SocketAddr>) {
+        *self.listens.lock().unwrap_or_else(PoisonError::into_inner) = listens;
+    }
+
     /// Where the app's names are served, by this tambat or by another of this user; none: nowhere, so far.
     pub(crate) fn name_ports(&self) -> Pair<Option<u16>> {
         *self.name_ports.lock().unwrap_or_else(PoisonError::into_inner)

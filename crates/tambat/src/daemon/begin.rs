@@ -1,6 +1,6 @@
 //! How an app is begun, attended and let go of: what `tambat start` does for one, and `tambat serve` for many.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -58,6 +58,8 @@ pub(crate) struct AppStart {
     pub(crate) exit_on_end: bool,
     /// Its `build` has been run.
     pub(crate) is_built: bool,
+    /// These of its processes start when they are told to.
+    pub(crate) later: BTreeSet<ProcessName>,
 }
 
 /// What the apps of one tambat stand on.
@@ -134,8 +136,9 @@ pub(crate) struct Attended {
     supervisor: Supervisor,
     journal: Journal,
     build: Option<build::Build>,
-    tasks: [JoinHandle<()>; 3],
-    socket: PathBuf,
+    tasks: Vec<JoinHandle<()>>,
+    /// None: others answer there.
+    socket: Option<PathBuf>,
     lock: RunLock,
 }
 
@@ -177,7 +180,7 @@ impl AppStart {
             look: self.look.clone(),
             state: self.state,
             addresses: self.bound.addresses,
-            listens: self.bound.listens,
+            listens: Mutex::new(self.bound.listens),
             sockets: self.sockets,
             ca_is_believed: routing.ca_is_believed,
             name_ports: Mutex::new(routing.name_ports),
@@ -205,10 +208,11 @@ impl AppStart {
         }
     }
 
-    /// How many instances of each process run from the start: none of one in whose place something else was attached.
+    /// How many instances of each process run from the start: none of one in whose place something else was attached, nor of
+    /// one that starts later.
     fn first_formation(&self, wiring: &Wiring) -> BTreeMap<ProcessName, u16> {
-        let replaced = wiring.replaced(&self.plan);
-        self.formation.clone().into_iter().chain(replaced.into_iter().map(|name| (name.clone(), 0))).collect()
+        let none = wiring.replaced(&self.plan).chain(&self.later).map(|name| (name.clone(), 0));
+        self.formation.clone().into_iter().chain(none).collect()
     }
 }
 
@@ -220,19 +224,35 @@ fn open_log(state: &StateDir, sayer: &Sayer) -> Option<logstore::LogStore> {
 }
 
 impl Begun {
-    /// Opens its control API, and publishes its tables from now on, with the names that a shared port has, if there is one.
-    pub(crate) fn attend(self, control: ControlSocket, names: Option<NamesInTables>) -> Attended {
+    /// Proof that nobody else runs it.
+    pub(crate) fn lock(&self) -> RunLock {
+        self.lock.clone()
+    }
+
+    /// Opens its control API (none: that comes later), and publishes its tables from now on, with the names that a shared port
+    /// has, if there is one.
+    pub(crate) fn attend(self, control: Option<ControlSocket>, names: Option<NamesInTables>) -> Attended {
         let Self { app, routing, checker, supervisor, journal, foreign, waiting, build, socket, lock } = self;
-        let tasks = [
-            tokio::spawn(api::serve(control, Arc::clone(&app))),
+        let mut tasks = vec![
             tokio::spawn(routes::publish(Arc::clone(&app), routing.tables, foreign, names, checker)),
             tokio::spawn(routes::report(Arc::clone(&app), routing.reports, waiting)),
         ];
-        Attended { app, supervisor, journal, build, tasks, socket, lock }
+        tasks.extend(control.map(|control| answer(control, &app)));
+        Attended { app, supervisor, journal, build, tasks, socket: Some(socket), lock }
     }
 }
 
+/// Answers on the app's control socket from now on.
+pub(crate) fn answer(control: ControlSocket, app: &Arc<App>) -> JoinHandle<()> {
+    tokio::spawn(api::serve(control, Arc::clone(app)))
+}
+
 impl Attended {
+    /// Another version of it answers where it has been controlled.
+    pub(crate) fn leave_socket(&mut self) {
+        self.socket = None;
+    }
+
     /// Runs it until nothing of it is left.
     pub(crate) async fn run(&mut self, incoming: &mut UnboundedReceiver<Incoming>) -> Result<ExitCode, Failure> {
         life::run_to_the_end(&self.app, &mut self.supervisor, incoming, self.build.take()).await
@@ -241,7 +261,7 @@ impl Attended {
     /// Lets go of everything that was its own. True if all that was said has been shown.
     pub(crate) async fn end(self) -> bool {
         self.tasks.iter().for_each(JoinHandle::abort);
-        let _ = std::fs::remove_file(&self.socket);
+        let _ = self.socket.as_ref().map(std::fs::remove_file);
         let shown = self.journal.finish().await;
         self.lock.end();
         shown

@@ -11,7 +11,7 @@ use tambat_api::LogRecord;
 /// When the current segment has grown to this, it becomes the old one: two of them are the 10 MiB we promise at most.
 const SEGMENT_BYTES_MAX: u64 = 5 * 1024 * 1024;
 
-/// The ring, as its one writer holds it.
+/// The ring, as a writer holds it: there is one, but while two versions of an app run beside each other.
 #[derive(Debug)]
 pub(crate) struct LogStore {
     dir: PathBuf,
@@ -49,9 +49,15 @@ impl LogStore {
         Ok(())
     }
 
-    /// The current segment becomes the old one. Somebody may have removed it: then there is none, and the next is begun.
+    /// The current segment becomes the old one. Somebody may have removed it: then there is none, and the next is begun. Nor
+    /// is there anything to do where another version of the app, which writes here as well for a while, has turned it.
     fn turn(&mut self) -> io::Result<()> {
+        let inode = |metadata: io::Result<fs::Metadata>| metadata.map(|metadata| metadata.ino()).ok();
+        let own = self.file.as_ref().and_then(|file| inode(file.metadata()));
         (self.file, self.written, self.torn) = (None, 0, false);
+        if own.is_some() && own != inode(fs::metadata(current(&self.dir))) {
+            return Ok(());
+        }
         match fs::rename(current(&self.dir), previous(&self.dir)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -168,6 +174,26 @@ mod tests {
         assert_eq!(texts(temp.path()).last().unwrap(), "after it");
         fs::remove_file(current(temp.path())).unwrap();
         assert_eq!(LogStore::open(temp.path()).unwrap().written, 0);
+    }
+
+    /// Two versions of an app may run beside each other for a while.
+    #[test]
+    fn of_two_writers_neither_takes_what_the_other_wrote() {
+        let temp = tempfile::tempdir().unwrap();
+        let [mut one, mut two] = [(); 2].map(|()| LogStore::open(temp.path()).unwrap());
+        let long = "x".repeat(1024 * 1024);
+        for _ in 0..4 {
+            two.append(&record(&long)).unwrap();
+            one.append(&record(&long)).unwrap();
+        }
+        // Both think that the segment is full: the second to do so sees that it is another one already.
+        one.append(&record(&long)).unwrap();
+        one.append(&record("of one")).unwrap();
+        two.append(&record(&long)).unwrap();
+        two.append(&record("of two")).unwrap();
+        let kept = Past::open(temp.path()).tail(20, |_| true);
+        assert_eq!(kept.iter().filter(|record| record.text == long).count(), 10);
+        assert_eq!(kept.iter().filter(|record| record.text.starts_with("of ")).count(), 2);
     }
 
     #[test]

@@ -39,7 +39,7 @@ use crate::router_setup::{self, RouterArgs};
 
 pub(crate) use api::is_of;
 pub(crate) use app::App;
-pub(crate) use begin::{AppStart, Begun, Ground, Routing, Voice};
+pub(crate) use begin::{AppStart, Attended, Begun, Ground, Routing, Voice, answer};
 pub(crate) use build::build_beside;
 pub(crate) use foreign::running as running_foreign;
 pub(crate) use hostnames::{Asked as AskedNames, HTTP_PORT_DEFAULT, Pair};
@@ -49,7 +49,7 @@ pub(crate) use logstore::Past;
 pub(crate) use screen::{Screen, ScreenEnd};
 pub(crate) use seen::figures;
 pub(crate) use service::{
-    Bound, Kept, bind, bind_kept, holder, holder_over, of_this_machine, port_of, unseen_template, wanted_base,
+    Bound, HeldPort, Kept, bind, bind_kept, holder, holder_over, of_this_machine, port_of, unseen_template, wanted_base,
 };
 pub(crate) use signals::{Incoming, listen, next};
 pub(crate) use state::StateDir;
@@ -132,7 +132,7 @@ async fn serve(mut start: Start, spawner: Spawner) -> Result<ExitCode, Failure> 
         tokio::spawn(listener.serve(move || seen::metrics(&app)))
     });
     let driven = tokio::spawn(tls.driver.run());
-    let mut running = begun.attend(control, Some(names));
+    let mut running = begun.attend(Some(control), Some(names));
     // Whoever comes is told by the table whom they reach. One that ends at once has none.
     let _ = first_table.changed().await;
     let opened = entrances.into_iter().try_for_each(|entrance| entrance.open(&app.router, tls.entrances.as_ref()));

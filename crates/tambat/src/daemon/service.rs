@@ -16,6 +16,7 @@ use super::state::{RememberedBase, StateDir};
 use crate::cli::PortArgs;
 use crate::entrances::BoundEntrance;
 use crate::failure::Failure;
+use crate::run_lock::RunLock;
 
 /// Everything that was bound.
 #[derive(Debug, Default)]
@@ -109,11 +110,31 @@ pub(crate) struct Kept {
     pub(crate) base: Option<RememberedBase>,
     /// The next one has been built.
     pub(crate) is_built: bool,
+    /// The service ports of one that still runs: the router has them, and keeps them.
+    pub(crate) held: BTreeMap<u16, HeldPort>,
+    /// Proof that nobody else runs the app, where that still runs in the same folder.
+    pub(crate) lock: Option<RunLock>,
+}
+
+/// A service port that the router has.
+#[derive(Debug, Clone)]
+pub(crate) struct HeldPort {
+    /// Over which.
+    pub(crate) over: Vec<tambat_os::Transport>,
+    /// Where.
+    pub(crate) addresses: Vec<SocketAddr>,
 }
 
 impl Kept {
     /// The sockets of this port, those that are kept among them.
     fn bind(&mut self, over: &[tambat_os::Transport], number: u16, hosts: &Hosts) -> io::Result<Sockets> {
+        if let Some(held) = self.held.get(&number) {
+            let missing: Vec<_> = over.iter().copied().filter(|over| !held.over.contains(over)).collect();
+            if missing.is_empty() {
+                return Ok(Sockets { streams: Vec::new(), datagrams: Vec::new() });
+            }
+            return tambat_os::ports::bind_over(&missing, number, &hosts.asked, &hosts.if_there);
+        }
         let takes = number != 0 && over.contains(&tambat_os::Transport::Tcp);
         let is_it = |socket: &TcpListener| socket.local_addr().is_ok_and(|addr| addr.port() == number);
         let streams: Vec<TcpListener> = self.sockets.extract_if(.., |socket| takes && is_it(socket)).collect();
@@ -222,7 +243,7 @@ fn bind_at(plan: &Plan, base: Base, hosts: &[IpAddr], kept: &mut Kept) -> Result
         let port =
             number_of(sockets.addresses().next()).map_err(|error| Unbound::Failed(Failure::new(error.to_string())))?;
         bound.foreign.push((provider, port));
-        bound.hold(port, sockets);
+        bound.hold(port, sockets, Vec::new());
     }
     Ok(bound)
 }
@@ -258,15 +279,16 @@ impl Bound {
             ))),
             _ => Unbound::Failed(Failure::new(format!("cannot serve {key} at port {number}: {error}"))),
         })?;
-        let port =
-            number_of(sockets.addresses().next()).map_err(|error| Unbound::Failed(Failure::new(error.to_string())))?;
+        let held = kept.held.get(&number).map(|held| held.addresses.clone()).unwrap_or_default();
+        let first = sockets.addresses().next().or(held.first().copied());
+        let port = number_of(first).map_err(|error| Unbound::Failed(Failure::new(error.to_string())))?;
         self.ports.insert(key, port);
-        self.hold(port, sockets);
+        self.hold(port, sockets, held);
         Ok(())
     }
 
-    fn hold(&mut self, port: ServicePort, sockets: Sockets) {
-        let mut addresses: Vec<SocketAddr> = Vec::new();
+    /// `addresses`: where the router holds this port already.
+    fn hold(&mut self, port: ServicePort, sockets: Sockets, mut addresses: Vec<SocketAddr>) {
         for address in sockets.addresses() {
             self.sockets += 1;
             if !addresses.contains(&address) {
@@ -407,6 +429,20 @@ mod tests {
         let again = kept.bind(&[Tcp, Udp], number, &hosts).unwrap();
         assert_eq!((again.streams.len(), again.datagrams.len(), kept.sockets.len()), (count, count, 0));
         assert!(again.addresses().all(|addr| addr.port() == number));
+    }
+
+    #[test]
+    fn what_the_router_has_already_is_bound_over_what_is_missing_only() {
+        use tambat_os::Transport::{Tcp, Udp};
+        let hosts = Hosts::default();
+        let bound = Kept::default().bind(&[Tcp], 0, &hosts).unwrap();
+        let addresses: Vec<SocketAddr> = bound.addresses().collect();
+        let number = addresses[0].port();
+        let held = BTreeMap::from([(number, HeldPort { over: vec![Tcp], addresses })]);
+        let mut kept = Kept { held, ..Kept::default() };
+        assert_eq!(kept.bind(&[Tcp], number, &hosts).unwrap().addresses().count(), 0);
+        let both = kept.bind(&[Tcp, Udp], number, &hosts).unwrap();
+        assert!(both.streams.is_empty() && !both.datagrams.is_empty());
     }
 
     /// On a machine without IPv6 only who asks for an address of IPv6 is told that there is none.

@@ -186,7 +186,7 @@ fn port_status(app: &App, wiring: &Wiring, process: &ProcessPlan, port: &PortPla
 fn listens(app: &App, name: &str) -> Vec<ListenStatus> {
     let own = app.plan.entrances().iter().flat_map(|plan| plan.claims_of(name).map(move |claim| (plan.at, claim)));
     let listens = own.map(|(at, (claim, fallback))| ListenStatus {
-        address: app.listens.get(&at).copied().unwrap_or_else(|| at.get()).to_string(),
+        address: app.listens(at).to_string(),
         tls: claim.tls.as_str().to_owned(),
         hosts: claim.hosts.iter().map(ToString::to_string).collect(),
         fallback,

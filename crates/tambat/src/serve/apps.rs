@@ -1,7 +1,7 @@
 //! The apps of a server: what its directory has, which of them can be served beside each other, and what each of them needs
 //! for it. One that is broken keeps no other from being served.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use tambat_manifest::Loaded;
@@ -140,10 +140,17 @@ fn held(plan: &Plan, workshop: &Workshop<'_>) -> Result<Held, Failure> {
 }
 
 /// The same for one that comes later: with its lock and its service ports, those that are `kept` for it among them.
-pub(crate) async fn prepare_later(loaded: Loaded, workshop: &Workshop<'_>, kept: Kept) -> Result<AppStart, Failure> {
+pub(crate) async fn prepare_later(
+    loaded: Loaded,
+    workshop: &Workshop<'_>,
+    mut kept: Kept,
+) -> Result<AppStart, Failure> {
     let plan = &loaded.plan;
     let state = cli::state(plan);
-    let lock = cli::take_lock(state.as_ref(), workshop.sockets, plan).await?;
+    let lock = match kept.lock.take() {
+        Some(lock) => lock,
+        None => cli::take_lock(state.as_ref(), workshop.sockets, plan).await?,
+    };
     cli::last_run_ends(&lock, plan, workshop.spawner).await?;
     prepare_one(loaded, workshop, (state, lock), kept)
 }
@@ -192,6 +199,7 @@ fn prepare_one(loaded: Loaded, workshop: &Workshop<'_>, (state, lock): Held, kep
         terminal: None,
         exit_on_end: false,
         is_built,
+        later: BTreeSet::new(),
         plan,
     })
 }

@@ -1,9 +1,10 @@
 //! What follows when the directory of apps has changed: from what runs and what is there to what is done. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tambat_manifest::Loaded;
-use tambat_model::{Plan, clashes};
+use tambat_model::{Cause, Phase, Plan, ProcessName, Role, World, clashes};
 
 use super::folder::Version;
 
@@ -100,6 +101,51 @@ pub(crate) fn decide(
         actions.push((name, action));
     }
     actions
+}
+
+/// The first process of either version of which there may never be two; none: the next one can run beside the one before.
+pub(crate) fn in_the_way<'a>(before: &'a Plan, next: &'a Plan) -> Option<&'a ProcessName> {
+    let mut processes = before.processes().iter().chain(next.processes());
+    processes.find(|process| process.stateful).map(|process| &process.name)
+}
+
+/// The processes that nobody waits for: of a version that is to run beside another, they start when those of the other have
+/// ended, lest two do the same work.
+pub(crate) fn workers(plan: &Plan) -> BTreeSet<ProcessName> {
+    let workers = plan.processes().iter().filter(|process| process.role == Role::Worker);
+    workers.map(|process| process.name.clone()).collect()
+}
+
+/// How far a version is that is to take another's place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// Some are not ready yet.
+    Coming,
+    /// All that should be there are.
+    Ready,
+    /// It will not be, for this reason: whoever fails now may fail again, and the version before goes on.
+    Failed(Cause),
+}
+
+/// How far it is by this world of its own.
+pub(crate) fn arrival(plan: &Plan, world: &World) -> Arrival {
+    let mut arrival = Arrival::Ready;
+    for process in plan.processes().iter().filter(|process| process.role == Role::Exporter) {
+        let Some(view) = world.processes.get(&process.name) else { return Arrival::Coming };
+        let failed = view.instances.iter().find_map(|instance| match &instance.phase {
+            Phase::Backoff { cause } | Phase::Failed { cause } | Phase::Ended { cause } => Some(Arc::clone(cause)),
+            _ if instance.restarts > 0 => Some(format!("{} has failed", instance.name).into()),
+            _ => None,
+        });
+        if let Some(cause) = failed {
+            return Arrival::Failed(cause);
+        }
+        let ready = view.instances.iter().filter(|instance| matches!(instance.phase, Phase::Ready { .. })).count();
+        if ready < usize::from(view.desired) {
+            arrival = Arrival::Coming;
+        }
+    }
+    arrival
 }
 
 #[cfg(test)]
@@ -250,5 +296,49 @@ mod tests {
             let told = decided(&[("shop", replaced)], &[], vec![("heir", good(scene.web("heir", host)))]);
             assert!(told[0].starts_with("refuse heir (true)"), "{told:?}");
         }
+    }
+
+    #[test]
+    fn a_version_runs_beside_another_unless_there_may_be_only_one_of_something() {
+        let scene = Scene::new();
+        let app = |keys: &str| {
+            let web = "[processes.web]\ncommand = \"run\"\n[processes.work]\ncommand = \"work\"\n";
+            scene.loaded("shop", &format!("{web}{keys}"))
+        };
+        let (plain, with_data) = (app(""), app("[processes.db]\ncommand = \"run\"\nprotocol = \"postgres\"\n"));
+        assert_eq!(in_the_way(&plain.plan, &plain.plan), None);
+        for (before, next) in [(&plain, &with_data), (&with_data, &plain)] {
+            assert_eq!(in_the_way(&before.plan, &next.plan).map(ProcessName::as_str), Some("db"));
+        }
+        assert_eq!(workers(&plain.plan), BTreeSet::from(["work".parse().unwrap()]));
+    }
+
+    #[test]
+    fn a_version_has_arrived_when_all_that_clients_reach_are_ready_and_fails_with_the_first() {
+        use tambat_model::{InstanceName, InstanceView, ProcessView};
+        let scene = Scene::new();
+        let plan =
+            scene.loaded("shop", "[processes.web]\ncommand = \"run\"\n[processes.work]\ncommand = \"work\"\n").plan;
+        let ready =
+            || Phase::Ready { pid: 1, endpoints: [].into(), load: Arc::default(), after: std::time::Duration::ZERO };
+        let judged = |desired, phases: Vec<(Phase, u32)>| {
+            let name = InstanceName { process: "web".parse().unwrap(), number: std::num::NonZeroU16::MIN };
+            let instance =
+                |(phase, restarts)| InstanceView { name: name.clone(), generation: 1, restarts, phase, ill: None };
+            let instances = phases.into_iter().map(instance).collect();
+            let web = ProcessView { desired, instances, ..ProcessView::default() };
+            // Workers have not been started.
+            arrival(&plan, &World { processes: BTreeMap::from([("web".parse().unwrap(), web)]) })
+        };
+        let failed = |cause: &str| Arrival::Failed(cause.into());
+        assert_eq!(arrival(&plan, &World::default()), Arrival::Coming);
+        assert_eq!(judged(1, Vec::new()), Arrival::Coming);
+        assert_eq!(judged(0, Vec::new()), Arrival::Ready);
+        assert_eq!(judged(2, vec![(ready(), 0)]), Arrival::Coming);
+        assert_eq!(judged(2, vec![(ready(), 0), (Phase::Spawning, 0)]), Arrival::Coming);
+        assert_eq!(judged(2, vec![(ready(), 0), (ready(), 0)]), Arrival::Ready);
+        assert_eq!(judged(2, vec![(ready(), 0), (Phase::Backoff { cause: "it broke".into() }, 0)]), failed("it broke"));
+        assert_eq!(judged(1, vec![(Phase::Ended { cause: "it ended".into() }, 0)]), failed("it ended"));
+        assert_eq!(judged(1, vec![(ready(), 1)]), failed("web.1 has failed"));
     }
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::apps;
-use super::change::{Action, Runs, There, decide};
+use super::change::{Action, Runs, There, decide, in_the_way};
 use super::folder::{Settling, Sight, Version};
 use super::stay::{End, News, Start, Wish, stay};
 use super::yard::{Coming, Yard};
@@ -272,10 +272,15 @@ impl Fleet {
                 self.begin(folder, loaded.plan.clone(), version, Start::New(loaded));
             }
             (Action::Replace(loaded), Some(version)) => {
-                self.yard.sayer.say(format!(
-                    "{folder} has changed: its new version takes over when what is on its way is finished"
-                ));
                 if let Some(running) = self.runs.get_mut(&folder) {
+                    let when = match in_the_way(&running.plan, &loaded.plan) {
+                        None => "when it is ready".to_owned(),
+                        Some(one) => format!(
+                            "when what is on its way is finished and `{one}`, of which there is never more than one, has \
+                             stopped"
+                        ),
+                    };
+                    self.yard.sayer.say(format!("{folder} has changed: its new version takes over {when}"));
                     running.next = Some((loaded.plan.clone(), version));
                     let _ = running.wishes.send(Wish::Replace(loaded));
                 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tambat_model::{AppName, Cause, HostPattern, RouteTable, held, joined, of_app, unnamed};
+use tambat_model::{AppName, Cause, HostPattern, RouteTable, beside, held, joined, of_app, unnamed};
 use tambat_router::RouterReport;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{oneshot, watch};
@@ -27,6 +27,8 @@ pub(crate) struct Tables {
 #[derive(Debug)]
 struct OfApp {
     table: watch::Receiver<Arc<RouteTable>>,
+    /// Of the version that is to take its place, or had it: only its own processes look for something there.
+    other: Option<watch::Receiver<Arc<RouteTable>>>,
     is: Is,
 }
 
@@ -74,7 +76,7 @@ impl Tables {
             if table.changed().await.is_err() {
                 return;
             }
-            tables.of_apps().insert(app, OfApp { table: table.clone(), is: Is::Served });
+            tables.of_apps().insert(app, OfApp { table: table.clone(), other: None, is: Is::Served });
             tables.publish();
             // Nobody need wait for it.
             let _ = tell.send(());
@@ -95,6 +97,54 @@ impl Tables {
     /// From now on who is for one of these waits.
     pub(crate) fn hold(&self, app: &AppName, held: Held) {
         self.change(app, Is::Held(format!("{app} is being replaced by another version").into(), held));
+    }
+
+    /// Another version of it runs beside it, and is to take its place. Needs a runtime.
+    pub(crate) fn beside(&self, app: &AppName, mut table: watch::Receiver<Arc<RouteTable>>) {
+        if let Some(of_app) = self.of_apps().get_mut(app) {
+            of_app.other = Some(table.clone());
+        }
+        let tables = self.clone();
+        tokio::spawn(async move {
+            while table.changed().await.is_ok() {
+                tables.publish();
+            }
+            tables.publish();
+        });
+    }
+
+    /// From now on whoever comes reaches the version with this table in place of the one `before`, in one step; who is for one
+    /// of the `waiting` waits.
+    pub(crate) fn exchange(
+        &self,
+        before: &AppName,
+        app: &AppName,
+        table: watch::Receiver<Arc<RouteTable>>,
+        waiting: BTreeSet<String>,
+    ) {
+        {
+            let mut of_apps = self.of_apps();
+            let other = of_apps.remove(before).map(|of_app| of_app.table);
+            of_apps.insert(app.clone(), OfApp { table, other, is: Is::Served });
+        }
+        if waiting.is_empty() {
+            self.publish();
+        } else {
+            self.hold(app, Held::These(waiting));
+        }
+    }
+
+    /// Nobody waits for it any more.
+    pub(crate) fn serve(&self, app: &AppName) {
+        self.change(app, Is::Served);
+    }
+
+    /// It is the only version again.
+    pub(crate) fn alone(&self, app: &AppName) {
+        if let Some(of_app) = self.of_apps().get_mut(app) {
+            of_app.other = None;
+        }
+        self.publish();
     }
 
     /// It is gone.
@@ -124,7 +174,12 @@ impl Tables {
                     Is::Leaving => is_published.then(|| Arc::new(unnamed(&table))),
                     Is::Held(cause, these) => Some(Arc::new(held(&table, cause, |route| these.has(route)))),
                 };
-                Some((app, table?))
+                let other = of_app.other.as_ref().filter(|other| other.has_changed().is_ok());
+                let both = |table: Arc<RouteTable>| match other {
+                    Some(other) => Arc::new(beside(&table, &other.borrow())),
+                    None => table,
+                };
+                Some((app, both(table?)))
             })
             .collect();
         let joined = joined(tables.iter().map(|(app, table)| (*app, &**table)));

@@ -145,6 +145,14 @@ impl Asked {
         Ok(())
     }
 
+    /// Could all that a version asks for be had, as far as can be seen before it is listened at?
+    pub(crate) fn look(&self, plans: &[EntrancePlan], site: Site<'_>) -> Result<(), Failure> {
+        plans.iter().try_for_each(|plan| check(plan, site.public, site.tls.is_some()))?;
+        // Where one of ours is there is told by the exchange.
+        let is_ours = |plan: &&EntrancePlan| self.all.keys().any(|at| at.get().port() == plan.at.get().port());
+        plans.iter().filter(|plan| !is_ours(plan)).try_for_each(|plan| BoundEntrance::bind(plan).map(drop))
+    }
+
     /// This app is reached at no others than these any more. Listeners of nobody are closed; connections go on.
     pub(crate) fn release(&mut self, app: &str, router: &Router, stays: impl Fn(ListenAddr) -> bool) {
         for (at, _) in

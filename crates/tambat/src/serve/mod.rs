@@ -7,6 +7,8 @@
 //! joint     many apps, one router: their tables become one, and its reports reach whom they are about
 //! yard      what all apps stand on, and how one is begun there
 //! stay      one app, from its beginning to its end, with the versions that replace each other
+//! run       a version that runs
+//! farewell  how a version ends: what is on its way is finished
 //! folder    what the directory is like, and which of its folders have come to rest
 //! change    what follows when it has changed
 //! fleet     all apps: looks at the directory are decided on and acted upon
@@ -22,11 +24,13 @@ mod begin;
 mod certificates;
 mod change;
 mod control;
+mod farewell;
 mod fleet;
 mod folder;
 mod joint;
 mod listen;
 mod published;
+mod run;
 mod stay;
 mod yard;
 

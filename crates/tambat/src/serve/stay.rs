@@ -1,20 +1,25 @@
 //! An app's stay on a server: begun, replaced by other versions of itself, let go of.
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tambat_manifest::Loaded;
-use tambat_model::{Gate, Plan, PortKey, ProcessName, World};
+use tambat_model::{Admission, Gate, Route};
 use tambat_supervisor::Command;
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 
-use super::joint::Held;
-use super::yard::{Coming, Yard};
-use crate::daemon::{App, Incoming, Kept, build_beside};
+use super::change::{Arrival, arrival, in_the_way, workers};
+use super::farewell::{exporters, go, hold, leave, ports_of};
+use super::run::{Ended, Run};
+use super::yard::{Coming, Ends, Yard};
+use crate::daemon::{App, Attended, Incoming, Kept, answer, build_beside};
 use crate::failure::Failure;
 use crate::layers;
+
+/// A table follows its world at once, unless a health check says that somebody is not well: that is not waited for.
+const REACHED_LIMIT: Duration = Duration::from_secs(5);
 
 /// What is asked of an app's stay.
 #[derive(Debug)]
@@ -66,32 +71,46 @@ pub(crate) async fn stay(
     mut wishes: UnboundedReceiver<Wish>,
     news: UnboundedSender<(String, News)>,
 ) -> (String, End) {
-    let mut coming = match start {
+    let coming = match start {
         Start::Begun(coming) => *coming,
         Start::New(loaded) => match come(&yard, &folder, *loaded).await {
             Ok(coming) => coming,
             Err(failure) => return (folder, End::NotBegun { failure, has_run: false }),
         },
     };
+    let mut run = Run::of(&yard, &folder, coming);
     loop {
-        let (plan, (kept, outcome)) = be(&yard, &folder, coming, &mut wishes, &news).await;
-        let next = match outcome {
+        let (attended, outcome) = be(&yard, &folder, &mut run, &mut wishes, &news).await;
+        let app = Arc::clone(&run.app);
+        let (next, is_built) = match outcome {
             Outcome::Ended(outcome) => {
-                yard.tables.remove(plan.name());
+                run.end(attended, None).await;
+                yard.clear(&app).await;
+                yard.tables.remove(app.plan.name());
                 yard.release(&folder).await;
                 return (folder, End::Ended(outcome));
             }
+            Outcome::TakenOver(fresh) => {
+                run.end(attended, Some(&fresh.app)).await;
+                yard.part(&app, &fresh.app);
+                yard.sayer.say(format!("the old version of {folder} has ended"));
+                let _ = news.send((folder.clone(), News::Replaced));
+                run = *fresh;
+                continue;
+            }
             Outcome::Replaced(next) => next,
         };
-        let (name, is_renamed) = (plan.name(), plan.name() != next.plan.name());
+        run.end(attended, None).await;
+        let kept = Kept { is_built, ..yard.clear(&app).await };
+        let (name, is_renamed) = (app.plan.name(), app.plan.name() != next.plan.name());
         // Who listens for the server hears it before the next one can fail.
         let _ = news.send((folder.clone(), News::Replaced));
         let begun = yard.begin_new(&folder, *next, kept).await;
         if is_renamed || begun.is_err() {
             yard.tables.remove(name);
         }
-        coming = match begun {
-            Ok(coming) => coming,
+        run = match begun {
+            Ok(coming) => Run::of(&yard, &folder, coming),
             Err(failure) => {
                 yard.release(&folder).await;
                 return (folder, End::NotBegun { failure, has_run: true });
@@ -115,175 +134,252 @@ async fn come(yard: &Arc<Yard>, folder: &str, loaded: Loaded) -> Result<Coming, 
 enum Outcome {
     /// Nothing.
     Ended(Result<ExitCode, Failure>),
-    /// This one.
-    Replaced(Box<Loaded>),
+    /// This one is to be begun.
+    Replaced(Next),
+    /// This one, which everybody reaches already.
+    TakenOver(Box<Run>),
 }
 
 /// A version that may take another's place, and whether it has been built.
-type Next = (Box<Loaded>, bool);
+pub(super) type Next = (Box<Loaded>, bool);
 
-/// One version, from its beginning until nothing of it runs any more. What it had is for the next one.
+/// One version, until nothing of it runs any more.
 async fn be(
     yard: &Arc<Yard>,
     folder: &str,
-    coming: Coming,
+    run: &mut Run,
     wishes: &mut UnboundedReceiver<Wish>,
     news: &UnboundedSender<(String, News)>,
-) -> (Arc<Plan>, (Kept, Outcome)) {
-    let Coming { begun, control, first_table } = coming;
-    let (orders, mut asked) = mpsc::unbounded_channel();
-    let mut running = begun.attend(control, None);
-    let app = Arc::clone(&running.app);
-    // Whoever comes in by a listener of its own is told by the table whom they reach.
-    let opening = tokio::spawn(open(Arc::clone(yard), folder.to_owned(), first_table));
+) -> (Option<Attended>, Outcome) {
     let (mut errand, mut is_stopped) = (Errand::None, false);
-    let ended = {
-        let mut run = std::pin::pin!(running.run(&mut asked));
-        loop {
-            tokio::select! {
-                ended = &mut run => break ended,
-                Some(wish) = wishes.recv() => match wish {
-                    Wish::Signal(incoming) => {
-                        is_stopped |= matches!(incoming, Incoming::Stop(_));
-                        // One that has ended needs no telling.
-                        let _ = orders.send(incoming);
-                    }
-                    Wish::Leave => {
-                        errand.give_up();
-                        errand = Errand::Leaving(tokio::spawn(leave(Arc::clone(yard), folder.to_owned(), Arc::clone(&app))));
-                    }
-                    Wish::Replace(next) => {
-                        errand.give_up();
-                        let replacing = replace(Arc::clone(yard), folder.to_owned(), Arc::clone(&app), next);
-                        errand = Errand::Replacing(tokio::spawn(replacing));
-                    }
-                },
-                replaced = errand.replacing() => match replaced {
-                    Ok(next) => {
-                        errand = Errand::Done(next);
-                        app.command(Command::Shutdown);
-                    }
-                    Err(failure) => {
-                        errand = Errand::None;
-                        let _ = news.send((folder.to_owned(), News::Kept(failure)));
-                    }
-                },
+    let (attended, ended) = loop {
+        tokio::select! {
+            ended = run.ended() => break ended,
+            Some(wish) = wishes.recv() => match wish {
+                Wish::Signal(incoming) => {
+                    is_stopped |= matches!(incoming, Incoming::Stop(_));
+                    run.order(incoming);
+                    errand.order(incoming);
+                }
+                Wish::Leave => {
+                    errand.give_up();
+                    let leaving = leave(Arc::clone(yard), folder.to_owned(), Arc::clone(&run.app));
+                    errand = Errand::Leaving(tokio::spawn(leaving));
+                }
+                Wish::Replace(next) => {
+                    errand.give_up();
+                    errand = Errand::Preparing(tokio::spawn(prepare(Arc::clone(yard), Arc::clone(&run.app), next)));
+                }
+            },
+            step = errand.step() => {
+                errand = follow(yard, folder, run, errand, step).await.unwrap_or_else(|failure| {
+                    let _ = news.send((folder.to_owned(), News::Kept(failure)));
+                    Errand::None
+                });
             }
         }
     };
-    opening.abort();
-    let (is_built, outcome) = match errand {
-        Errand::Done((next, is_built)) if !is_stopped => (is_built, Outcome::Replaced(next)),
+    let outcome = match errand {
+        Errand::Going(fresh, going) => {
+            // It sees that this one has ended.
+            let _ = going.await;
+            Outcome::TakenOver(fresh)
+        }
+        Errand::Done(next) if !is_stopped => Outcome::Replaced(next),
+        Errand::Coming(fresh, _) | Errand::Failing(fresh, _) => {
+            fresh.app.command(Command::Shutdown);
+            fail(yard, *fresh, &run.app, wishes).await;
+            Outcome::Ended(ended)
+        }
         errand => {
             errand.give_up();
-            (false, Outcome::Ended(ended))
+            Outcome::Ended(ended)
         }
     };
-    running.end().await;
-    (Arc::clone(&app.plan), (Kept { is_built, ..yard.clear(&app).await }, outcome))
+    (attended, outcome)
 }
 
-async fn open(yard: Arc<Yard>, folder: String, first_table: tokio::sync::oneshot::Receiver<()>) {
-    // One that ends at once has none.
-    if first_table.await.is_ok()
-        && let Err(failure) = yard.open(Some(&folder)).await
-    {
-        yard.sayer.say(failure.to_string());
+/// What follows a step of what is done beside the version that runs; or the next one does not take its place, and nothing has
+/// changed.
+async fn follow(yard: &Arc<Yard>, folder: &str, run: &mut Run, errand: Errand, step: Step) -> Result<Errand, Failure> {
+    match (errand, step) {
+        (_, Step::Prepared(next)) => {
+            let (next, is_built) = next?;
+            // One that is still being built serves nobody yet.
+            if !is_built || in_the_way(&run.app.plan, &next.plan).is_some() {
+                let holding = hold(Arc::clone(yard), folder.to_owned(), Arc::clone(&run.app), (next, is_built));
+                return Ok(Errand::Holding(tokio::spawn(holding)));
+            }
+            let (begun, ends) = yard.begin_beside(*next, (&run.app, &run.lock)).await?;
+            Ok(Errand::Coming(Box::new(Run::begin(begun)), ends))
+        }
+        (_, Step::Held(next)) => {
+            let next = next?;
+            run.app.command(Command::Shutdown);
+            Ok(Errand::Done(next))
+        }
+        (Errand::Coming(mut fresh, ends), Step::Arrived(Ok(()))) => {
+            let waiting = ports_of(&fresh.app.plan, &workers(&fresh.app.plan));
+            match yard.take_over(folder, &run.app, (&fresh.app, &ends), waiting).await {
+                Ok(control) => {
+                    if fresh.app.plan.dir() == run.app.plan.dir() {
+                        run.leave_helpers();
+                    }
+                    fresh.helpers.push(answer(control, &fresh.app));
+                    yard.sayer.say(format!(
+                        "the new version of {folder} has taken over; the old one finishes what it has on its way"
+                    ));
+                    let going = go(Arc::clone(yard), Arc::clone(&run.app), Arc::clone(&fresh.app));
+                    Ok(Errand::Going(fresh, tokio::spawn(going)))
+                }
+                Err(failure) => Ok(failing(fresh, failure)),
+            }
+        }
+        (Errand::Coming(fresh, _), Step::Arrived(Err(failure))) => Ok(failing(fresh, failure)),
+        (Errand::Coming(fresh, _), Step::Ended((attended, outcome))) => {
+            part(yard, *fresh, attended, &run.app).await;
+            Err(outcome.err().unwrap_or_else(|| Failure::new("its new version has ended")))
+        }
+        (Errand::Failing(fresh, failure), Step::Ended((attended, _))) => {
+            part(yard, *fresh, attended, &run.app).await;
+            Err(failure)
+        }
+        // There are no other steps of it.
+        (errand, _) => Ok(errand),
     }
 }
 
-/// What is done beside an app that runs.
+fn failing(fresh: Box<Run>, failure: Failure) -> Errand {
+    fresh.app.command(Command::Shutdown);
+    Errand::Failing(fresh, failure)
+}
+
+/// A version that did not take another's place has ended.
+async fn part(yard: &Yard, fresh: Run, attended: Option<Attended>, stays: &App) {
+    let app = Arc::clone(&fresh.app);
+    fresh.end(attended, Some(stays)).await;
+    yard.part(&app, stays);
+}
+
+/// The same, once it has.
+async fn fail(yard: &Yard, mut fresh: Run, stays: &App, wishes: &mut UnboundedReceiver<Wish>) {
+    let attended = loop {
+        tokio::select! {
+            (attended, _) = fresh.ended() => break attended,
+            Some(wish) = wishes.recv() => if let Wish::Signal(incoming) = wish {
+                fresh.order(incoming);
+            },
+        }
+    };
+    part(yard, fresh, attended, stays).await;
+}
+
+/// What is done beside a version that runs.
 enum Errand {
     None,
     Leaving(JoinHandle<()>),
-    Replacing(JoinHandle<Result<Next, Failure>>),
+    /// The next one is built.
+    Preparing(JoinHandle<Result<Next, Failure>>),
+    /// Whoever comes waits for the next one.
+    Holding(JoinHandle<Result<Next, Failure>>),
     /// It has been told to stop, and this is next.
     Done(Next),
+    /// The next one runs, and is not reached yet.
+    Coming(Box<Run>, Ends),
+    /// The same, and is not going to be.
+    Failing(Box<Run>, Failure),
+    /// The next one is reached, and this one is let go.
+    Going(Box<Run>, JoinHandle<()>),
+}
+
+/// What happens beside a version that runs.
+enum Step {
+    Prepared(Result<Next, Failure>),
+    Held(Result<Next, Failure>),
+    Arrived(Result<(), Failure>),
+    Ended(Ended),
 }
 
 impl Errand {
-    /// Comes back when all is ready for what is to take the place of what runs, or it is known that nothing is; never, where
-    /// there is nothing to wait for. Cancel safe.
-    async fn replacing(&mut self) -> Result<Next, Failure> {
+    /// Comes back with what happens next; never, where nothing does. Cancel safe.
+    async fn step(&mut self) -> Step {
         match self {
-            Self::Replacing(task) => match task.await {
-                Ok(replaced) => replaced,
-                Err(error) => Err(Failure::new(format!("cannot replace it: {error}"))),
-            },
-            _ => std::future::pending().await,
+            Self::Preparing(task) => Step::Prepared(joined(task).await),
+            Self::Holding(task) => Step::Held(joined(task).await),
+            Self::Coming(fresh, _) => {
+                let app = Arc::clone(&fresh.app);
+                tokio::select! {
+                    ended = fresh.ended() => Step::Ended(ended),
+                    arrived = arrives(&app) => Step::Arrived(arrived),
+                }
+            }
+            Self::Failing(fresh, _) => Step::Ended(fresh.ended().await),
+            Self::None | Self::Leaving(_) | Self::Done(_) | Self::Going(..) => std::future::pending().await,
+        }
+    }
+
+    /// Hands a signal on to the next version, where that runs.
+    fn order(&self, incoming: Incoming) {
+        if let Self::Coming(fresh, _) | Self::Failing(fresh, _) | Self::Going(fresh, _) = self {
+            fresh.order(incoming);
         }
     }
 
     fn give_up(&self) {
         match self {
-            Self::Leaving(task) => task.abort(),
-            Self::Replacing(task) => task.abort(),
-            Self::None | Self::Done(_) => {}
+            Self::Leaving(task) | Self::Going(_, task) => task.abort(),
+            Self::Preparing(task) | Self::Holding(task) => task.abort(),
+            Self::None | Self::Done(_) | Self::Coming(..) | Self::Failing(..) => {}
         }
     }
 }
 
-/// Nobody new is let in; what is on its way is finished, and the app stopped.
-async fn leave(yard: Arc<Yard>, folder: String, app: Arc<App>) {
-    yard.tables.leave(app.plan.name());
-    yard.release(&folder).await;
-    drain(&app, &public(&app.plan)).await;
-    drain(&app, &every(&app.plan)).await;
-    app.command(Command::Shutdown);
+async fn joined<T>(task: &mut JoinHandle<Result<T, Failure>>) -> Result<T, Failure> {
+    task.await.unwrap_or_else(|error| Err(Failure::new(format!("cannot replace it: {error}"))))
 }
 
-/// Has all ready for this version to take the place of what runs: whatever can be wrong with it is found before anything of
-/// that is let go of. Whoever comes from then on waits.
-async fn replace(yard: Arc<Yard>, folder: String, app: Arc<App>, next: Box<Loaded>) -> Result<Next, Failure> {
+/// Builds the next version, where this one is not being built: two builds in one folder would be in each other's way, so that
+/// the one that is under way is ended first.
+async fn prepare(yard: Arc<Yard>, app: Arc<App>, next: Box<Loaded>) -> Result<Next, Failure> {
     let plan = &next.plan;
-    // Two builds in one folder would be in each other's way: the one that is under way is ended first.
     let is_building = app.world.borrow().processes.values().any(|process| process.gate == Gate::Building);
     if !is_building {
         let layers = layers::read(plan.dir(), &[], &[])?;
         build_beside(plan, &layers, &yard.ground.spawner, &app.sayer).await?;
     }
-    yard.exchange(&folder, app.plan.entrances(), plan.entrances()).await?;
-    let public = public(&app.plan);
-    let ports = app.plan.processes().iter().filter(|process| public.contains(&process.name));
-    let ports = ports.flat_map(|process| process.ports.iter().map(|port| (process.name.clone(), port.name.clone())));
-    let names = ports.map(|(process, port)| PortKey { process, port }.to_string()).collect();
-    yard.tables.hold(app.plan.name(), Held::These(names));
-    drain(&app, &public).await;
-    yard.tables.hold(app.plan.name(), Held::All);
-    drain(&app, &every(&app.plan)).await;
     Ok((next, !is_building))
 }
 
-/// The processes that are reached from elsewhere: what they have on its way may need the others.
-fn public(plan: &Plan) -> BTreeSet<ProcessName> {
-    let listens = |name: &str| plan.entrances().iter().flat_map(|plan| &plan.claims).any(|claim| claim.who == name);
-    let is_public = |process: &&tambat_model::ProcessPlan| {
-        process.ports.iter().any(|port| {
-            let key = PortKey { process: process.name.clone(), port: port.name.clone() };
-            port.site.as_ref().is_some_and(|site| !site.hosts.is_empty()) || listens(&key.to_string())
-        })
-    };
-    plan.processes().iter().filter(is_public).map(|process| process.name.clone()).collect()
-}
-
-fn every(plan: &Plan) -> BTreeSet<ProcessName> {
-    plan.processes().iter().map(|process| process.name.clone()).collect()
-}
-
-/// Retires the instances of these, and waits until what they have on their way is finished, or has had its time: the
-/// supervisor sees to that.
-async fn drain(app: &App, processes: &BTreeSet<ProcessName>) {
+/// Waits until this version, which nobody reaches yet, can take another one's place, or it is known that it cannot. Cancel safe.
+async fn arrives(app: &App) -> Result<(), Failure> {
     let mut world = app.world.clone();
-    processes.iter().for_each(|process| app.command(Command::Scale(process.clone(), 0)));
-    // One that has ended has nothing on its way.
-    let _ = world.wait_for(|world| processes.iter().all(|process| is_drained(world, process))).await;
-}
-
-fn is_drained(world: &World, process: &ProcessName) -> bool {
-    let Some(view) = world.processes.get(process) else { return true };
-    view.desired == 0
-        && !view.instances.iter().any(|instance| {
-            use tambat_model::Phase::{Binding, Draining, Ready, Spawning};
-            matches!(instance.phase, Spawning | Binding { .. } | Ready { .. } | Draining { .. })
-        })
+    loop {
+        let arrival = arrival(&app.plan, &world.borrow_and_update());
+        match arrival {
+            Arrival::Ready => break,
+            Arrival::Failed(cause) => return Err(Failure::new(format!("its new version does not get ready: {cause}"))),
+            Arrival::Coming => {}
+        }
+        if world.changed().await.is_err() {
+            // It has ended, which is told with its reason.
+            std::future::pending::<()>().await;
+        }
+    }
+    // Its table is made from its world, and from what its health checks say.
+    let desired = |name: &str| {
+        world.borrow().processes.iter().any(|(process, view)| process.as_str() == name && view.desired > 0)
+    };
+    let is_wanted = |route: &Route| desired(route.name.split_once(':').map_or(&*route.name, |(process, _)| process));
+    let is_reached = |route: &Route| matches!(route.admission, Admission::Serve(_));
+    let exporters = ports_of(&app.plan, &exporters(&app.plan));
+    let mut tables = app.tables.clone();
+    let reached = tables.wait_for(|table| {
+        let mut own = table.iter().filter(|(_, route)| exporters.contains(&route.name) && is_wanted(route));
+        own.all(|(_, route)| is_reached(route))
+    });
+    match tokio::time::timeout(REACHED_LIMIT, async { reached.await.is_ok() }).await {
+        Ok(true) => Ok(()),
+        Ok(false) => std::future::pending().await,
+        Err(_) => Err(Failure::new("its new version is ready, but its health checks say that it is not well")),
+    }
 }

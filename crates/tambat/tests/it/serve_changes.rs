@@ -330,6 +330,139 @@ fn a_version_takes_the_place_of_another_and_nobody_is_refused() {
     until("the new version", || (version(&served, "shop.example") == "3").then_some(()));
 }
 
+/// Whoever comes goes to the new version as soon as that is ready, however long others stay with the old one.
+#[test]
+fn streams_that_stay_with_the_old_version_keep_nobody_from_the_new_one() {
+    let apps = Apps::new();
+    let at: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+    let manifest = |version| format!("{}{}", web("shop.example", version), line(&at.to_string(), version));
+    let shop = apps.app("shop", &manifest(1)).file("line.py", LINE);
+    let served = served(&apps);
+    answers(&served, "shop.example");
+    let mut talk = until("line to answer", || {
+        let mut talk = Talk::begin(at);
+        (talk.says("a") == "1 a").then_some(talk)
+    });
+    let ports = [shop.port("web"), shop.port("line")];
+    let shop = shop.file("tambat.toml", manifest(2));
+    hang_up(&served);
+    until("the new version", || (version(&served, "shop.example") == "2").then_some(()));
+    assert_eq!(Talk::begin(at).says("b"), "2 b");
+    assert_eq!(Talk::begin(([127, 0, 0, 1], ports[1]).into()).says("c"), "2 c");
+    // The verbs know the new one, too.
+    assert_eq!([shop.port("web"), shop.port("line")], ports);
+    let env = shop.tambat(&["env", "web"]).must_be(0).stdout;
+    assert!(env.contains("VERSION=2"), "{env}");
+    assert_eq!(talk.says("d"), "1 d");
+    assert!(!served.running.stderr().iter().any(|line| line.contains("the old version of shop has ended")));
+    talk.0.get_mut().shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(talk.0.read_to_end(&mut Vec::new()).unwrap(), 0);
+    served.running.err_line("the old version of shop has ended");
+    assert_eq!(Talk::begin(at).says("e"), "2 e");
+    assert_eq!(shop.process("web")["state"], "ready");
+}
+
+/// Says so when it runs twice in one folder.
+const ONE: &str = r#"
+mkdir one || echo "two at once"
+"$@" &
+trap 'kill $!; wait $!; sleep 0.2; rmdir one; echo "$VERSION has ended"; exit 0' TERM
+echo "$VERSION begins"
+wait
+"#;
+
+/// A process of which there may be one only: a worker, or one with data.
+fn one_only(app: &str, keys: &str, version: u32) -> String {
+    let command = "exec sh one.sh /usr/bin/python3 line.py";
+    format!("[processes.{app}]\ncommand = \"{command}\"\n{keys}env = {{ VERSION = \"{version}\" }}\n")
+}
+
+#[test]
+fn of_a_worker_there_are_never_two_and_the_others_do_not_wait_for_it() {
+    let apps = Apps::new();
+    let manifest = |version| format!("{}{}", web("shop.example", version), one_only("work", "", version));
+    let shop = apps.app("shop", &manifest(1)).file("line.py", LINE).file("one.sh", ONE);
+    let served = served(&apps);
+    answers(&served, "shop.example");
+    served.running.out_line("1 begins");
+    let asking = asking(&served, "shop.example");
+    let shop = shop.file("tambat.toml", manifest(2));
+    hang_up(&served);
+    served.running.out_line("1 has ended");
+    served.running.out_line("2 begins");
+    assert_eq!(version(&served, "shop.example"), "2");
+    served.running.err_line("the old version of shop has ended");
+    assert_eq!(asking.end(), [""; 0]);
+    until("its worker to run", || (shop.process("work")["state"] == "running").then_some(()));
+    assert!(!served.running.stdout().iter().any(|line| line.contains("two at once")));
+}
+
+#[test]
+fn of_what_has_data_there_are_never_two_and_whoever_comes_waits() {
+    let apps = Apps::new();
+    let at: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+    let keys = format!("protocol = \"tcp\"\nstateful = true\nexpose = true\nlisten = \"{at}\"\n");
+    let manifest = |version| format!("{}{}", web("shop.example", version), one_only("data", &keys, version));
+    let shop = apps.app("shop", &manifest(1)).file("line.py", LINE).file("one.sh", ONE);
+    let served = served(&apps);
+    answers(&served, "shop.example");
+    until("data to answer", || (Talk::begin(at).says("a") == "1 a").then_some(()));
+    let asking = asking(&served, "shop.example");
+    let lines = Asking::begin(move || {
+        let answer = Talk::begin(at).says("b");
+        if answer == "1 b" || answer == "2 b" { Ok(()) } else { Err(answer) }
+    });
+    let _ = shop.file("tambat.toml", manifest(2));
+    hang_up(&served);
+    let said = served.running.err_line("shop has changed: its new version takes over");
+    assert!(said.contains("`data`, of which there is never more than one, has stopped"), "{said}");
+    served.running.out_line("1 has ended");
+    served.running.out_line("2 begins");
+    until("the new version", || (version(&served, "shop.example") == "2").then_some(()));
+    assert_eq!(Talk::begin(at).says("c"), "2 c");
+    assert_eq!([asking.end(), lines.end()], [[""; 0], [""; 0]]);
+    assert!(!served.running.stdout().iter().any(|line| line.contains("two at once")));
+}
+
+/// It binds its port only when it has reached another process.
+const NEEDS: &str = r#"
+import http.server, os, urllib.request
+urllib.request.urlopen(os.environ["API_URL"]).read()
+class Web(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = b"new"
+        self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers()
+        self.wfile.write(body)
+http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Web).serve_forever()
+"#;
+
+#[test]
+fn the_processes_of_a_new_version_reach_each_other_before_anybody_else_reaches_them() {
+    let apps = Apps::new();
+    let old = format!("[processes.gone]\n{WEB}protocol = \"http\"\n");
+    let shop = apps.app("shop", &format!("{}{old}", web("shop.example", 1))).file("web.py", NEEDS);
+    let served = served(&apps);
+    answers(&served, "shop.example");
+    let asking = asking(&served, "shop.example");
+    let gone = shop.port("gone");
+    // It has another name, too.
+    let shop = shop.file(
+        "tambat.toml",
+        format!(
+            "name = \"store\"\n[processes.web]\ncommand = \"exec /usr/bin/python3 web.py\"\nuses = [\"api\"]\n\
+             hosts = [\"shop.example\", \"store.example\"]\n[processes.api]\n{WEB}protocol = \"http\"\n"
+        ),
+    );
+    hang_up(&served);
+    until("the new version", || (served.get("store.example", "/").body == "new").then_some(()));
+    assert_eq!(served.get("shop.example", "/").body, "new");
+    served.running.err_line("the old version of shop has ended");
+    assert_eq!(asking.end(), [""; 0]);
+    assert_eq!(shop.json(&["ps", "--json"])["app"], "store");
+    assert_eq!(try_get_at(([127, 0, 0, 1], shop.port("api")).into(), "localhost", "/", "").unwrap().body, "api.1");
+    until("its port to be closed", || TcpStream::connect(("127.0.0.1", gone)).is_err().then_some(()));
+}
+
 #[test]
 fn a_version_that_is_wrong_leaves_what_runs() {
     let apps = Apps::new();
@@ -346,6 +479,11 @@ fn a_version_that_is_wrong_leaves_what_runs() {
         (web("blog.example", 2), "both answer at blog.example"),
         (format!("build = \"exit 4\"\n{}", web("shop.example", 2)), "failed with code 4"),
         (format!("{}{}", web("shop.example", 2), line(&taken, 1)), "the port is taken by"),
+        ("[processes.web]\ncommand = \"exit 7\"\n".to_owned(), "does not get ready: web.1 exited with code 7"),
+        (
+            "[processes.web]\ncommand = \"sleep 60\"\nready = { within = \"500ms\" }\n".to_owned(),
+            "does not get ready: web.1 was not ready within 500ms",
+        ),
     ] {
         let _ = shop.clone().file("tambat.toml", &manifest);
         hang_up(&served);
@@ -400,15 +538,19 @@ fn a_link_that_leads_elsewhere_is_another_version() {
 fn told_to_stop_while_one_is_replaced_and_one_goes_it_stops() {
     let apps = Apps::new();
     let shop = apps.app("shop", &web("shop.example", 1));
+    let slow = apps.app("slow", &web("slow.example", 1));
     let blog = apps.app("blog", &web("blog.example", 1));
     let mut served = served(&apps);
     answers(&served, "shop.example");
+    answers(&served, "slow.example");
     answers(&served, "blog.example");
     let _ = shop.file("tambat.toml", format!("build = \"sleep 60\"\n{}", web("shop.example", 2)));
+    let _ = slow.file("tambat.toml", "[processes.web]\ncommand = \"echo on its way; exec sleep 60\"\n");
     fs::remove_dir_all(blog.path()).unwrap();
     apps.app("new", &format!("build = \"sleep 60\"\n{}", web("new.example", 1)));
     hang_up(&served);
     served.running.lines("building: sleep 60", 2);
+    served.running.out_line("on its way");
     served.running.signal(Signal::SIGTERM);
     assert_eq!(served.running.ended(), 0);
 }
