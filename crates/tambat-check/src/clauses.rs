@@ -23,7 +23,7 @@ mod pb19_declares_library;
 mod sample;
 
 use crate::clause::Clause;
-use crate::observed::{Boot, Bound, Observed, Start};
+use crate::observed::{Boot, Bound, Observed, RAN_ALREADY, Start};
 use crate::text::{last_words, time};
 use crate::verdict::Judgement;
 
@@ -57,6 +57,15 @@ fn up(observed: &Observed) -> Result<(&Start, &Bound), Judgement> {
         .bound()
         .map(|bound| (start, bound))
         .ok_or_else(|| Judgement::not_judged("it did not come to listen on its PORT"))
+}
+
+/// It was started here; else why the clause cannot be judged: of what runs already nobody knows whose it is, what else it
+/// has open, nor how it was started.
+fn started(observed: &Observed) -> Result<(), Judgement> {
+    if observed.asked.is_running {
+        return Err(Judgement::not_judged(RAN_ALREADY));
+    }
+    Ok(())
 }
 
 /// What was looked at; else why the clause cannot be judged.

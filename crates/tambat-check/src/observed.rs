@@ -24,6 +24,9 @@ impl Unseen {
     }
 }
 
+/// Why nothing that only a start shows was seen of what `--url` names.
+pub(crate) const RAN_ALREADY: &str = "it ran already: only a start shows that";
+
 impl Default for Unseen {
     fn default() -> Self {
         Self("nobody looked".to_owned())

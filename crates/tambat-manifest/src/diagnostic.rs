@@ -13,8 +13,8 @@ use crate::Text;
 /// What a terminal shows without wrapping.
 const WIDTH_COLUMNS: usize = 80;
 
-/// What stands in place of each byte of a secret.
-const MASK: char = '*';
+/// What stands in place of a character of a secret, by how many bytes that has: so spans stay true, and columns, too.
+const MASKS: [char; 4] = ['*', '\u{d7}', '\u{2022}', '\u{1f7b1}'];
 
 /// One thing that is wrong with what was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -216,13 +216,8 @@ fn wrap(text: &str, columns: usize) -> String {
 }
 
 fn mask(text: &mut String, secret: Range<usize>) {
-    let masked: String = text[secret.clone()]
-        .chars()
-        .flat_map(|c| {
-            let (shown, times) = if c == '\n' { (c, 1) } else { (MASK, c.len_utf8()) };
-            std::iter::repeat_n(shown, times)
-        })
-        .collect();
+    let masked: String =
+        text[secret.clone()].chars().map(|c| if c == '\n' { c } else { MASKS[c.len_utf8() - 1] }).collect();
     text.replace_range(secret, &masked);
 }
 
@@ -241,4 +236,26 @@ fn passwords(text: &str) -> Vec<Range<usize>> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_has_the_bytes_and_the_columns_of_what_it_hides() {
+        for (nth, mask) in MASKS.iter().enumerate() {
+            assert_eq!(mask.len_utf8(), nth + 1);
+        }
+        let secret = "A=a\u{e4}\u{65e5}\u{1f6a2}\n#";
+        let source = Source::masked(Path::new(".env"), 1, secret, 2..secret.len());
+        assert_eq!(source.shown().len(), secret.len());
+        assert_eq!(source.shown().chars().count(), secret.chars().count());
+        assert!(!source.shown()[2..].chars().any(|c| secret[2..].contains(c) && c != '\n'));
+        let told = Diagnostic::warning(source.spot(secret.len() - 1..secret.len()), "x").render(false);
+        assert!(told.contains(".env:2:1"), "{told}");
+        let end = secret.find('\n').unwrap();
+        let told = Diagnostic::warning(source.spot(end - 4..end), "x").render(false);
+        assert!(told.contains(".env:1:6"), "{told}");
+    }
 }

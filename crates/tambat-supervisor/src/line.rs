@@ -15,11 +15,12 @@ impl Lines {
         for piece in bytes.split_inclusive(|b| *b == b'\n') {
             let mut rest = piece;
             while self.partial.len() + rest.len() > LINE_LENGTH_MAX_BYTES {
-                let room = LINE_LENGTH_MAX_BYTES - self.partial.len();
-                let cut = char_boundary(&self.partial, rest, room);
-                self.partial.extend_from_slice(&rest[..cut]);
-                rest = &rest[cut..];
+                let (fits, more) = rest.split_at(LINE_LENGTH_MAX_BYTES - self.partial.len());
+                self.partial.extend_from_slice(fits);
+                rest = more;
+                let begun = self.partial.split_off(whole_characters(&self.partial));
                 self.flush(&mut line);
+                self.partial = begun;
             }
             self.partial.extend_from_slice(rest);
             if self.partial.last() == Some(&b'\n') {
@@ -45,14 +46,15 @@ impl Lines {
     }
 }
 
-/// Where to cut, so that no character is torn: at most three bytes before the room's end (RFC 3629 §3).
-fn char_boundary(partial: &[u8], rest: &[u8], room: usize) -> usize {
-    let is_continuation = |at: usize| rest.get(at).is_some_and(|b| b & 0b1100_0000 == 0b1000_0000);
-    let back = (0..4).find(|back| room >= *back && !is_continuation(room - back));
-    match back {
-        Some(back) if room > back || !partial.is_empty() => room - back,
-        _ => room,
-    }
+/// How many of these bytes are there without the character that has only begun at their end: that is three bytes at most
+/// (RFC 3629 §3).
+fn whole_characters(bytes: &[u8]) -> usize {
+    let tail = bytes.len().saturating_sub(3);
+    let torn = (tail..bytes.len()).find(|at| {
+        let error = std::str::from_utf8(&bytes[*at..]).err();
+        error.is_some_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+    });
+    torn.unwrap_or(bytes.len())
 }
 
 #[cfg(test)]
@@ -79,13 +81,30 @@ mod tests {
         assert_eq!(lines(&[b"a\xff\xfeb\n"]), ["a\u{fffd}\u{fffd}b"]);
     }
 
+    /// Whatever is read at once: a pipe gives 8 KiB at a time, which tears characters.
     #[test]
     fn a_line_without_end_is_bounded_and_whole() {
-        let long = "\u{20ac}".repeat(100_000);
-        let mut out = lines(&[long.as_bytes(), b"\nx"]);
-        assert!(out.iter().all(|l| l.len() <= LINE_LENGTH_MAX_BYTES));
-        assert_eq!(out.pop().unwrap(), "x");
-        assert_eq!(out.concat(), long);
+        for (character, read) in [("\u{20ac}", 300_000), ("\u{20ac}", 8192), ("\u{1f6a2}", 8191), ("\u{e9}", 4095)] {
+            let long = character.repeat(100_000);
+            let mut chunks: Vec<&[u8]> = long.as_bytes().chunks(read).collect();
+            chunks.push(b"\nx");
+            let mut out = lines(&chunks);
+            assert!(out.iter().all(|l| l.len() <= LINE_LENGTH_MAX_BYTES));
+            assert_eq!(out.pop().unwrap(), "x");
+            assert!(out.concat() == long, "{character} torn by reads of {read}");
+        }
+    }
+
+    #[test]
+    fn what_never_was_a_character_holds_nothing_up() {
+        assert_eq!(whole_characters(b"ab"), 2);
+        assert_eq!(whole_characters(b"ab\xe2\x82"), 2);
+        assert_eq!(whole_characters(b"ab\xe2\x82\xac"), 5);
+        assert_eq!(whole_characters(b"\x82\x82\x82\x82"), 4);
+        assert_eq!(whole_characters(b"a\xff\xff"), 3);
+        assert_eq!(whole_characters(b"\xf0\x9f\x9a"), 0);
+        let bytes = vec![0x82; 3 * LINE_LENGTH_MAX_BYTES];
+        assert!(lines(&[&bytes]).len() >= 3);
     }
 
     proptest::proptest! {

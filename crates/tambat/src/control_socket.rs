@@ -1,9 +1,7 @@
 //! A control socket: HTTP/1.1 on a unix socket that only its user can open.
 
 use std::convert::Infallible;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,11 +14,11 @@ use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
 
 use crate::failure::Failure;
+use crate::named_socket::NamedSocket;
 use crate::sockets::Sockets;
 
 /// A client of ours sends its head at once.
@@ -32,68 +30,37 @@ const PIECES_MAX: usize = 64;
 /// What is answered with.
 pub(crate) type Body = BoxBody<Bytes, Infallible>;
 
-/// How often it is looked whether the socket's name is still there: soon enough for whoever has just logged in again, and
-/// seldom enough for an idle tambat to let the machine sleep. Nothing tells: a file system that is unmounted lazily, as
-/// logind does it, takes its names along without an event.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// After a failed accept, before the next.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A control socket, open.
 #[derive(Debug)]
 pub(crate) struct ControlSocket {
-    sockets: Sockets,
-    path: PathBuf,
-    listener: UnixListener,
+    socket: NamedSocket,
 }
 
 impl ControlSocket {
-    /// Binds the socket. What a killed tambat left there is removed: whoever calls this holds the lock, so nobody serves
-    /// it.
+    /// Binds the socket; whoever calls this holds the lock.
     pub(crate) fn open(sockets: &Sockets, path: PathBuf) -> Result<Self, Failure> {
-        match bind(&path) {
-            Ok(listener) => Ok(Self { sockets: sockets.clone(), path, listener }),
-            Err(error) => Err(Failure::new(format!("cannot open the control socket {}: {error}", path.display()))),
-        }
+        let shown = path.display().to_string();
+        let cannot = |error| Failure::new(format!("cannot open the control socket {shown}: {error}"));
+        NamedSocket::open(sockets, path).map(|socket| Self { socket }).map_err(cannot)
     }
 
-    /// Serves until it is dropped. Its folder may go away under it, with the session that it was for: it comes back as
-    /// soon as it can.
+    /// Serves until it is dropped.
     pub(crate) async fn serve<F, A>(mut self, answer: F)
     where
         F: Fn(Request<Incoming>) -> A + Clone + Send + 'static,
         A: Future<Output = Response<Body>> + Send + 'static,
     {
-        let mut look = interval(LOOK_INTERVAL);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => drop(tokio::spawn(connection(stream, answer.clone()))),
-                    // Out of descriptors: those there are must end first.
-                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-                },
-                _ = look.tick() => self.return_if_gone(),
+            match self.socket.accept().await {
+                Ok(stream) => drop(tokio::spawn(connection(stream, answer.clone()))),
+                // Out of descriptors: those there are must end first.
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             }
         }
     }
-
-    /// A folder that is not there yet is one to wait for.
-    fn return_if_gone(&mut self) {
-        let gone = std::fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-        if gone && let Ok(listener) = self.sockets.make().and_then(|()| bind(&self.path)) {
-            self.listener = listener;
-        }
-    }
-}
-
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    if let Err(error) = std::fs::remove_file(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
 }
 
 async fn connection<F, A>(stream: UnixStream, answer: F)

@@ -15,6 +15,7 @@ mod failure;
 mod layers;
 mod local_ca;
 mod metrics;
+mod named_socket;
 mod output;
 mod route;
 mod router_setup;

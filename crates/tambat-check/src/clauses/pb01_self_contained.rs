@@ -1,6 +1,6 @@
 use tambat_model::ClauseId;
 
-use super::{seen, settle};
+use super::{seen, settle, started};
 use crate::clause::Clause;
 use crate::observed::{Boot, Observed, Owner};
 use crate::text::list;
@@ -29,6 +29,7 @@ fn judge(observed: &Observed) -> Judgement {
 }
 
 fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
+    started(observed)?;
     let start = seen(&observed.first)?;
     let mend = "start the server in the app's own command and in the foreground, and let it make its socket itself";
     let bound = match &start.boot {

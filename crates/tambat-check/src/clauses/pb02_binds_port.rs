@@ -1,6 +1,6 @@
 use tambat_model::ClauseId;
 
-use super::{seen, settle, why_not_bound};
+use super::{seen, settle, started, why_not_bound};
 use crate::clause::Clause;
 use crate::mend;
 use crate::observed::{Boot, Observed, Start};
@@ -29,6 +29,7 @@ fn judge(observed: &Observed) -> Judgement {
 }
 
 fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
+    started(observed)?;
     let start = seen(&observed.first)?;
     if let Some(bound) = start.bound() {
         if !bound.missing.is_empty() {

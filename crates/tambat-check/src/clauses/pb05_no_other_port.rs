@@ -1,6 +1,6 @@
 use tambat_model::ClauseId;
 
-use super::{settle, up};
+use super::{settle, started, up};
 use crate::clause::Clause;
 use crate::observed::{Listener, Observed};
 use crate::text::list;
@@ -26,6 +26,7 @@ fn judge(observed: &Observed) -> Judgement {
 }
 
 fn try_judge(observed: &Observed) -> Result<Judgement, Judgement> {
+    started(observed)?;
     let (start, _) = up(observed)?;
     let (outside, loopback): (Vec<&Listener>, Vec<&Listener>) =
         start.elsewhere().partition(|listener| !listener.addr.ip().is_loopback());

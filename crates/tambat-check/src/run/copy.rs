@@ -36,7 +36,7 @@ impl Copied {
     /// The same with other limits.
     pub(super) fn within(dir: &Path, bytes: u64, files: usize) -> io::Result<Self> {
         let copied = Self { dir: fresh_dir()? };
-        copy_folder(dir, &copied.dir, &mut Budget { bytes, files })?;
+        copy_folder(dir, &copied.dir, &mut Budget { bytes, files, copy: copied.dir.clone() })?;
         Ok(copied)
     }
 
@@ -76,6 +76,8 @@ pub(super) fn give(dir: &Path, user: User) -> io::Result<()> {
 struct Budget {
     bytes: u64,
     files: usize,
+    /// The copy itself: the folder for temporary files may lie in the directory.
+    copy: PathBuf,
 }
 
 fn copy_folder(from: &Path, to: &Path, budget: &mut Budget) -> io::Result<()> {
@@ -85,6 +87,9 @@ fn copy_folder(from: &Path, to: &Path, budget: &mut Budget) -> io::Result<()> {
             continue;
         }
         let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from == budget.copy {
+            continue;
+        }
         copy_one(&from, &to, budget).map_err(|error| match error.kind() {
             // It was there a moment ago: an app that runs may delete its own files.
             io::ErrorKind::NotFound => io::Error::other(format!("{} has just gone", from.display())),
@@ -148,13 +153,24 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_within_the_directory_is_not_copied_into_itself() {
+        let original = tempfile::tempdir().unwrap();
+        fs::write(original.path().join("a"), "x").unwrap();
+        let copy = original.path().join("tmp/copy");
+        fs::create_dir_all(&copy).unwrap();
+        let mut budget = Budget { bytes: 100, files: 100, copy: copy.clone() };
+        copy_folder(original.path(), &copy, &mut budget).unwrap();
+        assert!(copy.join("a").exists() && copy.join("tmp").exists() && !copy.join("tmp/copy").exists());
+    }
+
+    #[test]
     fn too_much_is_refused() {
         let original = tempfile::tempdir().unwrap();
         for name in ["a", "b", "c"] {
             fs::write(original.path().join(name), "xx").unwrap();
         }
         let target = tempfile::tempdir().unwrap();
-        let mut budget = Budget { bytes: 5, files: 10 };
+        let mut budget = Budget { bytes: 5, files: 10, copy: target.path().to_owned() };
         let error = copy_folder(original.path(), target.path(), &mut budget).unwrap_err();
         assert!(error.to_string().contains("bytes"), "{error}");
     }

@@ -20,6 +20,7 @@ use super::{Goal, Subject, load, stop};
 use crate::observed::{
     Asked, Away, Beside, Boot, Facts, Look, Observed, Rude, Start, Taken, Transport, Unseen, UserStart,
 };
+use crate::text::list;
 
 /// Where others reach it: PB-04.
 const OPEN_HOST: &str = "0.0.0.0";
@@ -38,11 +39,27 @@ pub(super) async fn run(subject: &Subject, goal: &Goal, spawner: &Spawner, tell:
     stage.clear().await;
     let Course { mut observed, dialled, .. } = course;
     observed.services = match recorders {
-        _ if subject.providers.is_empty() => Err(Unseen::because("it uses no backing service that is started here")),
+        _ if subject.providers.is_empty() => Err(no_service(subject, &observed, &dialled)),
         Some(recorders) => Ok(recorders.services(&dialled)),
         None => Err(Unseen::because("no port could be held for a recorder")),
     };
     observed
+}
+
+/// Nothing that is started here stands behind a handle of it. What it dials without any handle is named: in `uses`, it
+/// would be judged.
+fn no_service(subject: &Subject, observed: &Observed, dialled: &BTreeSet<SocketAddr>) -> Unseen {
+    let why = "it uses no backing service that is started here";
+    let is_own = |addr: &&SocketAddr| {
+        let mut listeners = observed.first.iter().flat_map(|start| &start.listeners);
+        listeners.any(|listener| listener.addr.port() == addr.port())
+    };
+    let others: Vec<&SocketAddr> = dialled.iter().filter(|addr| !is_own(addr)).collect();
+    let has_handles = subject.plan.process(&subject.process).is_some_and(|process| !process.uses.is_empty());
+    if has_handles || others.is_empty() {
+        return Unseen::because(why);
+    }
+    Unseen::because(format!("{why}, and dialled {}; what `uses` names is judged", list(others)))
 }
 
 fn asked(stage: &Stage<'_>) -> Asked {

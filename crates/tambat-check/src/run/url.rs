@@ -13,7 +13,7 @@ use super::address::Address;
 use super::staged::ToldPort;
 use super::talk::{Request, find_out};
 use super::{Goal, forwarded, load, rude};
-use crate::observed::{Asked, Boot, Bound, Facts, Families, Observed, Owner, Start, Talk, Unseen};
+use crate::observed::{Asked, Boot, Bound, Facts, Families, Observed, Owner, RAN_ALREADY, Start, Talk, Unseen};
 
 /// A name is resolved within this.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
@@ -149,7 +149,7 @@ fn asked(url: &Url, goal: &Goal) -> Asked {
 /// What only a start shows.
 fn nothing_of_a_start(observed: &mut Observed) {
     fn unseen<T>() -> Result<T, Unseen> {
-        Err(Unseen::because("it ran already: only a start shows that"))
+        Err(Unseen::because(RAN_ALREADY))
     }
     observed.second = unseen();
     observed.open = unseen();

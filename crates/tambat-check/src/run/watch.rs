@@ -36,6 +36,10 @@ impl Sightings {
         self.listeners.iter().map(listener).collect()
     }
 
+    fn listens_on(&self, port: u16) -> bool {
+        self.listeners.keys().any(|(transport, addr)| *transport == Transport::Tcp && addr.port() == port)
+    }
+
     fn add(&mut self, transport: Transport, found: Vec<OwnedListener>) {
         for listener in found {
             let program = Program { name: listener.name, pid: listener.pid.get() };
@@ -52,7 +56,10 @@ impl Sightings {
         let mut udp = tambat_os::udp_listeners_of(keeper).unwrap_or_default();
         udp.retain(|listener| ephemeral.as_ref().is_none_or(|range| !range.contains(&listener.addr.port())));
         self.add(Transport::Udp, udp);
-        self.dialled.extend(tambat_os::connections_of(keeper).unwrap_or_default().iter().map(|found| found.remote));
+        // Whom it has accepted it has not dialled.
+        let mut connections = tambat_os::connections_of(keeper).unwrap_or_default();
+        connections.retain(|connection| !self.listens_on(connection.local.port()));
+        self.dialled.extend(connections.into_iter().map(|connection| connection.remote));
     }
 }
 

@@ -12,7 +12,7 @@ use tambat_router::{Listener, ListenerKind, Router, RouterReport};
 use tambat_supervisor::{Command, Outlets, Setup, Supervisor};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::daemon;
 use crate::failure::Failure;
@@ -55,6 +55,8 @@ pub(super) struct Providers {
     world: watch::Receiver<Arc<World>>,
     plan: Arc<Plan>,
     names: Vec<ProcessName>,
+    /// Before anything of them was.
+    began: Instant,
 }
 
 /// What providers are started with.
@@ -69,6 +71,7 @@ impl Providers {
     /// Starts them in the plan's directory.
     pub(super) fn start(wanted: Wanted<'_>, spawner: Spawner) -> Result<Self, Failure> {
         let Wanted { plan, names, mut wiring, layers } = wanted;
+        let began = Instant::now();
         let (ports, listeners) = hold(&plan, &names)?;
         ports.iter().for_each(|(key, port)| wiring.service_ports.insert(key.clone(), *port));
         let plan = Arc::new(plan);
@@ -102,7 +105,7 @@ impl Providers {
             tokio::spawn(async move { while lines.recv().await.is_some() {} }),
             tokio::spawn(async move { while news.recv().await.is_some() {} }),
         ];
-        Ok(Self { ports, supervisor, _router: router, tasks, world, plan, names })
+        Ok(Self { ports, supervisor, _router: router, tasks, world, plan, names, began })
     }
 
     /// Waits until all of them are ready.
@@ -113,7 +116,7 @@ impl Providers {
         let mut watched = self.world.clone();
         let settled = watched
             .wait_for(|world| names.iter().all(|name| matches!(state(world, name), State::Ready | State::Failed(_))));
-        let world = match timeout(limit, settled).await {
+        let world = match timeout_at(self.began + limit, settled).await {
             Ok(Ok(world)) => Arc::clone(&world),
             Ok(Err(_)) => return Err(Failure::new("cannot start what it uses: the supervisor has ended")),
             Err(_) => {
@@ -126,9 +129,12 @@ impl Providers {
             }
         };
         for name in &self.names {
-            if let State::Failed(cause) = state(&world, name) {
-                return Err(Failure::new(format!("cannot judge what uses `{name}`: {cause}")));
-            }
+            let State::Failed(cause) = state(&world, name) else { continue };
+            let why = format!("cannot judge what uses `{name}`: {cause}");
+            // Whoever gives it up for being late does so at its limit, and no sooner.
+            let within = self.plan.process(name).map_or(limit, |process| process.ready.within());
+            let is_late = self.began.elapsed() >= within;
+            return Err(if is_late { Failure::timed_out(why) } else { Failure::new(why) });
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! `tambat attach` and `tambat detach`.
 
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -42,14 +42,21 @@ pub(crate) fn detach(dir: &Path, args: &DetachArgs) -> Result<ExitCode, Failure>
 
 fn url(dir: &Path, args: &AttachArgs) -> Result<String, Failure> {
     let text = match (&args.url, &args.url_file) {
-        (Some(dash), _) if dash == "-" => read(std::io::stdin().lock(), "standard input")?,
+        // Whoever types it ends it with a line's end.
+        (Some(dash), _) if dash == "-" => {
+            let mut line = String::new();
+            let read = std::io::stdin().lock().take(URL_BYTES_MAX).read_line(&mut line);
+            read.map_err(|error| unreadable("standard input", &error))?;
+            line
+        }
         (Some(url), _) => on_the_command_line(url, &args.name)?,
         (None, Some(file)) => {
             let path = dir.join(file);
+            let mut text = String::new();
             let opened = std::fs::File::open(&path);
-            let file = opened
-                .map_err(|error| Failure::usage(format!("cannot read the URL from {}: {error}", path.display())))?;
-            read(file, &path.display().to_string())?
+            let read = opened.and_then(|file| file.take(URL_BYTES_MAX).read_to_string(&mut text));
+            read.map_err(|error| unreadable(&path.display().to_string(), &error))?;
+            text
         }
         (None, None) => return Err(Failure::usage("attach what? give a URL, - for standard input, or --url-file")),
     };
@@ -67,9 +74,6 @@ fn on_the_command_line(url: &str, name: &str) -> Result<String, Failure> {
     Ok(url.to_owned())
 }
 
-fn read(source: impl Read, name: &str) -> Result<String, Failure> {
-    let mut text = String::new();
-    let read = source.take(URL_BYTES_MAX).read_to_string(&mut text);
-    read.map_err(|error| Failure::usage(format!("cannot read the URL from {name}: {error}")))?;
-    Ok(text)
+fn unreadable(source: &str, error: &std::io::Error) -> Failure {
+    Failure::usage(format!("cannot read the URL from {source}: {error}"))
 }

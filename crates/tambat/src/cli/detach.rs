@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use tambat_api::{Client, ClientError, ProcessStatus};
@@ -43,12 +43,11 @@ pub(crate) fn run(dir: &Path, plan: &Plan, limit: Duration) -> Result<ExitCode, 
     match ready {
         Ok(()) => {
             let status = block_on(async { Ok(client.status().await?) })?;
-            let urls: Vec<String> = status
-                .processes
-                .iter()
-                .filter_map(|p| p.ports.first().map(|port| format!("{} at {}", p.name, port.url)))
-                .collect();
-            output::say(&format!("{} runs in the background as pid {}: {}", status.app, status.pid, urls.join(", ")));
+            let exporters = status.processes.iter().filter(|process| !process.worker);
+            let urls: Vec<String> =
+                exporters.filter_map(|p| p.ports.first().map(|port| format!("{} at {}", p.name, port.url))).collect();
+            let served = if urls.is_empty() { String::new() } else { format!(": {}", urls.join(", ")) };
+            output::say(&format!("{} runs in the background as pid {}{served}", status.app, status.pid));
             Ok(ExitCode::SUCCESS)
         }
         Err(failure) => Err(failure),
@@ -105,12 +104,8 @@ async fn follow(client: &Client, child: &mut Child, words: &mut File, limit: Dur
     let began = Instant::now();
     let status = loop {
         if let Ok(Some(exit)) = child.try_wait() {
-            let mut said = Vec::new();
-            // What cannot be read is not said; the code is.
-            let _ = words.rewind().and_then(|()| words.read_to_end(&mut said));
-            let said = String::from_utf8_lossy(&said);
-            let code = exit.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1);
-            return Err(Failure::with_code(format!("it ended at once:\n{}", said.trim_end()), code));
+            let said = said(words);
+            return Err(Failure::with_code(format!("it ended at once:\n{}", said.trim_end()), code_of(exit)));
         }
         match client.status().await {
             Ok(status) => break status,
@@ -128,7 +123,29 @@ async fn follow(client: &Client, child: &mut Child, words: &mut File, limit: Dur
     if goes_on(client, child).await {
         return Err(failure.and(" (it goes on in the background: `tambat logs` shows more, `tambat stop` stops it)"));
     }
+    if let Ok(Some(exit)) = child.try_wait()
+        && let Some(why) = own_failure(&said(words))
+    {
+        let more = " (nothing of it runs any more: `tambat logs` shows what it wrote)";
+        return Err(Failure::with_code(why, code_of(exit)).and(more));
+    }
     Err(failure.and(" (nothing of it runs any more)"))
+}
+
+/// What the new tambat has said so far; what cannot be read is as if it had not been said.
+fn said(words: &mut File) -> String {
+    let mut said = Vec::new();
+    let _ = words.rewind().and_then(|()| words.read_to_end(&mut said));
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// The failure with which a tambat has ended, such as that of a build: its last line.
+fn own_failure(said: &str) -> Option<&str> {
+    said.lines().next_back()?.strip_prefix("tambat: ")
+}
+
+fn code_of(exit: ExitStatus) -> u8 {
+    exit.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
 /// Does anything of it still run? Once every process has come to its end, tambat ends too, but not at once.

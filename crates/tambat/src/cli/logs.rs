@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tambat_api::LogRecord;
 
-use super::running::{Running, block_on, encode};
+use super::running::{Running, block_on, encode, up_to_app};
 use super::{LogFormat, LogsArgs};
 use crate::daemon::{Look, Past, StateDir};
 use crate::failure::Failure;
@@ -59,7 +59,7 @@ async fn reader_gone() {
 
 fn last_run(dir: &Path, args: &LogsArgs, failure: Failure) -> Result<ExitCode, Failure> {
     let wanted = |record: &LogRecord| args.process.as_deref().is_none_or(|of| crate::daemon::is_of(record, of));
-    let folders = dir.ancestors().filter_map(|dir| StateDir::of(dir).ok());
+    let folders = up_to_app(dir).filter_map(|dir| StateDir::of(dir).ok());
     let Some(records) =
         folders.map(|state| Past::open(state.path()).tail(args.lines, wanted)).find(|records| !records.is_empty())
     else {

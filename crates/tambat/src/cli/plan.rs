@@ -14,6 +14,7 @@ use super::PlanArgs;
 use crate::daemon::{self, StateDir};
 use crate::entrances::reached;
 use crate::failure::Failure;
+use crate::run_lock::runner;
 use crate::{layers, output};
 
 /// `tambat plan`: what would run, on which ports, with which handles.
@@ -98,7 +99,11 @@ fn report(
     state: Option<&StateDir>,
 ) -> Result<Report, Failure> {
     let base = daemon::wanted_base(&args.ports, layers.port.as_ref())?;
-    let (ports, notes) = ports(plan, base, state)?;
+    let (ports, mut notes) = ports(plan, base, state)?;
+    if super::sockets_there().is_ok_and(|sockets| runner(&sockets, plan.dir()).is_some()) {
+        // Whoever has its ports is the app itself.
+        notes = vec!["the app runs now: `tambat ps` shows where".to_owned()];
+    }
     let attached = state.map(StateDir::attachments).unwrap_or_default();
     let wiring = Wiring { service_ports: ports, attached, ..Wiring::default() };
     let processes = plan.processes().iter().map(|process| PlannedProcess {

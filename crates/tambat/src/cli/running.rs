@@ -21,15 +21,14 @@ impl Running {
     /// written down, none further up is meant.
     pub(crate) async fn find(dir: &Path) -> Result<Self, Failure> {
         let sockets = sockets_there()?;
-        for ancestor in dir.ancestors() {
+        let mut last = dir;
+        for ancestor in up_to_app(dir) {
             if let Some(running) = Self::of_dir(&sockets, ancestor).await? {
                 return Ok(running);
             }
-            if is_app(ancestor) {
-                return Err(not_running(ancestor));
-            }
+            last = if is_app(ancestor) { ancestor } else { dir };
         }
-        Err(not_running(dir))
+        Err(not_running(last))
     }
 
     /// The app of this very directory; `None`: it does not run. One that was started from another kind of session has its
@@ -98,6 +97,16 @@ pub(crate) fn sockets() -> Result<Sockets, Failure> {
 /// The same for whoever asks, and creates nothing.
 pub(crate) fn sockets_there() -> Result<Sockets, Failure> {
     Sockets::find(std::env::var_os("XDG_RUNTIME_DIR").as_deref()).map_err(|error| Failure::new(error.to_string()))
+}
+
+/// This directory and those above it, to the nearest in which an app is written down: none further up is meant.
+pub(crate) fn up_to_app(dir: &Path) -> impl Iterator<Item = &Path> {
+    let mut above = Some(dir);
+    std::iter::from_fn(move || {
+        let here = above?;
+        above = here.parent().filter(|_| !is_app(here));
+        Some(here)
+    })
 }
 
 /// Is an app written down in this very directory?

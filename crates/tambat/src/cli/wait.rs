@@ -33,7 +33,7 @@ pub(crate) async fn until_ready(
     let watch = async {
         while let Some(status) = lines.next::<AppStatus>().await {
             last = status?;
-            let waited: Vec<&ProcessStatus> = last.processes.iter().filter(|p| is_waited_for(p, names)).collect();
+            let waited: Vec<&ProcessStatus> = waited_for(&last, names).collect();
             if let Some(hopeless) = waited.iter().find(|p| matches!(p.state.as_str(), "failed" | "ended" | "stopped")) {
                 return Err(Failure::new(sentence(hopeless)));
             }
@@ -46,16 +46,26 @@ pub(crate) async fn until_ready(
     match tokio::time::timeout(limit, watch).await {
         Ok(result) => result,
         Err(_) => {
-            let waited = last.processes.iter().filter(|p| is_waited_for(p, names));
-            let late: Vec<String> =
-                waited.filter(|p| p.state != "ready" && p.state != "running").map(sentence).collect();
+            let late = waited_for(&last, names).filter(|p| p.state != "ready" && p.state != "running");
+            let late: Vec<String> = late.map(sentence).collect();
             Err(Failure::timed_out(format!("after {limit:?}: {}", late.join("; "))))
         }
     }
 }
 
-fn is_waited_for(process: &ProcessStatus, names: &[String]) -> bool {
-    if names.is_empty() { !process.worker && process.desired > 0 } else { names.contains(&process.name) }
+fn waited_for<'a>(status: &'a AppStatus, names: &'a [String]) -> impl Iterator<Item = &'a ProcessStatus> {
+    let should_run = |process: &ProcessStatus| !process.worker && process.desired > 0 && !is_replaced(status, process);
+    status
+        .processes
+        .iter()
+        .filter(move |process| if names.is_empty() { should_run(process) } else { names.contains(&process.name) })
+}
+
+/// Has it stopped because something else was attached in its place? Then nobody needs it.
+fn is_replaced(status: &AppStatus, process: &ProcessStatus) -> bool {
+    let is_it = |provider: &str| provider.split_once(':').map_or(provider, |(name, _)| name) == process.name;
+    let mut uses = status.processes.iter().flat_map(|p| &p.uses).filter(|used| is_it(&used.provider)).peekable();
+    process.state == "stopped" && uses.peek().is_some() && uses.all(|used| used.attached)
 }
 
 fn sentence(process: &ProcessStatus) -> String {

@@ -95,7 +95,7 @@ pub(crate) fn run(start: Start, spawner: Spawner) -> Result<ExitCode, Failure> {
 async fn serve(mut start: Start, spawner: Spawner) -> Result<ExitCode, Failure> {
     let mut incoming = listen().map_err(|error| Failure::new(format!("cannot watch signals: {error}")))?;
     let plan = &start.app.plan;
-    let names = hostnames::claim(plan, &start.app.sockets, start.names.clone()).await?;
+    let names = hostnames::claim(plan, (&start.app.sockets, start.app.state.as_ref()), start.names.clone()).await?;
     let control = ControlSocket::open(&start.app.sockets, start.app.socket.clone())?;
     let (voice, (screen, shown)) = (Voice::new(), Screen::start());
     let (tables, table) = watch::channel(Arc::default());

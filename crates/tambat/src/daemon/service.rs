@@ -207,9 +207,9 @@ fn fits(plan: &Plan, base: ServicePort) -> bool {
     ServicePorts::wanted(plan, Base::At(base)).is_ok()
 }
 
-/// `-p` asks anew; otherwise the block that was found last time keeps bookmarks true.
+/// `-p` and `--strict-port` ask anew; otherwise the block that was found last time keeps bookmarks true.
 fn remembered_base(args: &PortArgs, wanted: ServicePort, state: Option<&StateDir>) -> Option<ServicePort> {
-    let remembered = state.filter(|_| args.port.is_none())?.base()?;
+    let remembered = state.filter(|_| args.port.is_none() && !args.strict_port)?.base()?;
     (remembered.wanted == wanted.get()).then(|| ServicePort::try_from(remembered.taken).ok()).flatten()
 }
 

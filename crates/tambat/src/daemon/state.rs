@@ -73,6 +73,11 @@ impl StateDir {
         self.dir.join("lock")
     }
 
+    /// The lock that decides who holds this port for names: one for all apps of this user.
+    pub(crate) fn http_lock(&self, port: u16) -> PathBuf {
+        self.dir.with_file_name(crate::sockets::http_lock(port))
+    }
+
     /// The base that was taken last time in place of a busy one.
     pub(crate) fn base(&self) -> Option<RememberedBase> {
         self.read().base

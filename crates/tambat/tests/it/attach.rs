@@ -4,12 +4,13 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::support::{AppDir, pause};
+use crate::support::{AppDir, pause, until};
 
 /// Nobody else in the process list has it.
 const SECRET: &str = "sesam-oeffne-dich";
@@ -157,6 +158,8 @@ fn only_the_consumers_are_restarted_and_the_local_provider_stops_and_comes_back(
     assert!(said.stderr.contains("restarted: web; cache stops, since nobody uses it"), "{}", said.stderr);
     let attached = app.pid_after("web", web);
     app.until_state("cache", "stopped");
+    app.tambat(&["wait", "--timeout", "30s"]).must_be(0);
+    app.tambat(&["wait", "cache"]).must_be(1);
     assert_eq!(app.environment("web")["CACHE_URL"], remote.url());
     assert_eq!((app.pid_of("other"), app.pid_of("api")), (other, api));
     let handle = app.process("web")["uses"][0].clone();
@@ -379,6 +382,23 @@ fn a_password_reaches_the_app_and_nothing_else() {
         let kept = String::from_utf8_lossy(&fs::read(&file).unwrap()).contains(SECRET);
         assert_eq!(kept, file == state, "{}", file.display());
     }
+}
+
+/// As typed at a terminal, whose end does not come with the line's.
+#[test]
+fn a_url_from_standard_input_ends_with_its_line() {
+    let app = AppDir::manifest(SHOP);
+    let mut running = app.start(&[]);
+    running.ready(&ALL);
+    let remote = Remote::new();
+    let mut attach = app.command(&["attach", "cache", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut typed = attach.stdin.take().unwrap();
+    writeln!(typed, "{}", remote.url_with_secret()).unwrap();
+    let status = until("the end of attach", || attach.try_wait().unwrap());
+    assert!(status.success(), "{status}");
+    assert_eq!(app.process("web")["uses"][0]["attached"], true);
+    drop(typed);
+    assert_eq!(running.stop(), 0);
 }
 
 #[test]

@@ -315,6 +315,21 @@ fn a_provider_that_is_dialled_elsewhere_is_found_out() {
     assert_eq!(seen, format!("it dialled api at 127.0.0.1:{usual}, not where API_URL says"));
 }
 
+/// PB-15
+#[test]
+fn who_dials_without_any_handle_is_told_what_it_dialled() {
+    let backend = Backend::start("there");
+    let port = backend.addr.port();
+    // Long enough to be seen.
+    let dial = format!("self.server.dialled = socket.create_connection(('127.0.0.1', {port}), 5)");
+    let report = report(&app(&dial, "").tambat(&["check", "--json", "--only", "PB-15"]).must_be(0));
+    assert_eq!(with(&report, "not_judged"), ["PB-15"], "{report:#}");
+    let expected = format!(
+        "it uses no backing service that is started here, and dialled 127.0.0.1:{port}; what `uses` names is judged"
+    );
+    assert_eq!(seen(&report, "PB-15"), expected);
+}
+
 #[test]
 fn what_is_used_and_never_ready_ends_the_check() {
     let manifest = format!(
@@ -322,8 +337,8 @@ fn what_is_used_and_never_ready_ends_the_check() {
          ready = {{ within = \"1s\" }}\nrestart = \"never\"\n"
     );
     let app = good().file("tambat.toml", manifest);
-    let output = app.tambat(&["check", "web"]);
-    assert!(matches!(output.code, 1 | 124) && output.stdout.is_empty(), "{output:?}");
+    let output = app.tambat(&["check", "web"]).must_be(124);
+    assert_eq!(output.stdout, "");
     assert!(output.stderr.contains("cannot judge what uses `api`"), "{output:?}");
     assert_eq!(app.processes(), [], "nothing is left");
 }
@@ -350,10 +365,9 @@ fn what_runs_already_is_judged_by_its_url() {
     let url = format!("http://{}", backend.addr);
     let report = report(&AppDir::new().tambat(&["check", "--json", "--url", &url]).must_be(0));
     assert_eq!(with(&report, "broken"), [""; 0], "{report:#}");
-    for id in ["PB-06", "PB-07", "PB-08", "PB-16"] {
-        assert!(with(&report, "kept").contains(&id.to_owned()), "{report:#}");
-    }
-    assert!(with(&report, "not_judged").contains(&"PB-11".to_owned()), "{report:#}");
+    // Whose it is, what else it has open and how it started was not seen.
+    assert_eq!(with(&report, "kept"), ["PB-06", "PB-07", "PB-08", "PB-16"], "{report:#}");
+    assert_eq!(seen(&report, "PB-01"), "it ran already: only a start shows that");
     let addr = backend.dies();
     let gone = AppDir::new().tambat(&["check", "--url", &addr.to_string()]).must_be(1);
     assert!(gone.stderr.contains(&format!("cannot connect to {addr}")), "{gone:?}");

@@ -240,6 +240,25 @@ fn detach_of_an_app_that_fails_says_why() {
 }
 
 #[test]
+fn detach_of_an_app_whose_build_fails_says_so() {
+    let app = AppDir::manifest("build = \"sleep 0.3; exit 3\"\n[processes.web]\ncommand = \"tambat-fixture serve\"\n");
+    let said = app.tambat(&["start", "-p", "0", "--detach"]).must_be(1).stderr;
+    assert!(said.contains("the build `sleep 0.3; exit 3` failed with code 3: nothing was started"), "{said}");
+    assert_eq!(app.processes(), []);
+}
+
+#[test]
+fn detach_of_an_app_without_exporters_names_no_url() {
+    let app = AppDir::procfile("job: exec tambat-fixture park\n");
+    let guard = Detached(app.clone());
+    let said = app.tambat(&["start", "-p", "0", "--detach"]).must_be(0).stderr;
+    let pid = app.json(&["ps", "--json"])["pid"].clone();
+    assert_eq!(said.lines().next_back(), Some(&*format!("shop runs in the background as pid {pid}")));
+    app.tambat(&["stop"]).must_be(0);
+    drop(guard);
+}
+
+#[test]
 fn detach_of_an_app_that_cannot_start_says_why_and_leaves_nothing() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();

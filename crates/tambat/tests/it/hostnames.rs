@@ -87,7 +87,8 @@ impl Names {
     }
 
     fn file(self, app: &AppDir, end: &str) -> PathBuf {
-        app.home_path().join(format!("run/tambat/http-{}.{end}", self.0))
+        let folder = if end == "lock" { "state" } else { "run" };
+        app.home_path().join(format!("{folder}/tambat/http-{}.{end}", self.0))
     }
 }
 
@@ -522,6 +523,46 @@ fn what_a_killed_tambat_has_left_is_taken_over() {
     assert_eq!(again.stop(), 0);
 }
 
+/// Another kind of session has another runtime folder: who holds the port is the same, and so is who comes next.
+#[test]
+fn tambats_of_all_kinds_of_session_share_a_port() {
+    let shop = AppDir::procfile(WEB);
+    let elsewhere = shop.home_path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let billing = shop.neighbour("billing").file("Procfile", WEB).env("XDG_RUNTIME_DIR", elsewhere.to_str().unwrap());
+    let names = Names::find();
+    let mut first = names.start(&shop);
+    let mut second = names.start(&billing);
+    names.until_body("billing.localhost", "web.1");
+    end(&mut first);
+    names.until_unknown("shop.localhost");
+    assert_eq!(names.get("billing.localhost", "/").body, "web.1");
+    let mut third = names.start(&shop);
+    names.until_body("shop.localhost", "web.1");
+    for running in [&second, &third] {
+        assert!(!running.stderr().iter().any(|line| line.contains("not served")), "{:?}", running.stderr());
+    }
+    end(&mut third);
+    assert_eq!(second.stop(), 0);
+}
+
+/// A runtime folder goes when its user logs out, and is made anew when they log in again.
+#[test]
+fn a_port_is_shared_after_its_users_session_has_ended() {
+    let shop = AppDir::procfile(WEB);
+    let billing = shop.neighbour("billing").file("Procfile", WEB);
+    let names = Names::find();
+    let mut first = names.start(&shop);
+    std::fs::rename(shop.home_path().join("run"), shop.home_path().join("gone")).unwrap();
+    std::fs::create_dir(shop.home_path().join("run")).unwrap();
+    until("the door to come back", || names.file(&shop, "sock").exists().then_some(()));
+    let mut second = names.start(&billing);
+    names.until_body("billing.localhost", "web.1");
+    assert_eq!(names.get("shop.localhost", "/").body, "web.1");
+    end(&mut second);
+    assert_eq!(first.stop(), 0);
+}
+
 #[test]
 fn a_stranger_at_the_port_is_named() {
     let names = Names::find();
@@ -549,8 +590,10 @@ fn a_stranger_at_the_port_is_named() {
 
 /// Holds the lock of a port as a tambat does, and opens its door.
 fn hold(app: &AppDir, names: Names) -> (File, UnixListener) {
-    let folder = names.file(app, "lock").parent().unwrap().to_owned();
-    DirBuilder::new().mode(0o700).create(folder).unwrap();
+    for end in ["lock", "sock"] {
+        let folder = names.file(app, end).parent().unwrap().to_owned();
+        DirBuilder::new().mode(0o700).create(folder).unwrap();
+    }
     let lock = File::create(names.file(app, "lock")).unwrap();
     lock.try_lock().unwrap();
     (lock, UnixListener::bind(names.file(app, "sock")).unwrap())

@@ -80,6 +80,17 @@ fn of_the_last_run_when_it_does_not_run_any_more() {
     app.tambat(&["logs", "-f"]).must_be(1);
 }
 
+/// Where an app is written down, none further up is meant.
+#[test]
+fn of_an_app_that_never_ran_are_not_those_of_the_one_above_it() {
+    let (app, mut running) = talkers(&[]);
+    assert_eq!(running.stop(), 0);
+    let app = app.file("part/Procfile", "web: exec tambat-fixture serve\n").file("docs/a", "");
+    assert!(app.tambat_in("docs", &["logs"]).must_be(0).stdout.contains("| oops"));
+    let said = app.tambat_in("part", &["logs"]).must_be(1);
+    assert!(said.stdout.is_empty() && said.stderr.contains("no app runs in"), "{said:?}");
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_failure_of_the_app() {
     let (app, mut running) = talkers(&[]);

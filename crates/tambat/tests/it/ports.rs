@@ -128,6 +128,23 @@ fn strict_port_makes_a_busy_port_an_error() {
     assert!(output.stderr.contains("--strict-port"), "{}", output.stderr);
 }
 
+/// A block that was found in place of a busy one is not the one that is asked for.
+#[test]
+fn strict_port_takes_nothing_remembered_for_the_port() {
+    let base = Base::find();
+    let app = AppDir::procfile("web: tambat-fixture serve\n").env("PORT", &base.text());
+    let holder = hold(base.0);
+    let mut running = app.start_at(&[]);
+    running.ready(&["web"]);
+    assert_eq!((app.port("web"), running.stop()), (base.0 + 100, 0));
+    let output = app.tambat(&["start", "--strict-port"]).must_be(1);
+    assert!(is_named(&output.stderr, base.0), "{}", output.stderr);
+    drop(holder);
+    let mut running = app.start_at(&["--strict-port"]);
+    running.ready(&["web"]);
+    assert_eq!((app.port("web"), running.stop()), (base.0, 0));
+}
+
 #[test]
 fn an_explicit_port_that_is_busy_is_an_error() {
     let base = Base::find();

@@ -34,6 +34,28 @@ fn only_what_is_named_is_started_and_its_port_is_by_position() {
 }
 
 #[test]
+fn what_a_named_process_uses_is_started_too_unless_no_deps_says_otherwise() {
+    let app = AppDir::manifest(
+        "[processes.web]\ncommand = \"exec tambat-fixture serve\"\nuses = [\"api\"]\n\
+         [processes.api]\ncommand = \"exec tambat-fixture serve\"\nprotocol = \"http\"\nuses = [\"cache\"]\n\
+         [processes.cache]\ncommand = \"exec tambat-fixture echo\"\nprotocol = \"tcp\"\n\
+         [processes.admin]\ncommand = \"exec tambat-fixture serve\"\nprotocol = \"http\"\n",
+    );
+    for (args, started) in [(&["web"][..], &["web", "api", "cache"][..]), (&["web", "--no-deps"], &["web"])] {
+        let mut running = app.start(args);
+        running.ready(started);
+        for name in ["web", "api", "cache", "admin"] {
+            let desired = if started.contains(&name) { 1 } else { 0 };
+            assert_eq!(app.process(name)["desired"], desired, "{name} with {args:?}");
+        }
+        // The handle is the same: whoever comes later is found at it.
+        let handle = format!("http://127.0.0.1:{}", app.port("api"));
+        assert_eq!(app.environment("web")["API_URL"], handle.as_str());
+        assert_eq!(running.stop(), 0);
+    }
+}
+
+#[test]
 fn an_instance_sees_its_own_port_and_none_of_tambats_files() {
     let app = AppDir::procfile("web: tambat-fixture serve\n").env("PORT", "1");
     // PORT of the shell is the base: 1 is privileged and may be busy, so -p says another.

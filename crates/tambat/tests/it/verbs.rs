@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::support::{AppDir, Running, until};
+use crate::support::{AppDir, Base, Running, until};
 
 const SHOP: &str = r#"
 [processes.web]
@@ -299,6 +299,19 @@ fn plan_starts_nothing_and_leaves_nothing() {
         assert!(left.is_empty(), "{left:?}");
     }
     assert_eq!(app.processes(), []);
+}
+
+/// Its ports are taken by itself, and a start would not move on: it would say that the app runs.
+#[test]
+fn plan_of_an_app_that_runs_says_so() {
+    let app = AppDir::procfile("web: exec tambat-fixture serve\n");
+    let base = Base::find();
+    let mut running = app.start_at(&["-p", &base.text()]);
+    running.ready(&["web"]);
+    let plan = app.json(&["plan", "--json", "-p", &base.text()]);
+    assert_eq!(plan["notes"], json!(["the app runs now: `tambat ps` shows where"]));
+    assert_eq!(running.stop(), 0);
+    assert_eq!(app.json(&["plan", "--json", "-p", &base.text()])["notes"], json!([]));
 }
 
 #[test]

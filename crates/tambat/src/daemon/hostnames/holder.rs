@@ -104,7 +104,7 @@ impl Shop<'_> {
             }
             let may_come = self.ports.borrow().iter().any(|(_, port)| port.missing().is_some_and(Missing::may_come));
             tokio::select! {
-                guest = next_guest(self.door.as_ref()) => self.welcome(guest),
+                guest = next_guest(self.door.as_mut()) => self.welcome(guest),
                 Some(_) = self.guests.join_next() => {}
                 changed = names.changed() => if changed.is_err() { return },
                 () = next_table(&mut published) => {}
@@ -169,7 +169,7 @@ fn accept(post: &Post, scheme: Scheme, sockets: &[TcpListener]) -> std::io::Resu
     post.app.router.add(Listener { kind: ListenerKind::Shared, sockets, tls })
 }
 
-async fn next_guest(door: Option<&Door>) -> UnixStream {
+async fn next_guest(door: Option<&mut Door>) -> UnixStream {
     let Some(door) = door else { return std::future::pending().await };
     loop {
         match door.accept().await {

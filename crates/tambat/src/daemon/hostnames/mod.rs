@@ -40,7 +40,7 @@ use tambat_router::TlsSettings;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::App;
+use super::{App, StateDir};
 use crate::failure::Failure;
 use crate::sockets::Sockets;
 
@@ -117,12 +117,18 @@ pub(crate) struct Serving {
 }
 
 /// Gets the ports, or joins who has them. Where neither can be, the app runs without names, unless ports are strict.
-pub(crate) async fn claim(plan: &Plan, sockets: &Sockets, asked: Asked) -> Result<Claimed, Failure> {
+/// What decides who has them is in the state folder, if there is one: that of sockets is another one in every kind of session.
+pub(crate) async fn claim(
+    plan: &Plan,
+    (sockets, state): (&Sockets, Option<&StateDir>),
+    asked: Asked,
+) -> Result<Claimed, Failure> {
     let token = HopToken::new().map_err(|error| Failure::new(error.to_string()))?;
     let (app, dir) = (plan.name().to_string(), plan.dir().display().to_string());
     let me = Member { app, dir, token: token.clone(), claims: Vec::new() };
     let http = asked.port(Scheme::Http);
-    let place = Place { lock: sockets.http_lock(http), socket: sockets.http_socket(http) };
+    let lock = state.map_or_else(|| sockets.http_lock(http), |state| state.http_lock(http));
+    let place = Place { lock, socket: sockets.http_socket(http), sockets: sockets.clone() };
     let speaks_http = plan.processes().iter().flat_map(|p| &p.ports).any(|port| port.protocol.is_http());
     let none = Pair { http: None, https: None };
     let mut claimed =
