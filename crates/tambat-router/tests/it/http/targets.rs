@@ -70,7 +70,7 @@ fn requests_wait_in_a_queue_when_all_targets_are_full() {
             send(&client, get(&format!("/{nth}")));
             eventually("it waits", || rig.counters().waiting == nth + 1);
             // It has counted itself; a moment later it stands in the queue.
-            pass(Duration::from_millis(50));
+            pass(Duration::from_millis(300));
             client
         })
         .collect();
@@ -126,7 +126,7 @@ fn who_waits_in_the_queue_for_too_long_or_leaves_makes_room() {
         wait: Some(Duration::from_millis(200)),
         ..HttpRules::default()
     };
-    let rig = single(&[&backend], rules);
+    let mut rig = single(&[&backend], rules);
     let (first, target) = exchange(&rig, &backend, &get("/first"));
     message(&target);
     let late = rig.client();
@@ -134,6 +134,8 @@ fn who_waits_in_the_queue_for_too_long_or_leaves_makes_room() {
     let answer = message(&late);
     assert_eq!((answer.status(), answer.field("tambat-error")), (503, Some("queue-full")));
     assert!(answer.text().contains("after a wait of 0.2 s"), "{}", answer.text());
+    rig.rules.wait = Some(Duration::from_mins(1));
+    rig.publish(serve(&[&backend]));
     send(&late, get("/gone"));
     eventually("it waits", || rig.counters().waiting == 1);
     reset(late);
@@ -154,7 +156,7 @@ fn who_waits_for_room_at_a_target_that_is_gone_is_told_in_time_and_dials_it_seld
     let backend = Backend::new("web.1");
     let rules = HttpRules {
         in_flight_max: NonZeroU32::new(1),
-        wait: Some(Duration::from_millis(500)),
+        wait: Some(Duration::from_secs(3)),
         waits_when_refused: true,
         ..HttpRules::default()
     };
