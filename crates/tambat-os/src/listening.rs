@@ -58,9 +58,12 @@ pub fn listening_over(transport: Transport) -> io::Result<Vec<Listening>> {
 }
 
 /// Every TCP connection of this network namespace that stands or is being made: the inode of the socket at one end, its
-/// own address, its peer's. One between two processes of this machine is there twice.
+/// own address, its peer's. One between two processes of this machine is there twice. Asks as [`listening_over`] does: of a
+/// machine with tens of thousands of connections that are over, text would be the work of a moment that is felt.
 pub(crate) fn connections() -> io::Result<Vec<(u64, SocketAddr, SocketAddr)>> {
-    proc_net::read_connections().map_err(|e| cannot("see who is connected to whom", e))
+    netlink::connections()
+        .or_else(|_| proc_net::read_connections())
+        .map_err(|e| cannot("see who is connected to whom", e))
 }
 
 /// Those on one port: much cheaper, as the kernel does the selecting.
@@ -174,6 +177,24 @@ mod tests {
         let on_port = listening_on(Transport::Tcp, addr.port()).unwrap();
         assert!(on_port.iter().all(|socket| socket.addr.port() == addr.port()));
         assert!(on_port.iter().any(|socket| socket.addr == addr));
+    }
+
+    #[test]
+    fn netlink_and_proc_both_see_both_ends_of_a_connection_and_no_listener() {
+        for host in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(host).unwrap();
+            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (server, _) = listener.accept().unwrap();
+            let (local, remote) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+            let expected = [(inode_of(&client), local, remote), (inode_of(&server), remote, local)];
+            for found in [netlink::connections().unwrap(), proc_net::read_connections().unwrap()] {
+                assert!(expected.iter().all(|end| found.contains(end)), "{expected:?} in {found:?}");
+                assert!(found.iter().all(|(inode, ..)| *inode != inode_of(&listener)));
+            }
+            drop(client);
+            // What is over, or half over, is none.
+            assert!(netlink::connections().unwrap().iter().all(|found| *found != expected[0]));
+        }
     }
 
     #[test]

@@ -247,13 +247,17 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_named_and_nothing_is_kept() {
-        let taken = TcpListener::bind("[::1]:0").unwrap();
-        let port = taken.local_addr().unwrap().port();
-        let error = bind_localhost(port).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert!(error.to_string().contains(&format!("[::1]:{port}")), "{error}");
-        drop(taken);
-        assert_eq!(bind_localhost(port).unwrap().len(), 2);
+        let is_free_after = || {
+            let taken = TcpListener::bind("[::1]:0").unwrap();
+            let port = taken.local_addr().unwrap().port();
+            let error = bind_localhost(port).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+            let is_named = error.to_string().contains(&format!("[::1]:{port}"));
+            drop(taken);
+            is_named && bind_localhost(port).is_ok_and(|bound| bound.len() == 2)
+        };
+        // Somebody else may have the number at the other address, or get it at once, but not every time.
+        assert!((0..10).any(|_| is_free_after()));
     }
 
     #[test]

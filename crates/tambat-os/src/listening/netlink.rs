@@ -1,7 +1,7 @@
 //! `sock_diag(7)`: the kernel's own list of sockets, without a line of text.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
@@ -21,30 +21,62 @@ const REQUEST_BYTES: usize = 56;
 const ANSWER_BYTES: usize = 72;
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-/// States (`include/net/tcp_states.h`); a UDP socket without a peer is in the second one.
+/// States (`include/net/tcp_states.h`); a UDP socket without a peer is in the last one.
+const TCP_ESTABLISHED: u32 = 1;
+const TCP_SYN_SENT: u32 = 2;
 const TCP_LISTEN: u32 = 10;
 const TCP_CLOSE: u32 = 7;
 
+/// What is asked for.
+#[derive(Clone, Copy)]
+struct Asked {
+    protocol: i32,
+    /// A bit for each state.
+    states: u32,
+    /// Zero selects every port.
+    port: u16,
+}
+
+/// A socket, as the kernel tells of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Told {
+    local: SocketAddr,
+    remote: SocketAddr,
+    inode: u64,
+    uid: u32,
+}
+
 /// All sockets that take what anybody sends, or those on one port.
 pub(super) fn dump(transport: Transport, port: Option<u16>) -> io::Result<Vec<Listening>> {
+    let (protocol, state) = match transport {
+        Transport::Tcp => (libc::IPPROTO_TCP, TCP_LISTEN),
+        Transport::Udp => (libc::IPPROTO_UDP, TCP_CLOSE),
+    };
+    let told = ask(Asked { protocol, states: 1 << state, port: port.unwrap_or(0) })?.into_iter();
+    Ok(told.map(|socket| Listening { addr: socket.local, inode: socket.inode, uid: socket.uid }).collect())
+}
+
+/// TCP connections that stand or are being made, by the socket at this end: its inode, its own address, its peer's.
+pub(super) fn connections() -> io::Result<Vec<(u64, SocketAddr, SocketAddr)>> {
+    let states = 1 << TCP_ESTABLISHED | 1 << TCP_SYN_SENT;
+    let told = ask(Asked { protocol: libc::IPPROTO_TCP, states, port: 0 })?.into_iter();
+    Ok(told.map(|socket| (socket.inode, socket.local, socket.remote)).collect())
+}
+
+/// Of both families.
+fn ask(asked: Asked) -> io::Result<Vec<Told>> {
     let mut found = Vec::new();
     let mut buffer = vec![0; BUFFER_BYTES];
     for family in [libc::AF_INET, libc::AF_INET6] {
-        dump_family((family, transport), port.unwrap_or(0), &mut buffer, &mut found)?;
+        ask_family(u8::try_from(family).map_err(io::Error::other)?, asked, &mut buffer, &mut found)?;
     }
     Ok(found)
 }
 
-fn dump_family(
-    (family, transport): (i32, Transport),
-    port: u16,
-    buffer: &mut [u8],
-    found: &mut Vec<Listening>,
-) -> io::Result<()> {
-    let family = u8::try_from(family).map_err(io::Error::other)?;
+fn ask_family(family: u8, asked: Asked, buffer: &mut [u8], found: &mut Vec<Told>) -> io::Result<()> {
     let kind = (AddressFamily::Netlink, SockType::Datagram, SockProtocol::NetlinkSockDiag);
     let netlink = socket(kind.0, kind.1, SockFlag::SOCK_CLOEXEC, kind.2)?;
-    send(netlink.as_raw_fd(), &request(family, transport, port), MsgFlags::empty())?;
+    send(netlink.as_raw_fd(), &request(family, asked), MsgFlags::empty())?;
     for _ in 0..DATAGRAMS_MAX {
         // With MSG_TRUNC the length is the datagram's, even when the buffer is too small for it.
         let length = recv(netlink.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?;
@@ -57,7 +89,7 @@ fn dump_family(
     Err(io::Error::other("an answer without an end"))
 }
 
-fn request(family: u8, transport: Transport, port: u16) -> [u8; HEADER_BYTES + REQUEST_BYTES] {
+fn request(family: u8, asked: Asked) -> [u8; HEADER_BYTES + REQUEST_BYTES] {
     let mut bytes = [0; HEADER_BYTES + REQUEST_BYTES];
     let flags = u16::try_from(libc::NLM_F_REQUEST | libc::NLM_F_DUMP).unwrap_or(0);
     let length = u32::try_from(bytes.len()).unwrap_or(0);
@@ -65,14 +97,9 @@ fn request(family: u8, transport: Transport, port: u16) -> [u8; HEADER_BYTES + R
     bytes[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
     bytes[16] = family;
-    let (number, state) = match transport {
-        Transport::Tcp => (libc::IPPROTO_TCP, TCP_LISTEN),
-        Transport::Udp => (libc::IPPROTO_UDP, TCP_CLOSE),
-    };
-    bytes[17] = u8::try_from(number).unwrap_or(0);
-    bytes[20..24].copy_from_slice(&(1_u32 << state).to_ne_bytes());
-    // Zero selects every port.
-    bytes[24..26].copy_from_slice(&port.to_be_bytes());
+    bytes[17] = u8::try_from(asked.protocol).unwrap_or(0);
+    bytes[20..24].copy_from_slice(&asked.states.to_ne_bytes());
+    bytes[24..26].copy_from_slice(&asked.port.to_be_bytes());
     bytes
 }
 
@@ -83,7 +110,7 @@ enum Progress {
 }
 
 /// Reads one datagram of messages (netlink(7)).
-fn parse(mut datagram: &[u8], found: &mut Vec<Listening>) -> io::Result<Progress> {
+fn parse(mut datagram: &[u8], found: &mut Vec<Told>) -> io::Result<Progress> {
     let short = || io::Error::new(io::ErrorKind::InvalidData, "an answer that ends early");
     while !datagram.is_empty() {
         let length = u32::from_ne_bytes(array(datagram, 0).ok_or_else(short)?);
@@ -104,17 +131,21 @@ fn parse(mut datagram: &[u8], found: &mut Vec<Listening>) -> io::Result<Progress
     Ok(Progress::More)
 }
 
-fn socket_of(answer: &[u8]) -> Option<Listening> {
+fn socket_of(answer: &[u8]) -> Option<Told> {
     let answer = answer.get(..ANSWER_BYTES)?;
-    let port = u16::from_be_bytes(array(answer, 4)?);
-    let ip = if i32::from(answer[0]) == libc::AF_INET {
-        IpAddr::from(Ipv4Addr::from(array::<4>(answer, 8)?))
-    } else {
-        IpAddr::from(Ipv6Addr::from(array::<16>(answer, 8)?))
+    let is_v4 = i32::from(answer[0]) == libc::AF_INET;
+    let end = |port: usize, ip: usize| {
+        let port = u16::from_be_bytes(array(answer, port)?);
+        let ip = if is_v4 {
+            IpAddr::from(Ipv4Addr::from(array::<4>(answer, ip)?))
+        } else {
+            IpAddr::from(Ipv6Addr::from(array::<16>(answer, ip)?))
+        };
+        Some(canonical(ip, port))
     };
     let uid = u32::from_ne_bytes(array(answer, 64)?);
     let inode = u64::from(u32::from_ne_bytes(array(answer, 68)?));
-    Some(Listening { addr: canonical(ip, port), inode, uid })
+    Some(Told { local: end(4, 8)?, remote: end(6, 24)?, inode, uid })
 }
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -139,7 +170,9 @@ mod tests {
         let mut answer = vec![0; ANSWER_BYTES];
         answer[0] = 2;
         answer[4..6].copy_from_slice(&5000_u16.to_be_bytes());
+        answer[6..8].copy_from_slice(&6000_u16.to_be_bytes());
         answer[8..12].copy_from_slice(&[127, 0, 0, 1]);
+        answer[24..28].copy_from_slice(&[127, 0, 0, 2]);
         answer[64..68].copy_from_slice(&1000_u32.to_ne_bytes());
         answer[68..72].copy_from_slice(&77_u32.to_ne_bytes());
         answer
@@ -153,7 +186,8 @@ mod tests {
             [message(SOCK_DIAG_BY_FAMILY, &with_attribute), message(SOCK_DIAG_BY_FAMILY, &answer())].concat();
         let mut found = Vec::new();
         assert_eq!(parse(&datagram, &mut found).unwrap(), Progress::More);
-        let expected = Listening { addr: "127.0.0.1:5000".parse().unwrap(), inode: 77, uid: 1000 };
+        let [local, remote] = ["127.0.0.1:5000", "127.0.0.2:6000"].map(|addr| addr.parse().unwrap());
+        let expected = Told { local, remote, inode: 77, uid: 1000 };
         assert_eq!(found, [expected, expected]);
         assert_eq!(parse(&message(3, &[0; 4]), &mut found).unwrap(), Progress::Done);
     }

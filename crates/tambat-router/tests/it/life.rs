@@ -220,7 +220,7 @@ fn each_stream_has_a_line_that_says_how_it_ended() {
     let (backend, sink) = (Backend::new("web.1"), Sink::default());
     let access = Some(AccessLog::start(AccessFormat::Json, sink.clone(), |_| {}).unwrap());
     let settings = RouterSettings { access, ..RouterSettings::default() };
-    let rig = Rig::with(Protocol::Redis, Some(Duration::from_millis(300)), settings);
+    let rig = Rig::with(Protocol::Redis, Some(Duration::from_secs(2)), settings);
     rig.publish(serve(&[&backend]));
     let (client, target) = stream(&rig, &backend);
     says(&client, &target, "12345");

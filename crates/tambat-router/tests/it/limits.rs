@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
@@ -64,10 +64,12 @@ fn run_out_of_file_descriptors() {
     late.connect(&rig.addr().into()).unwrap();
     let RouterReport::AcceptPaused { addr, cause } = rig.report() else { panic!("accepting must pause") };
     assert!(addr == rig.addr() && cause.contains("Too many open files"), "{cause}");
-    // Five pauses of 100 ms, not a spin; reported once.
-    pass(Duration::from_millis(500));
-    let pauses = rig.counters().accept_pauses;
-    assert!((2..=7).contains(&pauses), "{pauses}");
+    // Pauses of 100 ms, not a spin; reported once.
+    let since = Instant::now();
+    eventually("it is tried again", || rig.counters().accept_pauses >= 3);
+    pass(Duration::from_millis(300));
+    let (pauses, most) = (rig.counters().accept_pauses, since.elapsed().as_millis() / 100 + 3);
+    assert!(u128::from(pauses) <= most, "{pauses}, {most} at most");
     says(&client, &target, "meanwhile");
     says(&target, &client, "all is well");
 

@@ -11,8 +11,8 @@ use tambat_router::{CountersSnapshot, Listener, ListenerKind, Router, RouterRepo
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
-/// Nothing here takes so long unless it is broken.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// Nothing here takes so long unless it is broken, on a machine that stands still for some seconds, too.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Rig {
     pub(crate) router: Router,

@@ -175,7 +175,9 @@ impl Writer {
 
     /// `more` is for the terminal alone.
     async fn write(&mut self, record: LogRecord, more: &str) {
-        self.keep(&record);
+        if let Some(trouble) = self.keep(&record) {
+            self.screen.write(&self.look, trouble).await;
+        }
         let mut shown = record.clone();
         shown.text.push_str(more);
         // Without a follower there is nobody to send to.
@@ -183,19 +185,13 @@ impl Writer {
         self.screen.write(&self.look, shown).await;
     }
 
-    /// A full disk is said once; the lines still reach the terminal and those who follow.
-    fn keep(&mut self, record: &LogRecord) {
-        let Some(store) = &mut self.store else { return };
-        match store.append(record) {
-            Ok(()) => self.store_failed = false,
-            Err(_) if self.store_failed => {}
-            Err(error) => {
-                self.store_failed = true;
-                let text =
-                    format!("cannot write the log: {error}; `tambat logs` lacks lines until there is room again");
-                self.screen.try_write(&self.look, self::record("tambat".to_owned(), "system", text));
-            }
-        }
+    /// Gives what is to be said of it: a full disk is said once; the lines still reach the terminal and those who follow.
+    fn keep(&mut self, record: &LogRecord) -> Option<LogRecord> {
+        let has_failed = self.store.as_mut()?.append(record);
+        let had_failed = std::mem::replace(&mut self.store_failed, has_failed.is_err());
+        let error = has_failed.err().filter(|_| !had_failed)?;
+        let text = format!("cannot write the log: {error}; `tambat logs` lacks lines until there is room again");
+        Some(self::record("tambat".to_owned(), "system", text))
     }
 }
 
@@ -274,5 +270,38 @@ mod tests {
         let heard: Vec<(&str, &str)> = heard.iter().map(|(source, text)| (source.as_str(), text.as_str())).collect();
         let expected = [("web.1", "last words"), ("web.1", "exited with code 7"), ("tambat", "SIGINT: stopping")];
         assert_eq!(heard, expected);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_said_once_also_where_the_screen_has_no_room_at_that_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(LogStore::open(dir.path()).unwrap());
+        let segment = std::fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
+        std::fs::remove_file(&segment).unwrap();
+        std::os::unix::fs::symlink("/dev/full", segment).unwrap();
+        let (screen, mut shown) = Screen::read_by_a_test();
+        let (sayer, _inlets) = channel(mpsc::channel(1).1, mpsc::unbounded_channel().1);
+        let store = LogStore::open(dir.path()).ok();
+        let mut writer = Writer { screen, store, ..writer(&sayer, mpsc::channel(1).0) };
+        let of_web = |text: &str| record("web.1".to_owned(), "out", text.to_owned());
+        for _ in 0..SCREEN_LINES_MAX {
+            writer.screen.write(&writer.look, of_web("earlier")).await;
+        }
+        let writing = async {
+            writer.write(of_web("one"), "").await;
+            writer.write(of_web("two"), "").await;
+            drop(writer);
+        };
+        let reading = async {
+            let mut texts = Vec::new();
+            while let Some((_, record)) = shown.recv().await {
+                texts.push(record.text);
+            }
+            texts.split_off(SCREEN_LINES_MAX)
+        };
+        let ((), texts) = tokio::join!(writing, reading);
+        let [said, one, two] = &texts[..] else { panic!("{texts:?}") };
+        assert!(said.starts_with("cannot write the log: No space left on device"), "{said}");
+        assert_eq!([one, two], ["one", "two"]);
     }
 }

@@ -61,17 +61,17 @@ impl Screen {
         Self { lines: None }
     }
 
+    /// One whose lines are read here.
+    #[cfg(test)]
+    pub(super) fn read_by_a_test() -> (Self, mpsc::Receiver<Line>) {
+        let (lines, received) = mpsc::channel(SCREEN_LINES_MAX);
+        (Self { lines: Some(lines) }, received)
+    }
+
     /// Shows a line, as soon as there is room for it.
     pub(super) async fn write(&self, look: &Arc<Look>, record: LogRecord) {
         if let Some(lines) = &self.lines {
             let _ = lines.send((Arc::clone(look), record)).await;
-        }
-    }
-
-    /// Shows a line, unless there is no room for it.
-    pub(super) fn try_write(&self, look: &Arc<Look>, record: LogRecord) {
-        if let Some(lines) = &self.lines {
-            let _ = lines.try_send((Arc::clone(look), record));
         }
     }
 }

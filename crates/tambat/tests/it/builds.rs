@@ -4,13 +4,13 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::OpenOptionsExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 
-use crate::support::{AppDir, LIMIT, Running, Terminal, try_get, until};
+use crate::support::{AppDir, LIMIT, Running, Stopwatch, Terminal, try_get, until};
 
 /// Much shorter than a build may take.
 const WITHIN: Duration = Duration::from_millis(300);
@@ -120,7 +120,7 @@ fn ctrl_c_ends_a_build_with_all_it_started() {
     let app = held("setsid tambat-fixture park & echo half; read line < gate; echo whole");
     let mut running = app.start(&[]);
     running.out_line("half");
-    let asked = Instant::now();
+    let asked = Stopwatch::begin();
     assert_eq!(running.stop(), 0);
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}: TERM is enough", asked.elapsed());
     running.err_line("SIGINT");
@@ -165,7 +165,7 @@ fn a_deaf_build_keeps_tambat_until_the_second_ctrl_c_kills_it() {
     let second = app.tambat(&["start", "-p", "0"]).must_be(1);
     assert!(second.stderr.contains("already runs as pid"), "{}", second.stderr);
     assert_eq!(app.process("web")["state"], "building");
-    let asked = Instant::now();
+    let asked = Stopwatch::begin();
     running.signal(Signal::SIGINT);
     assert_eq!(running.exit_code(), 0);
     assert_eq!(running.processes().iter().filter(|p| !p.name.starts_with("tambat-s")).count(), 0, "with tambat itself");

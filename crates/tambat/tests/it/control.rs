@@ -1,7 +1,6 @@
 //! The verbs that change a running app: restart, stop, scale, pause, resume, wait; and `start --detach`.
 
 use std::thread;
-use std::time::{Duration, Instant};
 
 use crate::support::{AppDir, Running, get, until};
 
@@ -136,7 +135,7 @@ fn wait_ends_when_it_is_so_when_it_cannot_be_and_when_it_takes_too_long() {
     let app = AppDir::manifest(
         r#"
         [processes.web]
-        command = "exec tambat-fixture serve --boot 300"
+        command = "read line < gate; exec tambat-fixture serve"
         [processes.never]
         command = "exec tambat-fixture park"
         protocol = "http"
@@ -146,11 +145,20 @@ fn wait_ends_when_it_is_so_when_it_cannot_be_and_when_it_takes_too_long() {
         restart = "never"
         "#,
     );
+    let gate = app.path().join("gate");
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let mut running = app.start(&[]);
     running.up();
-    let began = Instant::now();
-    app.tambat(&["wait", "web"]).must_be(0);
-    assert!(began.elapsed() >= Duration::from_millis(100), "it was not ready yet");
+    let waits = thread::spawn({
+        let app = app.clone();
+        move || (app.tambat(&["wait", "web"]).must_be(0), app.process("web")["state"].clone())
+    });
+    until("somebody to wait", || {
+        app.processes().iter().any(|process| process.command.ends_with("tambat wait web")).then_some(())
+    });
+    assert!(!waits.is_finished(), "it is not ready yet");
+    std::fs::write(gate, "go\n").unwrap();
+    assert_eq!(waits.join().unwrap().1, "ready");
     let broken = app.tambat(&["wait", "broken"]).must_be(1);
     assert!(broken.stderr.contains("broken has ended: ") && broken.stderr.contains("code 9"), "{}", broken.stderr);
     let late = app.tambat(&["wait", "never", "--timeout", "200ms"]).must_be(124);
@@ -182,8 +190,9 @@ impl Drop for Detached {
         if !self.0.processes().is_empty() {
             self.0.tambat(&["stop"]);
         }
-        let left = self.0.processes();
-        assert!(left.is_empty() || thread::panicking(), "left behind: {left:#?}");
+        if !thread::panicking() {
+            self.0.has_nothing_left();
+        }
     }
 }
 
@@ -205,7 +214,6 @@ fn detach_returns_when_everything_is_ready_and_leaves_the_terminal() {
     assert!(again.stderr.contains("shop already runs"), "{}", again.stderr);
     assert!(app.tambat(&["logs"]).must_be(0).stdout.contains("listening on"));
     app.tambat(&["stop"]).must_be(0);
-    until("nothing to be left", || app.processes().is_empty().then_some(()));
     drop(guard);
 }
 
@@ -265,7 +273,7 @@ fn detach_of_an_app_that_cannot_start_says_why_and_leaves_nothing() {
     let app = AppDir::manifest(&format!("[processes.web]\ncommand = \"exec tambat-fixture serve\"\nport = {port}\n"));
     let said = app.tambat(&["start", "--detach"]).must_be(1);
     assert!(said.stderr.contains(&format!("cannot serve web at port {port}")), "{}", said.stderr);
-    assert_eq!(app.processes(), []);
+    app.has_nothing_left();
     let app = AppDir::procfile("web: exec tambat-fixture park\n");
     let guard = Detached(app.clone());
     let late = app.tambat(&["start", "-p", "0", "--detach", "--timeout", "300ms"]).must_be(124);

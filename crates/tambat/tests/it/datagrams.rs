@@ -73,10 +73,9 @@ fn dns_is_served_over_both_transports_at_one_number() {
     let env = app.tambat(&["env", "job"]).must_be(0).stdout;
     let handle = env.lines().find(|line| line.starts_with("DNS_URL=dns://")).unwrap_or_default();
     assert!(handle.contains(&format!(":{port}")), "{env}");
-    let status = app.process("dns");
-    assert!(status["ports"][0]["bytes_out"].as_u64().unwrap() > 100, "{status}");
-    until("sessions of questions that were answered are over", || {
-        (app.process("dns")["ports"][0]["open"] == 0).then_some(())
+    until("all to be counted, and sessions of questions that were answered to be over", || {
+        let port = app.process("dns")["ports"][0].clone();
+        (port["bytes_out"].as_u64().unwrap() > 100 && port["open"] == 0).then_some(())
     });
     assert_eq!(running.stop(), 0);
 }
@@ -135,6 +134,35 @@ fn clients_are_spread_over_the_instances_and_stay_with_theirs() {
     assert_eq!(running.stop(), 0);
 }
 
+/// Says one number after the other until it is over: who has answered which, and how many were said.
+fn talks_until(client: &UdpSocket, is_over: &AtomicBool) -> (Vec<(i32, usize)>, usize) {
+    client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let (mut heard, mut said, mut buffer) = (Vec::new(), 0, [0; 64]);
+    // On a busy machine an answer that is late is not lost: it has its number.
+    let mut is_answered = |number: usize| {
+        client.send(number.to_string().as_bytes()).unwrap();
+        while let Ok(bytes) = client.recv(&mut buffer) {
+            let answer = &buffer[..bytes];
+            let told = std::str::from_utf8(answer).unwrap().split(' ').nth(2).unwrap().parse().unwrap();
+            if told == 0 && number == 0 {
+                return true;
+            }
+            heard.push((who(answer).1, told));
+            if told == number {
+                return true;
+            }
+        }
+        false
+    };
+    while !is_over.load(Ordering::Relaxed) {
+        said += 1;
+        is_answered(said);
+    }
+    // Whoever is answered behind all others has been told of those before.
+    until("the last answer", || is_answered(0).then_some(()));
+    (heard, said)
+}
+
 #[test]
 fn who_talks_while_it_is_restarted_goes_on_with_the_new_one_and_hears_no_dead_one() {
     let app = echo("");
@@ -144,20 +172,7 @@ fn who_talks_while_it_is_restarted_goes_on_with_the_new_one_and_hears_no_dead_on
     let is_over = Arc::new(AtomicBool::new(false));
     let talking = thread::spawn({
         let is_over = Arc::clone(&is_over);
-        move || {
-            let client = client(port);
-            client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-            let (mut heard, mut lost) = (Vec::new(), 0);
-            while !is_over.load(Ordering::Relaxed) {
-                client.send(b"x").unwrap();
-                let mut buffer = [0; 64];
-                match client.recv(&mut buffer) {
-                    Ok(bytes) => heard.push(who(&buffer[..bytes]).1),
-                    Err(_) => lost += 1,
-                }
-            }
-            (heard, lost)
-        }
+        move || talks_until(&client(port), &is_over)
     });
     let old = ask(&client(port)).1;
     app.tambat(&["restart", "echo"]).must_be(0);
@@ -168,11 +183,12 @@ fn who_talks_while_it_is_restarted_goes_on_with_the_new_one_and_hears_no_dead_on
         assert_eq!(ask(&client(port)).1, new);
     }
     is_over.store(true, Ordering::Relaxed);
-    let (heard, lost) = talking.join().unwrap();
-    let moved = heard.iter().position(|pid| *pid == new).unwrap();
-    assert!(moved > 0 && heard[..moved].iter().all(|pid| *pid == old) && heard[moved..].iter().all(|pid| *pid == new));
+    let (heard, said) = talking.join().unwrap();
+    let moved = heard.iter().position(|(pid, _)| *pid == new).unwrap();
+    let (by_old, by_new) = heard.split_at(moved);
+    assert!(moved > 0 && by_old.iter().all(|(pid, _)| *pid == old) && by_new.iter().all(|(pid, _)| *pid == new));
     // What the old one had received and not read when it ended.
-    assert!(lost <= 1, "{lost} of {}", heard.len() + lost);
+    assert!(heard.len() + 1 >= said, "{} of {said}", heard.len());
     assert_eq!(running.stop(), 0);
 }
 
@@ -217,7 +233,7 @@ fn a_router_alone_carries_datagrams_and_lets_their_listener_go_when_its_file_say
 #[test]
 fn a_stranger_on_the_port_is_no_instance() {
     let app = AppDir::manifest(
-        "[processes.echo]\ncommand = \"echo $PORT > port; exec tambat-fixture park\"\nprotocol = \"udp\"\nready = { within = \"3s\" }\nrestart = \"never\"\n",
+        "[processes.echo]\ncommand = \"echo $PORT > port; exec tambat-fixture park\"\nprotocol = \"udp\"\nready = { within = \"30s\" }\nrestart = \"never\"\n",
     );
     let mut running = app.start(&[]);
     running.up();

@@ -53,12 +53,16 @@ fn a_failed_process_leaves_the_others_running_and_answers_at_once_with_the_cause
 #[test]
 fn a_connection_that_waits_for_the_last_process_is_answered_before_tambat_ends() {
     let app = AppDir::manifest(
-        "[processes.web]\ncommand = \"tambat-fixture serve --boot 500 --host 192.0.2.1\"\nrestart = \"never\"\n",
-    );
+        "[processes.web]\ncommand = \"while [ -e hold ]; do sleep 0.02; done; exec tambat-fixture serve --host 192.0.2.1\"\n\
+         restart = \"never\"\n",
+    )
+    .file("hold", "");
     let mut running = app.start(&[]);
     running.up();
     let port = app.port("web");
     let waiting = thread::spawn(move || try_get(port, "/").unwrap());
+    until("it to wait", || (app.process("web")["ports"][0]["waiting"] == 1).then_some(()));
+    std::fs::remove_file(app.path().join("hold")).unwrap();
     assert_eq!(running.ended(), 70);
     let response = waiting.join().unwrap();
     assert_eq!(response.status, 503, "{response:?}");

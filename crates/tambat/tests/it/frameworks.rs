@@ -44,14 +44,14 @@ fn an_express_app_is_told_the_line_of_express_whether_npm_or_node_starts_it() {
 fn the_page_of_an_app_that_was_given_up_has_the_line_too() {
     programs::node();
     let fixed = Base::find();
-    let web = "[processes.web]\ncommand = \"exec node server.js\"\nready = { within = \"1s\" }\n\
+    let web = "[processes.web]\ncommand = \"exec node server.js\"\nready = { within = \"5s\" }\n\
                restart = \"never\"\n[processes.job]\ncommand = \"exec tambat-fixture park\"\n";
     let app = AppDir::manifest(web)
         .file("package.json", r#"{"dependencies": {"fastify": "5"}}"#)
         .file("server.js", NODE)
         .env("FIXED", &fixed.text());
     let mut running = app.start(&[]);
-    running.err_line("was not ready within 1s");
+    running.err_line("was not ready within 5s");
     let page = try_get_at(([127, 0, 0, 1], app.port("web")).into(), "localhost", "/", "Accept: text/html\r\n").unwrap();
     assert_eq!(page.status, 503, "{page:?}");
     let line = "it ignores PORT (PB-03); Fastify: in server.js say app.listen({ port: process.env.PORT })";

@@ -52,11 +52,6 @@ fn listening(routed: &Routed, name: &str, nth: usize) -> SocketAddr {
     })
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 #[test]
 fn a_route_of_any_protocol_has_a_listener_of_its_own() {
     let (one, shop) = (echo("one"), Backend::start("shop"));
@@ -112,7 +107,7 @@ fn a_connection_whose_listener_has_gone_is_waited_for_at_the_end() {
 #[test]
 fn listeners_come_and_go_with_the_file_and_connections_stay() {
     let (one, two) = (echo("one"), echo("two"));
-    let [first, second] = [free_port(), free_port()];
+    let [first, second] = [Base::find().0, Base::find().0];
     let file = |listen: u16, target: SocketAddr| {
         format!(
             "listen = \"127.0.0.1:0\"\n[routes.web]\ntargets = \"127.0.0.1:9\"\n[routes.line]\nprotocol = \"tcp\"\n\
@@ -137,7 +132,7 @@ fn listeners_come_and_go_with_the_file_and_connections_stay() {
 #[test]
 fn a_listener_that_cannot_be_had_leaves_the_old_routes() {
     let (one, held) = (echo("one"), TcpListener::bind("127.0.0.1:0").unwrap());
-    let (free, taken) = (free_port(), held.local_addr().unwrap().port());
+    let (free, taken) = (Base::find().0, held.local_addr().unwrap().port());
     let file = |listen: u16| {
         format!(
             "listen = \"127.0.0.1:0\"\n[routes.web]\ntargets = \"127.0.0.1:9\"\n[routes.line]\nprotocol = \"tcp\"\n\
@@ -202,7 +197,7 @@ fn a_listener_that_is_in_the_way_comes_back_when_the_new_one_cannot_be_had() {
 fn datagrams_and_connections_at_an_address_change_places() {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     server.set_read_timeout(Some(LIMIT)).unwrap();
-    let (udp, tcp, port) = (server.local_addr().unwrap(), echo("one"), free_port());
+    let (udp, tcp, port) = (server.local_addr().unwrap(), echo("one"), Base::find().0);
     thread::spawn(move || {
         let mut bytes = [0; 1024];
         while let Ok((count, from)) = server.recv_from(&mut bytes) {
@@ -327,7 +322,7 @@ fn start_says_who_has_an_address_and_starts_nothing() {
 #[test]
 fn apps_of_a_server_share_an_address_by_their_names() {
     let apps = Apps::new();
-    let at = format!("127.0.0.1:{}", free_port());
+    let at = format!("127.0.0.1:{}", Base::find().0);
     let web = |host: &str| {
         format!(
             "[processes.web]\ncommand = \"exec python3 -m http.server $PORT --bind 127.0.0.1\"\nlisten = \"{at}\"\n\

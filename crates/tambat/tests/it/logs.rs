@@ -2,10 +2,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{AppDir, Running};
+use crate::support::{AppDir, LIMIT, Running, until};
 
 const TALKERS: &str = "web: tambat-fixture say one two; exec tambat-fixture serve\n\
                        worker: tambat-fixture stderr oops; exec tambat-fixture park\n";
@@ -57,14 +60,24 @@ fn as_json() {
 fn followed_until_the_app_ends() {
     let (app, mut running) = talkers(&[]);
     let mut follower = app.command(&["logs", "-f", "-n", "0", "web"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let lines = BufReader::new(follower.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let (said, heard) = channel();
+    let reading = thread::spawn(move || lines.for_each(|line| drop(said.send(line))));
+    let restarts = || app.tambat(&["restart", "web"]).must_be(0);
     // A restart says something; when the follower has begun is not known, so it is done until it has been heard.
-    app.tambat(&["restart", "web"]).must_be(0);
-    let heard = lines.find(|line| line.contains("| two")).unwrap();
-    assert!(heard.contains(" web.1 "), "{heard}");
+    let first = until("the follower to hear something", || {
+        restarts();
+        heard.recv_timeout(Duration::from_secs(1)).ok()
+    });
+    restarts();
+    let mut all = vec![first];
+    while !all.last().unwrap().contains("| two") {
+        all.push(heard.recv_timeout(LIMIT).unwrap());
+    }
     assert_eq!(running.stop(), 0);
-    let rest: Vec<String> = lines.collect();
-    assert!(rest.iter().all(|line| line.contains(" web.1 ")), "{rest:?}");
+    reading.join().unwrap();
+    all.extend(heard);
+    assert!(all.iter().all(|line| line.contains(" web.1 ")), "{all:?}");
     assert!(follower.wait().unwrap().success());
 }
 

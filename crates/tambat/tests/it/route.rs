@@ -54,17 +54,15 @@ fn a_name_that_nobody_answers_to_is_told_so() {
 #[test]
 fn what_a_route_says_holds_for_its_requests() {
     let shop = Backend::start("shop");
-    let routed = Routed::start(&route(
-        "shop",
-        "max_body = \"10B\"\nheaders = { \"X-Frame-Options\" = \"DENY\" }\ntimeouts = { first_byte = \"200ms\" }",
-        &[&shop],
-    ));
+    let rules = "max_body = \"10B\"\nheaders = { \"X-Frame-Options\" = \"DENY\" }";
+    let routed = Routed::start(&route("shop", rules, &[&shop]));
     let answer = routed.get("shop.example", "/");
     assert!(answer.head.contains("\r\nX-Frame-Options: DENY"), "{}", answer.head);
     let answer =
         routed.exchange("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\nConnection: close\r\n\r\n12345678901");
     assert_eq!(answer.status, 413, "{answer:?}");
-    shop.takes(Duration::from_secs(2));
+    routed.reload(&route("shop", "timeouts = { first_byte = \"200ms\" }", &[&shop]));
+    shop.takes(LIMIT);
     let answer = routed.get("shop.example", "/");
     assert_eq!(answer.status, 504, "{answer:?}");
 }

@@ -1,14 +1,14 @@
 //! Targets that somebody else runs: who is in, who is out, and what becomes of requests meanwhile.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::support::{AppDir, Backend, Routed, get, until};
+use crate::support::{AppDir, Backend, Base, Routed, get, until};
 
 /// An address at which nobody listens.
 fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    ([127, 0, 0, 1], Base::find().0).into()
 }
 
 fn route(lines: &str, targets: &[SocketAddr]) -> String {
@@ -39,7 +39,7 @@ fn a_target_that_refuses_costs_no_request() {
 
 #[test]
 fn a_target_that_dies_goes_out_and_comes_back_when_it_does() {
-    let [one, two] = ["one", "two"].map(Backend::start);
+    let (one, two) = (Backend::at(nobody(), "one"), Backend::start("two"));
     let routed = Routed::start(&route(OFTEN, &[one.addr, two.addr]));
     assert_eq!(routed.get("a", "/").status, 200);
     let addr = one.dies();

@@ -57,8 +57,11 @@ fn the_verbs_find_a_served_app() {
     assert!(logs.contains("web.1") && !logs.contains("shop/web.1"), "{logs}");
     assert!(served.running.err_line("shop/web.1").contains(" | "));
     let metrics = served.running.out_line("metrics ");
-    let page = try_get_at(metrics.strip_prefix("metrics ").unwrap().parse().unwrap(), "m", "/metrics", "").unwrap();
-    assert!(page.body.contains("tambat_requests_total{process=\"shop/web\",class=\"2xx\"} 1"), "{}", page.body);
+    let metrics = metrics.strip_prefix("metrics ").unwrap().parse().unwrap();
+    let page = until("the request to be counted", || {
+        let page = try_get_at(metrics, "m", "/metrics", "").unwrap();
+        page.body.contains("tambat_requests_total{process=\"shop/web\",class=\"2xx\"} 1").then_some(page)
+    });
     assert!(page.body.contains("tambat_targets{process=\"blog/web\",state="), "{}", page.body);
     let of_all = apps.dir.tambat(&["ps"]).must_be(1).stderr;
     assert!(of_all.contains("is the directory of a server's apps: name one of them with -d (blog, shop)"), "{of_all}");

@@ -45,11 +45,6 @@ fn line_app(apps: &Apps, name: &str, listen: &str) -> AppDir {
     apps.app(name, &line(listen, 1)).file("line.py", LINE)
 }
 
-/// A port that was free a moment ago, and that no client gets by chance, at whatever address.
-fn free_port() -> u16 {
-    Base::find().0
-}
-
 fn served(apps: &Apps) -> Served {
     let served = apps.serve(&[]);
     served.running.err_line("serving ");
@@ -145,7 +140,7 @@ fn asking(served: &Served, host: &'static str) -> Asking {
 fn apps_come_and_go_with_their_folders_and_the_others_notice_nothing() {
     let apps = Apps::new();
     let _shop = apps.app("shop", &web("shop.example", 1));
-    let talk_at: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+    let talk_at: SocketAddr = ([127, 0, 0, 1], Base::find().0).into();
     line_app(&apps, "talk", &talk_at.to_string());
     let served = apps.serve(&["--metrics", "127.0.0.1:0"]);
     answers(&served, "shop.example");
@@ -154,7 +149,7 @@ fn apps_come_and_go_with_their_folders_and_the_others_notice_nothing() {
         (talk.says("a") == "1 a").then_some(talk)
     });
     let asking = asking(&served, "shop.example");
-    let at: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+    let at: SocketAddr = ([127, 0, 0, 1], Base::find().0).into();
     // Nobody is told: the directory is watched.
     let blog = apps.app("blog", &web("blog.example", 1));
     let chat = line_app(&apps, "chat", &at.to_string());
@@ -198,7 +193,7 @@ fn apps_come_and_go_with_their_folders_and_the_others_notice_nothing() {
 #[test]
 fn one_that_goes_finishes_what_is_on_its_way_and_is_nobodys_for_everybody_else() {
     let apps = Apps::new();
-    let at: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+    let at: SocketAddr = ([127, 0, 0, 1], Base::find().0).into();
     let listen = line(&at.to_string(), 1);
     let shop = apps.app("shop", &format!("{}{listen}", web("shop.example", 1))).file("line.py", LINE);
     let served = served(&apps);
@@ -263,8 +258,8 @@ fn one_that_is_broken_is_named_and_served_when_it_is_mended() {
 #[test]
 fn a_port_that_somebody_has_is_named_and_had_later() {
     let apps = Apps::new();
-    let held = TcpListener::bind("127.0.0.1:0").unwrap();
-    let at = held.local_addr().unwrap();
+    let at: SocketAddr = ([127, 0, 0, 1], Base::find().0).into();
+    let held = TcpListener::bind(at).unwrap();
     let served = served(&apps);
     line_app(&apps, "chat", &at.to_string());
     apps.app("shop", &web("shop.example", 1));
@@ -289,7 +284,7 @@ fn a_port_that_somebody_has_is_named_and_had_later() {
 #[test]
 fn a_version_takes_the_place_of_another_and_nobody_is_refused() {
     let apps = Apps::new();
-    let at: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+    let at: SocketAddr = ([127, 0, 0, 1], Base::find().0).into();
     let manifest = |version| format!("{}{}", web("shop.example", version), line(&at.to_string(), version));
     let shop = apps.app("shop", &manifest(1)).file("line.py", LINE);
     apps.app("blog", &web("blog.example", 1));
@@ -499,7 +494,7 @@ fn a_version_that_is_wrong_leaves_what_runs() {
 #[test]
 fn a_listener_grows_to_all_addresses_with_a_new_version() {
     let apps = Apps::new();
-    let port = free_port();
+    let port = Base::find().0;
     let app = line_app(&apps, "chat", &format!("127.0.0.1:{port}"));
     let served = served(&apps);
     let here = SocketAddr::from(([127, 0, 0, 1], port));

@@ -197,6 +197,7 @@ fn ps_tells_what_there_is_in_80_columns() {
     let pid: i64 = running.get("web", "/pid").body.parse().unwrap();
     assert_eq!(web["instances"][0]["pid"], pid);
 
+    until("its connections to be over", || (app.process("web")["instances"][0]["open"] == 0).then_some(()));
     let shown = app.tambat(&["ps"]).must_be(0).stdout;
     assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
     let line = shown.lines().find(|line| line.starts_with("web.1")).unwrap();
@@ -379,7 +380,7 @@ fn start_in_the_background_leaves_no_file_behind_and_no_false_hope() {
     assert!(said.stderr.contains("was not ready within 1s"), "{}", said.stderr);
     assert!(said.stderr.contains("(nothing of it runs any more)"), "{}", said.stderr);
     assert!(!said.stderr.contains("goes on"), "{}", said.stderr);
-    until("the end of the spawner", || app.processes().is_empty().then_some(()));
+    app.has_nothing_left();
     let left: Vec<String> = fs::read_dir(app.state_dir())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

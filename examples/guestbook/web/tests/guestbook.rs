@@ -128,10 +128,18 @@ fn web() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_guestbook-web"))
 }
 
-/// Cargo builds the programs of this package for its tests, but not those of another: built here, beside web.
+/// Cargo builds the programs of this package for its tests, but not those of another: where `cargo test --workspace` or
+/// somebody else has not, it is built here, beside web. Not in any case: cargo would build whatever it is made of anew, with
+/// the features that it needs alone, for minutes, and while tests run.
 fn entries() -> PathBuf {
     let web = web();
     let profile_dir = web.parent().expect("a directory");
+    let program = profile_dir.join("guestbook-entries");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = ["../entries/src", "../../../crates/tambat-app/src"].map(|source| folder.join(source));
+    if !sources.iter().any(|source| is_older(&program, source)) {
+        return program;
+    }
     let target_dir = profile_dir.parent().expect("a directory");
     let profile = match profile_dir.file_name().and_then(|name| name.to_str()).expect("a name") {
         "debug" => "dev",
@@ -144,7 +152,15 @@ fn entries() -> PathBuf {
         .status()
         .expect("cargo runs");
     assert!(status.success(), "entries does not build");
-    profile_dir.join("guestbook-entries")
+    program
+}
+
+/// Is this program missing, or older than a file of its source?
+fn is_older(program: &Path, source: &Path) -> bool {
+    let modified = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
+    let Some(built) = modified(program) else { return true };
+    let files = std::fs::read_dir(source).expect("its source").map(|entry| entry.expect("an entry").path());
+    files.filter_map(|path| modified(&path)).any(|changed| changed > built)
 }
 
 #[test]

@@ -82,9 +82,9 @@ fn nor_is_one_whose_connection_was_fresh() {
 #[test]
 fn a_kept_connection_that_has_ended_is_not_used() {
     let (rig, backend, client, target) = kept();
-    drop(target);
-    // The router has heard of it by then, as a rule; if not, it tries again.
-    pass(Duration::from_millis(20));
+    target.shutdown(Shutdown::Write).unwrap();
+    // The router has heard of it, and has let it go.
+    assert!(is_closed(&target));
     send(&client, get("/second"));
     let fresh = backend.accept();
     assert_eq!(message(&fresh).first_line(), "GET /second HTTP/1.1");

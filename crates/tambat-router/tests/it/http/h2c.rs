@@ -361,7 +361,7 @@ fn who_speaks_something_else_is_named() {
 #[test]
 fn who_says_nothing_has_so_much_time() {
     let backend = Backend::new("web.1");
-    let settings = RouterSettings { connect_timeout: Duration::from_millis(100), ..RouterSettings::default() };
+    let settings = RouterSettings { connect_timeout: Duration::from_secs(1), ..RouterSettings::default() };
     let rig = with(&[&backend], settings);
     let clients: Vec<_> = (0..3).map(|_| rig.client()).collect();
     clients.iter().for_each(|client| send(client, get("/")));

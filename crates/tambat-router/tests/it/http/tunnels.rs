@@ -82,16 +82,17 @@ fn a_101_that_nobody_asked_for_is_a_502_c13() {
 #[test]
 fn a_tunnel_has_limits_of_its_own() {
     let backend = Backend::new("web.1");
-    let mut rig = Rig::with(Protocol::Http, Some(Duration::from_millis(400)), RouterSettings::default());
-    let short = Some(Duration::from_millis(50));
+    let mut rig = Rig::with(Protocol::Http, Some(Duration::from_secs(3)), RouterSettings::default());
+    let short = Some(Duration::from_millis(700));
     rig.rules = HttpRules { first_byte: short, response_idle: short, ..HttpRules::default() };
     rig.publish(serve(&[&backend]));
     let (client, target) = exchange(&rig, &backend, UPGRADE);
     head(&target);
     send(&target, SWITCHING);
     head(&client);
-    for _ in 0..3 {
-        pass(Duration::from_millis(150));
+    // Each pause is longer than what is short, and all of them are longer than a tunnel may be idle.
+    for _ in 0..4 {
+        pass(Duration::from_millis(800));
         says(&client, &target, "tick");
     }
     assert!(is_closed(&client) && is_closed(&target));

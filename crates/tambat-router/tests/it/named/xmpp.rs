@@ -163,13 +163,13 @@ fn what_stands_behind_the_wish_for_tls_is_refused_and_so_is_what_is_said_in_plac
 #[test]
 fn who_takes_too_long_is_told_so_in_xmpp() {
     let certificate = certificate(&["chat.example"]);
-    let limits = RouterSettings { handshake_timeout: Duration::from_millis(300), ..RouterSettings::default() };
+    let limits = RouterSettings { handshake_timeout: Duration::from_secs(1), ..RouterSettings::default() };
     let door = Door::with(Some(settings(Named::new(&[("chat.example", &certificate)]))), limits);
     let chat = Backend::new("chat.1");
     let sites = hosts(&[("chat.example", &route("chat", Protocol::Xmpp, &[&chat]))]);
     door.opens_to(Entrance {
         openings: vec![Opening::Xmpp, Opening::Tls],
-        within: Some(Duration::from_millis(300)),
+        within: Some(Duration::from_secs(1)),
         xmpp: sites.clone(),
         terminated: sites,
         ..Entrance::default()

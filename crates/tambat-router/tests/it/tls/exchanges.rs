@@ -132,7 +132,7 @@ fn a_client_that_takes_nothing_is_given_up() {
 fn a_client_that_takes_its_answer_slowly_gets_it_whole() {
     const BYTES: usize = 2 * 1024 * 1024;
     let backend = Backend::new("web.1");
-    let settings = RouterSettings { body_idle: Duration::from_millis(500), ..RouterSettings::default() };
+    let settings = RouterSettings { body_idle: Duration::from_secs(3), ..RouterSettings::default() };
     let rig = router(&[&backend], HttpRules::default(), settings);
     let (addr, certificate) = listen_plainly(&rig);
     let mut client = simple_client(addr, &certificate);

@@ -117,7 +117,7 @@ impl Certificates for Later {
 #[test]
 fn a_certificate_may_come_later_but_not_too_late() {
     let server = Server::new("web");
-    let short = RouterSettings { handshake_timeout: Duration::from_millis(500), ..RouterSettings::default() };
+    let short = RouterSettings { handshake_timeout: Duration::from_secs(3), ..RouterSettings::default() };
     let rig = router(&[&server.backend], HttpRules::default(), short);
     let certificate = certificate(&["a.example"]);
     let named = || Named::new(&[("a.example", &certificate)]);

@@ -257,7 +257,7 @@ fn logged(stage: &Stage, mark: &str) -> String {
     let path = stage.router.dir().path().join("access.log");
     until(&format!("a line about {mark} in {}", path.display()), || {
         let text = std::fs::read_to_string(&path).ok()?;
-        text.lines().find(|line| line.contains(mark)).map(str::to_owned)
+        text.split_inclusive('\n').find(|line| line.contains(mark) && line.ends_with('\n')).map(str::to_owned)
     })
 }
 

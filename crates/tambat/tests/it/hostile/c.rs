@@ -1,7 +1,6 @@
 //! Group C: the app misbehaves (RFC 9112 §6, §8, §9; RFC 9110 §9.2.2, §15).
 
 use std::io::Write;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use super::client::{Answer, Broken, Client, End};
 use super::memory::resident_kib;
 use super::recorder::{Recorder, Request, Then, Visit};
 use super::stage::{HOST, Setting, Stage, must_be_one_of};
-use crate::support::{Routed, pause, until};
+use crate::support::{Base, Routed, Stopwatch, pause, until};
 
 /// An app that sends these bytes for an answer, and then waits for the next request, or closes.
 fn answering(bytes: impl Into<Vec<u8>>, then: Then) -> Stage {
@@ -44,7 +43,7 @@ const CLOSED: &[(u16, &str)] = &[(502, "target-closed"), (502, "bad-response")];
 
 /// A port at which nobody listens.
 fn nobody() -> std::net::SocketAddr {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
+    ([127, 0, 0, 1], Base::find().0).into()
 }
 
 #[test]
@@ -64,7 +63,7 @@ fn c01_an_app_that_refuses_connections() {
         client.send(text);
         assert_eq!(client.answer().text(), format!("saw POST /{nth}"));
     }
-    let begun = Instant::now();
+    let begun = Stopwatch::begin();
     let mut client = Client::connect(router.addr);
     client.send("GET / HTTP/1.1\r\nHost: gone.example\r\n\r\n");
     must_be_one_of(&client.answer(), &[(502, "target-unreachable")], "the only target refuses");
@@ -81,7 +80,7 @@ fn c02_an_app_that_never_answers() {
         visit.until_closed();
         Then::Close
     });
-    let stage = Stage::of(app, &Setting { route: "timeouts = { first_byte = \"300ms\" }", ..Setting::default() });
+    let stage = Stage::of(app, &Setting { route: "timeouts = { first_byte = \"1s\" }", ..Setting::default() });
     must_fail(&stage, &[(504, "first-byte-timeout")], "silence");
     // With a body it has all of.
     let mark = stage.mark();
@@ -583,12 +582,12 @@ fn c17_a_slow_body() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n";
     // In all it takes longer than it may between two bytes.
     let patient = Stage::of(
-        dripping(head, 8, Duration::from_millis(250)),
-        &set("timeouts = { response_idle = \"1s\", first_byte = \"1s\" }"),
+        dripping(head, 8, Duration::from_millis(500)),
+        &set("timeouts = { response_idle = \"3s\", first_byte = \"3s\" }"),
     );
     let begun = Instant::now();
     assert_eq!(get(&patient, "/slow").answer().text(), "xxxxxxxx");
-    assert!(begun.elapsed() >= Duration::from_secs(2));
+    assert!(begun.elapsed() >= Duration::from_secs(4));
     patient.good();
     let impatient = Stage::of(
         dripping(head, 8, Duration::from_secs(3)),

@@ -314,7 +314,7 @@ fn logged_client(stage: &Stage, path: &str) -> String {
     let file = stage.router.dir().path().join("access.log");
     let line = until(&format!("a line about {path}"), || {
         let text = std::fs::read_to_string(&file).ok()?;
-        text.lines().find(|line| line.contains(path)).map(str::to_owned)
+        text.split_inclusive('\n').find(|line| line.contains(path) && line.ends_with('\n')).map(str::to_owned)
     });
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     line["client"].as_str().unwrap().to_owned()

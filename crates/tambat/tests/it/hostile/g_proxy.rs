@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::client::{Client, End};
 use super::f::processor_time;
 use super::stage::{HOST, Setting, Stage, must_be_one_of};
-use crate::support::{connect_from, pause};
+use crate::support::{Stopwatch, connect_from, pause};
 
 /// Who has to begin with a header. The good client of every stage comes from another address, and must not.
 const LISTED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -19,6 +19,25 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// The limit for a header, and what a busy machine may add.
 const HEADER_S: std::ops::Range<u64> = 3..5;
+
+/// Time that has passed, and time that the machine has had for it.
+struct Start(Instant, Stopwatch);
+
+impl Start {
+    fn now() -> Self {
+        Self(Instant::now(), Stopwatch::begin())
+    }
+
+    /// It took less than the limit.
+    fn is_early(&self) -> bool {
+        self.1.elapsed() < Duration::from_secs(HEADER_S.start)
+    }
+
+    /// It took all of the limit, and not much more.
+    fn is_in_time(&self) -> bool {
+        self.0.elapsed() >= Duration::from_secs(HEADER_S.start) && self.1.elapsed() < Duration::from_secs(HEADER_S.end)
+    }
+}
 
 fn stage() -> Stage {
     Stage::set(&Setting { router: &format!("proxy_protocol = \"{LISTED}\""), ..Setting::default() })
@@ -62,9 +81,9 @@ fn aborts(headers: &[Vec<u8>]) {
             } else {
                 client.send_what_goes(&bytes);
             }
-            let start = Instant::now();
+            let start = Start::now();
             client.must_be_closed(&shown);
-            assert!(start.elapsed() < Duration::from_secs(HEADER_S.start), "{shown}: only its time was over");
+            assert!(start.is_early(), "{shown}: only its time was over");
             assert_eq!(stage.app.strangers(), Vec::<String>::new(), "{shown}");
         }
     }
@@ -99,16 +118,16 @@ fn g02_who_has_to_begin_with_a_header_and_does_not_is_closed() {
     let stage = stage();
     // Something else is seen at once.
     for other in [request("none"), b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(), b"\0".to_vec()] {
-        let start = Instant::now();
+        let start = Start::now();
         let mut client = listed(&stage);
         client.send(&other);
         client.must_be_closed("no header");
-        assert!(start.elapsed() < Duration::from_secs(HEADER_S.start));
+        assert!(start.is_early());
     }
     let said = stage.router.err_line("does not begin with a PROXY header");
     assert!(said.contains("take it out of `proxy_protocol` of [router]"), "{said}");
     // Silence, and half a header, have their time.
-    let start = Instant::now();
+    let start = Start::now();
     let parts = [&b""[..], b"PROXY TCP4 192.0.2.7", SIGNATURE, &tcp4(&[])[..20]];
     let clients = parts.map(|part| {
         let mut client = listed(&stage);
@@ -117,8 +136,7 @@ fn g02_who_has_to_begin_with_a_header_and_does_not_is_closed() {
     });
     for mut client in clients {
         client.must_be_closed("half a header");
-        let took = start.elapsed().as_secs();
-        assert!(HEADER_S.contains(&took), "{took} s");
+        assert!(start.is_in_time(), "{:?}", start.0.elapsed());
     }
     stage.good();
     assert_eq!(stage.app.strangers(), Vec::<String>::new());
@@ -235,13 +253,13 @@ fn g05_half_headers_cost_nothing_while_they_wait() {
     // One that sends no more is gone with that.
     let mut ended = listed(&stage);
     ended.send("PROXY TCP4 1").finish();
-    let start = Instant::now();
+    let start = Start::now();
     ended.must_be_closed("half a header and the end");
-    assert!(start.elapsed() < Duration::from_secs(HEADER_S.start));
+    assert!(start.is_early());
     let before = processor_time(stage.router.pid());
-    pause(Duration::from_secs(1));
+    pause(Duration::from_millis(500));
     let spent = processor_time(stage.router.pid()).saturating_sub(before);
-    assert!(spent <= Duration::from_millis(100), "{spent:?}");
+    assert!(spent <= Duration::from_millis(50), "{spent:?}");
     // The rest comes in time.
     for (nth, mut client) in clients.into_iter().enumerate() {
         let mark = stage.mark();

@@ -40,6 +40,15 @@ impl AppDir {
         until(&format!("{process} to be {state}"), || Some(self.process(process)).filter(|p| p["state"] == state))
     }
 
+    /// Nothing that was started from this home is there any more, but for a spawner, which may be about to leave.
+    #[track_caller]
+    pub(crate) fn has_nothing_left(&self) {
+        let mut left = self.processes();
+        left.retain(|process| process.name != "tambat-spawn");
+        assert!(left.is_empty(), "left behind: {left:#?}");
+        until("the end of the spawner", || self.processes().is_empty().then_some(()));
+    }
+
     /// `XDG_STATE_HOME/tambat/HASH` of the one app that has been started in this home. The local CA's is beside it.
     pub(crate) fn state_dir(&self) -> PathBuf {
         only_entry(&self.home_path().join("state/tambat"), |name| name != "ca")

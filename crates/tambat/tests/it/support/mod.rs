@@ -32,4 +32,4 @@ pub(crate) use routed::Routed;
 pub(crate) use running::Running;
 pub(crate) use served::{Apps, Served};
 pub(crate) use terminal::Terminal;
-pub(crate) use wait::{LIMIT, pause, until};
+pub(crate) use wait::{LIMIT, Stopwatch, pause, until};

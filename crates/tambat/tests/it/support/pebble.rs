@@ -1,11 +1,10 @@
 //! An ACME CA: pebble, and the DNS server that it asks. Both end with the test.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::{AppDir, until};
+use super::{AppDir, Base, until};
 
 /// Both servers.
 #[derive(Debug)]
@@ -35,7 +34,8 @@ impl Pebble {
         let dir = app.home_path().join("pebble");
         fs::create_dir(&dir).unwrap();
         server_certificate(app, &dir);
-        let [port, management, dns_port, dns_management] = free_ports();
+        let Base(port) = Base::find();
+        let [management, dns_port, dns_management] = [1, 2, 3].map(|above| port + above);
         let config = serde_json::json!({ "pebble": {
             "listenAddress": format!("127.0.0.1:{port}"),
             "managementListenAddress": format!("127.0.0.1:{management}"),
@@ -134,12 +134,6 @@ fn spawn(dir: &Path, program: &str, args: &[&str]) -> Child {
 fn end(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
-}
-
-/// Free a moment ago.
-fn free_ports() -> [u16; 4] {
-    let sockets = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    sockets.map(|socket| socket.local_addr().unwrap().port())
 }
 
 /// The certificate of the CA's own server, and the root by which it is known.

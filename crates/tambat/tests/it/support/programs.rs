@@ -253,6 +253,6 @@ impl AppDir {
     /// `curl -sS ARGS`.
     pub(crate) fn curl(&self, args: &[&str]) -> Output {
         needs("curl", &["--version"], "curl");
-        self.program("curl", &[&["-sS", "--max-time", "30"], args].concat())
+        self.program("curl", &[&["-sS", "--max-time", "55"], args].concat())
     }
 }

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use super::marks::Marked;
 use super::said::{Said, Stream};
-use super::wait::{pause, until};
+use super::wait::{Stopwatch, pause, until};
 use super::{AppDir, Response, get, marked};
 
 /// What a killed tambat leaves is gone within the grace + 1 s (DESIGN §4); the rest is room for a busy machine.
@@ -63,7 +63,7 @@ impl Running {
     /// Waits until these processes are ready (none named: all that export a port).
     pub(crate) fn ready(&self, processes: &[&str]) -> &Self {
         self.up();
-        self.app.tambat(&[&["wait", "--timeout", "30s"], processes].concat()).must_be(0);
+        self.app.tambat(&[&["wait", "--timeout", "55s"], processes].concat()).must_be(0);
         self
     }
 
@@ -150,13 +150,13 @@ impl Running {
 
     /// Waits until nothing of this start is left; panics with what is there after `limit`.
     pub(crate) fn nothing_left(&self, limit: Duration) {
-        let deadline = Instant::now() + limit;
+        let watch = Stopwatch::begin();
         loop {
             let left = self.processes();
             if left.is_empty() {
                 return;
             }
-            assert!(Instant::now() < deadline, "after {limit:?} there are still {left:#?}\n{}", self.said.tail());
+            assert!(watch.elapsed() < limit, "after {limit:?} there are still {left:#?}\n{}", self.said.tail());
             pause(Duration::from_millis(10));
         }
     }

@@ -1,5 +1,7 @@
 //! Group E but for its floods: frames, streams, requests that HTTP/1.1 has no words for, windows, and the end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +17,7 @@ use super::table::{self, Row};
 use crate::hostile::memory::resident_kib;
 use crate::hostile::recorder::{Recorder, Request, Then, Visit};
 use crate::hostile::stage::{Setting, Stage};
-use crate::support::{pause, until};
+use crate::support::{Stopwatch, pause, until};
 
 /// Plays those rows of the table that are like this.
 fn rows_where(is_it: impl Fn(&Row) -> bool) {
@@ -102,7 +104,7 @@ fn e01_a_preface_that_stops_is_not_waited_for() {
     for bytes in [&PREFACE[..5], &PREFACE[..20], PREFACE, &[PREFACE, &settings(&[])].concat()] {
         let mut client = Client::raw(stage.router.addr);
         client.send(bytes);
-        let start = Instant::now();
+        let start = Stopwatch::begin();
         client.rest();
         assert!(start.elapsed() < Duration::from_secs(5), "{bytes:?}");
     }
@@ -170,7 +172,7 @@ fn e10_a_client_that_opens_no_window_is_let_go() {
     }
     // Every answer has begun, and none goes on.
     let (mut begun, mut reset) = (0, 0);
-    let start = Instant::now();
+    let start = Stopwatch::begin();
     let mut most = 0;
     loop {
         match client.next(PATIENCE) {
@@ -294,8 +296,11 @@ fn e17_ends_of_lines_in_pseudo_header_fields() {
 
 #[test]
 fn e19_a_drain_lets_every_request_end() {
-    let app = Recorder::playing(|visit, request| {
-        pause(Duration::from_millis(500));
+    // Nobody is answered before the client has heard of the end, and has asked once more.
+    let may_answer = Arc::<AtomicBool>::default();
+    let may = Arc::clone(&may_answer);
+    let app = Recorder::playing(move |visit, request| {
+        until("the last request", || may.load(Ordering::Relaxed).then_some(()));
         visit.echo(request)
     });
     let mut stage = Stage::of(app, &Setting::default());
@@ -314,6 +319,7 @@ fn e19_a_drain_lets_every_request_end() {
                 if last.len() == 1 {
                     // What is on its way when it is told is served yet.
                     client.send(get(199, "/slow/late"));
+                    may_answer.store(true, Ordering::Relaxed);
                 }
             }
             Next::Frame(frame) if frame.is(super::frames::PING, 0) => {
@@ -403,7 +409,7 @@ fn a_request_is_passed_on_as_one_of_http2() {
     assert_eq!((&seen.body[..], &seen.trailers[..]), (&b"body"[..], &["x-sum: 7".to_owned()][..]));
     let line = until("a line in the log", || {
         let log = std::fs::read_to_string(stage.router.dir().path().join("access.log")).unwrap_or_default();
-        log.lines().find(|line| line.contains(&mark)).map(str::to_owned)
+        log.split_inclusive('\n').find(|line| line.contains(&mark) && line.ends_with('\n')).map(str::to_owned)
     });
     assert!(line.contains("\"http\":\"2\"") && line.contains("\"status\":200"), "{line}");
     stage.good();

@@ -1,7 +1,7 @@
 //! Floods: frames that cost their sender nothing. The connection ends in time, the app is spared, and a good client on
 //! another connection is answered all the while.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::client::{Client, Next};
 use super::frames::{
@@ -12,6 +12,7 @@ use super::frames::{
 use crate::hostile::memory::resident_kib;
 use crate::hostile::recorder::{Recorder, Then};
 use crate::hostile::stage::{Setting, Stage};
+use crate::support::Stopwatch;
 
 /// A flood ends within this, from its first frame on.
 const ENDS_WITHIN: Duration = Duration::from_secs(1);
@@ -47,7 +48,7 @@ fn floods(stage: &Stage, what: &str, count: u32, begin: &[u8], code: u32, nth: i
     let before = resident_kib(stage.router.pid());
     let mut client = Client::open_from(stage.stranger(), stage.router.addr);
     client.send(begin);
-    let start = Instant::now();
+    let start = Stopwatch::begin();
     let (mut sent, mut asked, mut ended, mut most) = (0, 0, None, 0);
     while sent < count && ended.is_none() {
         let batch: Vec<u8> = (sent..sent + 20).flat_map(&nth).collect();
