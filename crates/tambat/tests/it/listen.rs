@@ -89,7 +89,7 @@ fn a_connection_whose_listener_has_gone_is_waited_for_at_the_end() {
              {listen}targets = \"{one}\"\n"
         )
     };
-    let [first, second] = [free_port(), free_port()].map(|port| format!("listen = \"127.0.0.1:{port}\"\n"));
+    let [first, second] = [Base::find().0, Base::find().0].map(|port| format!("listen = \"127.0.0.1:{port}\"\n"));
     let mut routed = Routed::start(&file(&first));
     let client = connect(listening(&routed, "line", 0));
     assert_eq!(ask(&client, "a\n"), "one a\n");
@@ -279,7 +279,7 @@ fn start_listens_where_a_process_asks_for_it_and_says_so() {
 
 #[test]
 fn the_fallback_of_an_address_is_shown_as_one() {
-    let at = format!("127.0.0.1:{}", free_port());
+    let at = format!("127.0.0.1:{}", Base::find().0);
     let process = |name: &str, protocol: &str| {
         format!(
             "[processes.{name}]\ncommand = \"tambat-fixture serve\"\nprotocol = \"{protocol}\"\nlisten = \"{at}\"\n"

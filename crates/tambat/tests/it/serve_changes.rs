@@ -329,7 +329,7 @@ fn a_version_takes_the_place_of_another_and_nobody_is_refused() {
 #[test]
 fn streams_that_stay_with_the_old_version_keep_nobody_from_the_new_one() {
     let apps = Apps::new();
-    let at: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+    let at: SocketAddr = ([127, 0, 0, 1], Base::find().0).into();
     let manifest = |version| format!("{}{}", web("shop.example", version), line(&at.to_string(), version));
     let shop = apps.app("shop", &manifest(1)).file("line.py", LINE);
     let served = served(&apps);
@@ -395,7 +395,7 @@ fn of_a_worker_there_are_never_two_and_the_others_do_not_wait_for_it() {
 #[test]
 fn of_what_has_data_there_are_never_two_and_whoever_comes_waits() {
     let apps = Apps::new();
-    let at: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+    let at: SocketAddr = ([127, 0, 0, 1], Base::find().0).into();
     let keys = format!("protocol = \"tcp\"\nstateful = true\nexpose = true\nlisten = \"{at}\"\n");
     let manifest = |version| format!("{}{}", web("shop.example", version), one_only("data", &keys, version));
     let shop = apps.app("shop", &manifest(1)).file("line.py", LINE).file("one.sh", ONE);
