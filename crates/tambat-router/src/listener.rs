@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tambat_model::{ListenAddr, ServicePort, Traffic};
@@ -100,6 +100,8 @@ pub(crate) struct ListenerState {
     pub(crate) kind: ListenerKind,
     /// That of its sockets.
     port: OnceLock<u16>,
+    /// There is no such listener any more.
+    is_gone: AtomicBool,
     pub(crate) refused: AtomicU64,
     pub(crate) paused: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
@@ -120,6 +122,7 @@ impl ListenerState {
         Self {
             kind,
             port: OnceLock::new(),
+            is_gone: AtomicBool::new(false),
             refused: AtomicU64::new(0),
             paused: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
@@ -153,6 +156,16 @@ impl ListenerState {
     /// One of its sockets is at this port, and so are all others.
     pub(crate) fn is_at(&self, port: u16) {
         let _ = self.port.set(port);
+    }
+
+    /// Is there no such listener any more? Then nobody is routed to by whatever comes on its connections.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Relaxed)
+    }
+
+    /// From now on there is none.
+    pub(crate) fn goes(&self) {
+        self.is_gone.store(true, Ordering::Relaxed);
     }
 
     /// As metrics call it.

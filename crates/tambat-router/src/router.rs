@@ -105,10 +105,14 @@ impl Router {
         Ok(())
     }
 
-    /// Closes the sockets of this listener. Its connections go on to their end, in its name no more: one that is added of the
-    /// same kind counts anew. There may be none.
+    /// Closes the sockets of this listener. Its streams go on to their end, in its name no more, and connections of HTTP until
+    /// they are idle, those of one that was taken back before as well: one that is added of the same kind counts anew. There
+    /// may be none.
     pub fn remove(&self, kind: ListenerKind) {
-        if self.forget(kind) {
+        self.forget(kind);
+        let gone: Vec<_> = self.left().iter().filter_map(Weak::upgrade).filter(|state| state.kind == kind).collect();
+        if !gone.is_empty() {
+            gone.iter().for_each(|state| state.goes());
             self.shared.order_all(|| Order::Unlisten(kind));
         }
     }

@@ -219,6 +219,11 @@ impl Worker {
         }
     }
 
+    /// Do connections at this listener end as soon as they are idle?
+    pub(crate) fn dismisses(&self, listener: &ListenerState) -> bool {
+        self.is_draining.get() || listener.is_gone()
+    }
+
     /// Reports a target that could not be connected to, and says what it did.
     pub(crate) fn unreached(&self, target: &Target, error: &io::Error) -> String {
         let (name, generation, addr) = (target.name.clone(), target.generation, target.addr);
@@ -328,6 +333,7 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
             Order::Unlisten(kind) => {
                 accepting.end(|of| of == kind);
                 receiving.extract_if(.., |reception| reception.kind() == kind).for_each(|reception| reception.close());
+                worker.deadlines.wake_all();
             }
             Order::GiveBack(kind, to) => {
                 accepting.give_back(kind, &to);

@@ -154,7 +154,7 @@ impl Connection {
 
     /// Nothing has come. Has the time for it passed?
     fn wait_for_head(&mut self, worker: &Worker) -> Poll<Option<Begun>> {
-        if worker.is_draining.get() && self.phase == Phase::Idle {
+        if worker.dismisses(self.open.listener()) && self.phase == Phase::Idle {
             self.phase = Phase::Closing;
             return Poll::Ready(None);
         }
@@ -169,7 +169,7 @@ impl Connection {
             }
             return Poll::Ready(None);
         }
-        if worker.is_draining.get() && self.phase == Phase::Fresh {
+        if worker.dismisses(self.open.listener()) && self.phase == Phase::Fresh {
             self.phase = Phase::LastChance;
             self.deadline.set(Instant::now(), Some(Duration::from_secs(LAST_REQUEST_S)));
         }

@@ -146,7 +146,8 @@ impl Connection {
         let Some(active) = &self.active else {
             return false;
         };
-        active.facts.keep_alive && active.exchange.request_is_whole() && !self.worker.is_draining.get()
+        let is_dismissed = self.worker.dismisses(self.open.listener());
+        active.facts.keep_alive && active.exchange.request_is_whole() && !is_dismissed
     }
 
     pub(super) fn send_reply(&mut self, status: u16, code: Option<ErrorCode>, ended_by: EndedBy, keeps: bool) {

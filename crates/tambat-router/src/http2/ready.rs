@@ -182,6 +182,10 @@ mod tests {
         let waker = Waker::from(Arc::clone(&task));
         let (mut turn, mut seen) = (Vec::new(), 0);
         let part = StreamPart::new(&ready, 7);
+        // Whom to wake is known, and the codec has done what it had to: else nobody need be woken.
+        ready.begin(&waker, &mut turn);
+        assert!(ready.take_codec());
+        ready.end(false);
         std::thread::scope(|scope| {
             let stream = Waker::from(Arc::clone(&part));
             let says = scope.spawn(move || (0..10_000).for_each(|_| stream.wake_by_ref()));

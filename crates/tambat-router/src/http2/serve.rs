@@ -124,8 +124,6 @@ struct Driver {
     arrival: Arrival,
     open: Open,
     told: Option<Told>,
-    /// The client was told that it drains.
-    is_draining: bool,
     served: Served,
     ready: Arc<Ready>,
     /// Whatever the codec or the connection waits for wakes by this.
@@ -173,8 +171,8 @@ impl Driver {
     ) -> Self {
         let ready = Ready::new();
         let (served, waker) = (Served::new(&ready), ready.codec_waker());
-        let (stage, is_draining, is_send_due) = (Stage::Streams, false, false);
-        Self { codec, session, arrival, open, told, is_draining, served, ready, waker, stage, is_send_due }
+        let (stage, is_send_due) = (Stage::Streams, false);
+        Self { codec, session, arrival, open, told, served, ready, waker, stage, is_send_due }
     }
 
     /// Ready when the connection is over. One stage has its turn in each poll, and those that are left are polled for once
@@ -246,8 +244,7 @@ impl Driver {
             }
             if let Some(reason) = self.session.broke.get() {
                 self.close(reason.code().into());
-            } else if self.session.worker.is_draining.get() && !self.is_draining {
-                self.is_draining = true;
+            } else if !self.session.is_draining() && self.session.worker.dismisses(self.open.listener()) {
                 self.codec.graceful_shutdown();
                 self.session.drains();
             } else if self.session.deadline.is_reached() {

@@ -52,6 +52,8 @@ pub(crate) struct Session {
     blocked_since: Cell<Option<Instant>>,
     /// How much was on its way to it then.
     on_its_way: Cell<Option<usize>>,
+    /// The client was told that it ends as soon as it is idle.
+    is_draining: Cell<bool>,
     /// It is being closed, and its deadline is set for that.
     is_closing: Cell<bool>,
 }
@@ -79,6 +81,7 @@ impl Session {
             idle_since: Cell::new(now),
             blocked_since: Cell::new(None),
             on_its_way: Cell::new(None),
+            is_draining: Cell::new(false),
             is_closing: Cell::new(false),
         };
         session.keep_time();
@@ -113,8 +116,14 @@ impl Session {
         self.deadline.set(Instant::now(), Some(time));
     }
 
-    /// The router drains: what is on its way yet is waited for.
+    /// Was the client told that it ends as soon as it is idle?
+    pub(super) fn is_draining(&self) -> bool {
+        self.is_draining.get()
+    }
+
+    /// It was told: what is on its way yet is waited for.
     pub(super) fn drains(&self) {
+        self.is_draining.set(true);
         self.idle_since.set(Instant::now());
         self.keep_time();
     }
@@ -278,7 +287,7 @@ impl Session {
         match self.blocked_since.get() {
             Some(since) => self.deadline.set(since, Some(settings.body_idle)),
             None if !self.is_idle() => self.deadline.set(self.idle_since.get(), None),
-            None if self.worker.is_draining.get() => {
+            None if self.is_draining.get() => {
                 self.deadline.set(self.idle_since.get(), Some(Duration::from_secs(LAST_REQUEST_S)));
             }
             None if self.is_used.get() => self.deadline.set(self.idle_since.get(), Some(settings.keep_alive_idle)),

@@ -129,6 +129,28 @@ fn listeners_come_and_go_with_the_file_and_connections_stay() {
     assert_eq!(ask(&before, "d\n"), "one d\n");
 }
 
+/// Nobody is served there any more: not that its names were unknown is what a client has to learn.
+#[test]
+fn a_kept_connection_of_http_ends_with_its_listener() {
+    let shop = Backend::start("shop");
+    let file = |listen: u16| {
+        format!(
+            "listen = \"127.0.0.1:0\"\n[routes.shop]\nhosts = \"shop.example\"\ntargets = \"{}\"\nlisten = \"127.0.0.1:{listen}\"\n",
+            shop.addr
+        )
+    };
+    let [first, second] = [free_port(), free_port()];
+    let routed = Routed::start(&file(first));
+    let mut client = connect(listening(&routed, "shop", 0));
+    let answer = ask(&client, "GET /a HTTP/1.1\r\nHost: shop.example\r\n\r\n");
+    assert!(answer.ends_with("shop /a"), "{answer}");
+    routed.reload(&file(second));
+    let mut rest = String::new();
+    client.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "");
+    assert_eq!(try_get_at(listening(&routed, "shop", 1), "shop.example", "/b", "").unwrap().body, "shop /b");
+}
+
 #[test]
 fn a_listener_that_cannot_be_had_leaves_the_old_routes() {
     let (one, held) = (echo("one"), TcpListener::bind("127.0.0.1:0").unwrap());
