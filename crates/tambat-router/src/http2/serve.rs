@@ -57,19 +57,34 @@ pub(crate) fn serve(
     Box::pin(async move {
         let session = Session::new(client, Rc::clone(&worker));
         let carrier = Rc::clone(&session.carrier);
-        let (served, drained_max) = if let Some(codec) = handshake(&session, before).await {
-            let mut driver = Driver::new(codec, session, arrival, open, told);
-            poll_fn(|cx| driver.poll(cx)).await;
-            // With the codec gone, the streams see that nobody takes their answers any more.
-            let Driver { served, codec, session, .. } = driver;
-            drop(codec);
-            (Some(served), session.drained_bytes_max())
-        } else {
-            tell_refusals(&session, &arrival, &open);
-            (None, session.drained_bytes_max())
+        // Boxed, each of them: as parts of this task they would have room in it all its life, three times the codec's.
+        let driver = Box::pin(begin(session, before, arrival, open, told)).await;
+        let (served, drained_max) = match driver {
+            Ok(mut driver) => {
+                poll_fn(|cx| driver.poll(cx)).await;
+                driver.over()
+            }
+            Err(drained_max) => (None, drained_max),
         };
         Box::pin(end(carrier, worker, served, drained_max)).await;
     })
+}
+
+/// Shakes hands; if that comes to nothing, says how much is thrown away of what comes yet.
+async fn begin(
+    session: Rc<Session>,
+    before: Vec<u8>,
+    arrival: Arrival,
+    open: Open,
+    told: Option<Told>,
+) -> Result<Box<Driver>, usize> {
+    match handshake(&session, before).await {
+        Some(codec) => Ok(Box::new(Driver::new(codec, session, arrival, open, told))),
+        None => {
+            tell_refusals(&session, &arrival, &open);
+            Err(session.drained_bytes_max())
+        }
+    }
 }
 
 async fn handshake(session: &Rc<Session>, before: Vec<u8>) -> Option<Connection<Wire, Piece>> {
@@ -173,6 +188,14 @@ impl Driver {
         let (served, waker) = (Served::new(&ready), ready.codec_waker());
         let (stage, is_send_due) = (Stage::Streams, false);
         Self { codec, session, arrival, open, told, served, ready, waker, stage, is_send_due }
+    }
+
+    /// With the codec gone, the streams see that nobody takes their answers any more. They, and how much is thrown away of
+    /// what comes yet.
+    fn over(self: Box<Self>) -> (Option<Served>, usize) {
+        let Self { served, codec, session, .. } = *self;
+        drop(codec);
+        (Some(served), session.drained_bytes_max())
     }
 
     /// Ready when the connection is over. One stage has its turn in each poll, and those that are left are polled for once
@@ -380,5 +403,33 @@ async fn linger(carrier: &Transport, worker: &Worker, drained_max: usize) {
         }
         // One buffer in each turn: others have theirs.
         yield_now().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::{mpsc, watch};
+
+    use super::*;
+    use crate::listener::{ListenerKind, ListenerState};
+    use crate::router::Shared;
+    use crate::settings::RouterSettings;
+
+    #[tokio::test]
+    async fn the_task_of_a_connection_has_no_room_for_what_is_over() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (_tables, seen) = watch::channel(Arc::default());
+        let (reports, _seen) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new()));
+        let open = Arc::new(ListenerState::new(ListenerKind::Shared, Arc::default())).opened(80, None);
+        let (client, worker) = (Rc::new(Transport::Tcp(client)), Worker::new(0, shared));
+        let task = serve(client, Vec::new(), Arrival::of(([127, 0, 0, 1], 80).into()), open, worker, None);
+        let (task, driver) = (size_of_val(&*task), size_of::<Driver>());
+        println!("task {task} B, driver {driver} B");
+        assert!(task <= 400 && driver <= 1_700, "{task} {driver}");
     }
 }
