@@ -49,6 +49,6 @@ pub struct ServedApp {
     pub name: String,
     /// Its directory, where it is served.
     pub dir: Option<String>,
-    /// Why it is not served.
+    /// Why it is not served; of one that is, why its files are not what is served.
     pub cause: Option<String>,
 }

@@ -9,13 +9,14 @@ use crate::diagnostic::{Diagnostic, Source, Spot};
 use crate::findings::Findings;
 use crate::manifest::{self, Manifest};
 use crate::procfile::{self, Procfile};
-use crate::{Files, Loaded, name_of};
+use crate::{Files, Loaded};
 
 /// What the files mean for an app in this directory that is run so.
-/// `listen`: what the server that runs it says of its listeners, in place of its own `[router]`.
+/// `name`: what it is called unless it says so itself. `listen`: what the server that runs it says of its listeners, in place of
+/// its own `[router]`.
 pub(crate) fn assemble(
     files: &Files,
-    dir: &Path,
+    (dir, name): (&Path, AppName),
     manner: Manner,
     listen: Option<&[ListenPlan]>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
@@ -28,12 +29,13 @@ pub(crate) fn assemble(
             return Err(found.in_order());
         }
     };
-    Assembly { procfile, manifest, manner, listen }.plan(dir)
+    Assembly { procfile, manifest, name, manner, listen }.plan(dir)
 }
 
 struct Assembly<'a> {
     procfile: Option<Procfile>,
     manifest: Option<Manifest>,
+    name: AppName,
     manner: Manner,
     listen: Option<&'a [ListenPlan]>,
 }
@@ -82,7 +84,7 @@ impl Assembly<'_> {
             processes.push(ProcessDraft { position: Some(position), ..draft });
             position = position.saturating_add(1);
         }
-        let name = self.manifest.as_ref().and_then(|m| m.name.clone()).unwrap_or_else(|| name_of(dir));
+        let name = self.manifest.as_ref().and_then(|m| m.name.clone()).unwrap_or_else(|| self.name.clone());
         let mut router = self.manifest.as_ref().map(|m| m.router.clone()).unwrap_or_default();
         if let Some(listen) = self.listen {
             router.listen = listen.iter().map(|listen| of_app(listen, &name)).collect();

@@ -82,7 +82,7 @@ impl Files {
     /// What they mean for an app in this directory, which should be canonical: the app's default name is its last
     /// part. `Err`: everything that is wrong, errors first.
     pub fn plan(&self, dir: &Path) -> Result<Loaded, Vec<Diagnostic>> {
-        assemble::assemble(self, dir, Manner::Start, None)
+        assemble::assemble(self, (dir, name_of(dir)), Manner::Start, None)
     }
 }
 
@@ -93,7 +93,8 @@ pub fn load(dir: &Path, procfile: Option<&Path>) -> Result<Loaded, LoadError> {
 }
 
 /// The same for an app that a server runs. How listeners are peeked at its own file says ([`ServeFile`]), for all apps:
-/// `listen` of its `[router]`, where a fallback is `APP/PROCESS` or `APP/PROCESS:PORT`.
+/// `listen` of its `[router]`, where a fallback is `APP/PROCESS` or `APP/PROCESS:PORT`. Where this is a link to its directory,
+/// the app is called as the link is: that stays when another release is linked.
 pub fn load_served(dir: &Path, listen: &[ListenPlan]) -> Result<Loaded, LoadError> {
     load_with(dir, None, Manner::Serve, Some(listen))
 }
@@ -112,7 +113,12 @@ fn load_with(
     if files.manifest.is_none() && files.procfile.is_none() {
         return Err(LoadError::NoFiles { dir: dir.to_path_buf() });
     }
-    assemble::assemble(&files, &canonical(dir)?, manner, listen).map_err(LoadError::Invalid)
+    let canonical = canonical(dir)?;
+    let name = match manner {
+        Manner::Start => name_of(&canonical),
+        Manner::Serve => name_of(dir.file_name().map_or(&canonical, |_| dir)),
+    };
+    assemble::assemble(&files, (&canonical, name), manner, listen).map_err(LoadError::Invalid)
 }
 
 /// The plan for `tambat start -- CMD`: the command is the process `web` of an app named after this directory. No file
@@ -155,6 +161,18 @@ mod tests {
         let dir = dir(files);
         let error = load(dir.path(), procfile.map(Path::new)).unwrap_err();
         error.to_string().replace(&dir.path().display().to_string(), "DIR")
+    }
+
+    #[test]
+    fn an_app_of_a_server_is_called_as_the_link_to_it_is() {
+        let apps = dir(&[]);
+        let release = dir(&[(PROCFILE, b"web: w\n")]);
+        let link = apps.path().join("shop");
+        std::os::unix::fs::symlink(release.path(), &link).unwrap();
+        let served = load_served(&link, &[]).unwrap().plan;
+        assert_eq!((served.name().as_str(), served.dir()), ("shop", &*release.path().canonicalize().unwrap()));
+        let named = load_served(&release.path().join("."), &[]).unwrap().plan;
+        assert_eq!(named.name(), load(&link, None).unwrap().plan.name(), "it is started where it is");
     }
 
     #[test]

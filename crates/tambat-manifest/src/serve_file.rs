@@ -21,6 +21,27 @@ pub struct ServeFile {
     pub acme: Option<AcmeKeys>,
 }
 
+impl ServeFile {
+    /// The keys of which another one says something else.
+    pub fn differs(&self, other: &Self) -> Vec<&'static str> {
+        let (own, its) = (&self.router.plan, &other.router.plan);
+        let all = [
+            ("router.workers", own.workers == its.workers),
+            ("router.trusted", own.trusted == its.trusted),
+            ("router.proxy_protocol", own.proxy_peers == its.proxy_peers),
+            ("router.max_connections", own.connections_max == its.connections_max),
+            ("router.access_log", own.access_log == its.access_log),
+            ("router.access_log_format", own.access_log_format == its.access_log_format),
+            ("router.metrics", self.router.metrics == other.router.metrics),
+            ("router.timeouts", own.timeouts == its.timeouts),
+            ("router.tls", own.tls == its.tls),
+            ("router.listen", own.listen == its.listen),
+            ("router.acme", self.acme == other.acme),
+        ];
+        all.into_iter().filter(|(_, is_same)| !is_same).map(|(key, _)| key).collect()
+    }
+}
+
 /// `[router.acme]`: the operator has agreed to the CA's terms. Files are seen from where this file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -26,11 +26,14 @@ impl Routes {
     ) -> Self {
         let mut routes = Self::default();
         for pattern in names.filter(|pattern| !covered(pattern)) {
-            match (CertName::of(pattern), pattern) {
-                (Some(name @ CertName::Exact(_)), _) => drop(routes.named.insert(name)),
-                (Some(name @ CertName::Wildcard(_)), _) if has_hook => drop(routes.named.insert(name)),
-                (_, HostPattern::Under(_) | HostPattern::Any) if has_asker => routes.open.push(pattern.clone()),
+            match CertName::of(pattern) {
+                Some(name @ CertName::Exact(_)) => drop(routes.named.insert(name)),
+                Some(name @ CertName::Wildcard(_)) if has_hook => drop(routes.named.insert(name)),
                 _ => {}
+            }
+            // A wildcard's certificate holds for one label (RFC 9525 §6.3), and its route for any number of them.
+            if has_asker && matches!(pattern, HostPattern::Under(_) | HostPattern::Any) {
+                routes.open.push(pattern.clone());
             }
         }
         routes
@@ -76,7 +79,7 @@ mod tests {
         let strings = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         assert_eq!(of(false, false), (strings(&["a.example"]), strings(&[])));
         assert_eq!(of(true, false), (strings(&["a.example", "*.b.example"]), strings(&[])));
-        assert_eq!(of(true, true), (strings(&["a.example", "*.b.example"]), strings(&["*"])));
+        assert_eq!(of(true, true), (strings(&["a.example", "*.b.example"]), strings(&["*.b.example", "*"])));
         assert_eq!(of(false, true), (strings(&["a.example"]), strings(&["*.b.example", "*"])));
     }
 

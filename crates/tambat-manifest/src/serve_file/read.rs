@@ -144,6 +144,7 @@ fn eab(reader: &mut Reader, at: &At<'_>) -> Option<EabKeys> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SERVE_FILE_KEYS;
 
     fn file(text: &str) -> ServeFile {
         ServeFile::new(&Text::new("serve.toml", text)).unwrap()
@@ -152,6 +153,27 @@ mod tests {
     fn wrong(text: &str) -> String {
         let found = ServeFile::new(&Text::new("serve.toml", text)).unwrap_err();
         found.iter().map(|diagnostic| diagnostic.render(false)).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn keys_of_which_another_file_says_something_else_are_named() {
+        let before = file("[router]\nworkers = 2\n[router.acme]\nterms_agreed = true\n");
+        assert_eq!(before.differs(&before), [""; 0]);
+        let other = file("[router]\nmetrics = \"127.0.0.1:9100\"\ntimeouts = { head = \"3s\" }\n");
+        assert_eq!(before.differs(&other), ["router.workers", "router.metrics", "router.timeouts", "router.acme"]);
+        // Whatever a file may say has a key here, or a change of it would not be told.
+        let all = file(
+            "[router]\nworkers = 3\ntrusted = \"10.0.0.0/8\"\nproxy_protocol = \"10.0.0.0/8\"\nmax_connections = 7\naccess_log = \"a\"\n\
+             access_log_format = \"text\"\nmetrics = \"127.0.0.1:9100\"\ntimeouts = { head = \"3s\" }\n\
+             listen = [{ address = \"127.0.0.1:70\", peek = [\"http\"], fallback = \"shop/web\" }]\n\
+             [router.tls]\ncertificates = [{ chain = \"c.pem\", key = \"k.pem\" }]\n[router.acme]\nterms_agreed = true\n",
+        );
+        let keys = SERVE_FILE_KEYS.iter().filter(|key| key.table == KeyTable::ServeFileRouter);
+        let mut keys: Vec<String> = keys.map(|key| format!("router.{}", key.name)).collect();
+        let mut told = ServeFile::default().differs(&all);
+        keys.sort();
+        told.sort_unstable();
+        assert_eq!(told, keys);
     }
 
     #[test]

@@ -292,15 +292,23 @@ fn server(facts: &Facts) -> Finding {
         let seen = if facts.has_apps { "no server runs with the apps in" } else { "there is no server's directory" };
         return Finding::fine(id, format!("{seen} {}", apps.display()));
     };
-    let broken: Vec<String> =
-        server.apps.iter().filter_map(|app| Some(format!("{}: {}", app.name, app.cause.as_ref()?))).collect();
-    if broken.is_empty() {
+    let (mut broken, mut kept) = (Vec::new(), Vec::new());
+    for app in &server.apps {
+        let Some(cause) = &app.cause else { continue };
+        let all = if app.dir.is_some() { &mut kept } else { &mut broken };
+        all.push(format!("{}: {cause}", app.name));
+    }
+    if broken.is_empty() && kept.is_empty() {
         let count = server.apps.len();
         let apps = if count == 1 { "app" } else { "apps" };
         return Finding::fine(id, format!("tambat serve (pid {}) serves {count} {apps} of {}", server.pid, server.dir));
     }
-    let seen = format!("tambat serve (pid {}) does not serve {}", server.pid, broken.join("; "));
-    Finding::bad(id, Verdict::Wrong, seen, "mend them, then start tambat serve anew")
+    let told = |what: &str, of: Vec<String>| (!of.is_empty()).then(|| format!("{what} {}", of.join("; ")));
+    let told = [told("does not serve", broken), told("serves in an earlier version", kept)];
+    let told: Vec<String> = told.into_iter().flatten().collect();
+    let seen = format!("tambat serve (pid {}) {}", server.pid, told.join(", and "));
+    let fix = format!("mend them: what is mended is taken by itself, or at once by kill -HUP {}", server.pid);
+    Finding::bad(id, Verdict::Wrong, seen, fix)
 }
 
 /// By the certificates there are: one that is not good yet was made by somebody whose clock is ahead of ours.
@@ -458,6 +466,11 @@ mod tests {
     fn troubled() -> ServeStatus {
         let apps = vec![
             ServedApp { name: "shop".to_owned(), dir: Some("/srv/shop".to_owned()), cause: None },
+            ServedApp {
+                name: "chat".to_owned(),
+                dir: Some("/srv/chat".to_owned()),
+                cause: Some("its new version does not get ready".to_owned()),
+            },
             ServedApp { name: "blog".to_owned(), dir: None, cause: Some("there is no Procfile".to_owned()) },
         ];
         let failing = |of: CertificateStatus| CertificateStatus {
@@ -517,8 +530,8 @@ mod tests {
                fix: sudo sysctl -w net.ipv4.ip_unprivileged_port_start=80 (and the same line in /etc/sysctl.d/90-tambat.conf, to keep it), or AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit of tambat serve
         wrong  runtime-folder            cannot use /run/user/7/tambat: others may enter it (mode 0755)
                fix: run `chmod 700 /run/user/7/tambat`
-        wrong  server                    tambat serve (pid 71) does not serve blog: there is no Procfile
-               fix: mend them, then start tambat serve anew
+        wrong  server                    tambat serve (pid 71) does not serve blog: there is no Procfile, and serves in an earlier version chat: its new version does not get ready
+               fix: mend them: what is mended is taken by itself, or at once by kill -HUP 71
         wrong  clock                     the clock is at least 5 h behind: a certificate begins then
                fix: set it: sudo timedatectl set-ntp true
         wrong  certificate new.example   there is none yet; failed 3 times: connection refused; the next is ordered in 15 minutes

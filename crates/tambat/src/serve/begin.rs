@@ -9,6 +9,7 @@ use tambat_os::Spawner;
 use tambat_router::{Listener, ListenerKind, Router, RouterSettings};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::apps::Broken;
 use super::certificates::{self, Tls};
@@ -17,6 +18,7 @@ use super::fleet::{Fleet, not_served};
 use super::folder::{self, Version};
 use super::joint::{Reports, Tables, Whom};
 use super::listen::{Asked, Public};
+use super::own_file::OwnFile;
 use super::yard::{Coming, Yard};
 use super::{Serve, Server};
 use crate::daemon::{self, AppStart, Ground, Look, Pair, Sayer, Screen, StateDir};
@@ -80,7 +82,7 @@ impl Work {
         }
         yard.tables.publish();
         let background = listen(&yard, sockets, tls).await?;
-        let file = (serve.file_path.clone(), serve.file.clone());
+        let file = OwnFile::new(serve.file_path.clone(), serve.file.clone(), Instant::now());
         Ok((Server { yard, fleet, dir: serve.apps.clone(), file, background }, lost))
     }
 

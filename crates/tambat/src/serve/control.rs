@@ -36,6 +36,8 @@ struct Now {
     apps: BTreeMap<String, Arc<App>>,
     /// Those that are not, and why.
     broken: BTreeMap<String, String>,
+    /// Those of which another version was refused, and why.
+    kept: BTreeMap<String, String>,
 }
 
 impl View {
@@ -62,13 +64,25 @@ impl View {
     pub(crate) fn serve(&self, folder: &str, app: Arc<App>) {
         let mut now = self.now();
         now.broken.remove(folder);
+        now.kept.remove(folder);
         now.apps.insert(folder.to_owned(), app);
+    }
+
+    /// It goes on as it was, whatever its files say now.
+    pub(crate) fn keep(&self, folder: &str, why: &str) {
+        self.now().kept.insert(folder.to_owned(), why.to_owned());
+    }
+
+    /// Its files say what is served. Is that news?
+    pub(crate) fn is_as_written(&self, folder: &str) -> bool {
+        self.now().kept.remove(folder).is_some()
     }
 
     /// From now on this app is not served. Is that news?
     pub(crate) fn lose(&self, folder: &str, why: &str) -> bool {
         let mut now = self.now();
         now.apps.remove(folder);
+        now.kept.remove(folder);
         now.broken.insert(folder.to_owned(), why.to_owned()).is_none_or(|before| before != why)
     }
 
@@ -76,6 +90,7 @@ impl View {
     pub(crate) fn forget(&self, folder: &str) {
         let mut now = self.now();
         now.apps.remove(folder);
+        now.kept.remove(folder);
         now.broken.remove(folder);
     }
 
@@ -99,10 +114,10 @@ impl View {
 
     fn status(&self) -> ServeStatus {
         let now = self.now();
-        let served = now.apps.values().map(|app| ServedApp {
+        let served = now.apps.iter().map(|(folder, app)| ServedApp {
             name: app.plan.name().to_string(),
             dir: Some(app.plan.dir().display().to_string()),
-            cause: None,
+            cause: now.kept.get(folder).cloned(),
         });
         let lost =
             now.broken.iter().map(|(name, why)| ServedApp { name: name.clone(), dir: None, cause: Some(why.clone()) });

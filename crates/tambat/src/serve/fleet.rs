@@ -144,8 +144,13 @@ impl Fleet {
                 if let Some(running) = self.runs.get_mut(&folder) {
                     running.next = None;
                 }
+                let has_changed = self.by_others.remove(&folder);
                 // Not tried again because something else has gone: two of them would have each other try for ever.
                 self.refuse(&folder, &failure.to_string(), false);
+                if has_changed {
+                    // What is there now has been seen meanwhile, and has waited for this.
+                    self.again.insert(folder);
+                }
             }
             Event::Ended(folder, end) => self.ended(&folder, end),
         }
@@ -156,6 +161,10 @@ impl Fleet {
         // One that has never run has had nothing that others could have now.
         if !matches!(end, End::NotBegun { has_run: false, .. }) {
             self.something_went();
+        }
+        if running.next.is_some() {
+            // It was never begun, and may be all right.
+            self.again.insert(folder.to_owned());
         }
         match end {
             End::NotBegun { failure, .. } => self.refuse(folder, &failure.to_string(), true),
@@ -250,6 +259,10 @@ impl Fleet {
         let version = self.judged.get(&folder).copied();
         match (action, version) {
             (Action::Wait, _) => {
+                if let Some(running) = self.runs.get(&folder).filter(|running| running.next.is_some()) {
+                    // A build, or an instance, may never come to its end.
+                    let _ = running.wishes.send(Wish::Withdraw);
+                }
                 // As soon as that is over.
                 self.by_others.insert(folder);
             }
@@ -263,6 +276,9 @@ impl Fleet {
                 }
             }
             (Action::Note, version) => {
+                if self.yard.view.is_as_written(&folder) {
+                    self.yard.sayer.say(format!("{folder} is served as its files say again"));
+                }
                 if let (Some(running), Some(version)) = (self.runs.get_mut(&folder), version) {
                     running.version = version;
                 }
@@ -297,6 +313,7 @@ impl Fleet {
             self.by_others.insert(folder.to_owned());
         }
         if self.runs.contains_key(folder) {
+            self.yard.view.keep(folder, why);
             self.yard.sayer.say(format!("{folder} has changed, and goes on as it was: {why}"));
         } else if self.yard.view.lose(folder, why) {
             self.yard.sayer.say(not_served(folder, why));

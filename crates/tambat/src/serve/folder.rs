@@ -69,18 +69,19 @@ pub(crate) fn look(dir: &Path, known: &BTreeMap<String, Option<Version>>) -> Res
 
 /// The version that this folder has.
 pub(crate) fn version(folder: &Path) -> Version {
-    let files = |names: &[&str]| {
-        let mut hasher = DefaultHasher::new();
-        for name in names {
-            note(std::fs::metadata(folder.join(name)).ok().as_ref(), &mut hasher);
-        }
-        hasher.finish()
-    };
+    let files = |names: &[&str]| stamp(names.iter().map(|name| folder.join(name)));
     Version {
         folder: std::fs::metadata(folder).ok().map(|folder| (folder.dev(), folder.ino())),
         manifest: files(&[tambat_manifest::MANIFEST, tambat_manifest::PROCFILE]),
         env: files(&[".env"]),
     }
+}
+
+/// Changes whenever one of these files does, or comes or goes.
+pub(crate) fn stamp(files: impl IntoIterator<Item: AsRef<Path>>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    files.into_iter().for_each(|file| note(std::fs::metadata(file).ok().as_ref(), &mut hasher));
+    hasher.finish()
 }
 
 /// Changes whenever a file in the folder does, or one comes or goes. Links are not followed.

@@ -12,6 +12,7 @@
 //! folder    what the directory is like, and which of its folders have come to rest
 //! change    what follows when it has changed
 //! fleet     all apps: looks at the directory are decided on and acted upon
+//! own_file  what is told when the server's own file has changed
 //! control   the server's own socket
 //! certificates   from files and from a CA, for the names of all apps
 //! ```
@@ -29,6 +30,7 @@ mod fleet;
 mod folder;
 mod joint;
 mod listen;
+mod own_file;
 mod published;
 mod run;
 mod stay;
@@ -66,6 +68,7 @@ pub(crate) use certificates::kept as kept_certificates;
 use fleet::Fleet;
 use folder::{LOOK_EVERY, Version};
 use listen::{Asked, Public};
+use own_file::OwnFile;
 use yard::Yard;
 
 /// Where names are served by HTTP unless something says otherwise.
@@ -181,9 +184,9 @@ fn lock(serve: &Serve, state: &StateDir, sockets: &Sockets) -> Result<RunLock, F
 struct Server {
     yard: Arc<Yard>,
     fleet: Fleet,
-    /// Where its apps are, and its own file with what that was when it was read.
+    /// Where its apps are.
     dir: PathBuf,
-    file: (PathBuf, ServeFile),
+    file: OwnFile,
     background: Vec<JoinHandle<()>>,
 }
 
@@ -258,27 +261,17 @@ impl Server {
     fn look(&mut self, at_once: bool) {
         let look = folder::look(&self.dir, &self.fleet.known());
         let count = self.fleet.looked(look, Instant::now(), at_once);
-        if !at_once {
-            return;
+        let of_file = self.file.look(Instant::now(), at_once);
+        let why = if at_once { "SIGHUP: " } else { "" };
+        if at_once {
+            let what = match count {
+                0 => "nothing has changed".to_owned(),
+                1 => "1 app is new, gone, changed or tried again".to_owned(),
+                count => format!("{count} apps are new, gone, changed or tried again"),
+            };
+            self.yard.sayer.say(format!("{why}looked at {}: {what}", self.yard.view.dir));
         }
-        let what = match count {
-            0 => "nothing has changed".to_owned(),
-            1 => "1 app is new, gone, changed or tried again".to_owned(),
-            count => format!("{count} apps are new, gone, changed or tried again"),
-        };
-        self.yard.sayer.say(format!("SIGHUP: looked at {}: {what}", self.yard.view.dir));
-        self.look_at_file();
-    }
-
-    /// What the server's own file says is read at the start only.
-    fn look_at_file(&self) {
-        let (path, before) = &self.file;
-        let say = |what: &str| self.yard.sayer.say(format!("SIGHUP: {} {what}", path.display()));
-        match ServeFile::load(path) {
-            Ok(now) if now.as_ref().unwrap_or(&ServeFile::default()) == before => {}
-            Ok(_) => say("has changed, and is read at the start only: start tambat serve again for that"),
-            Err(error) => say(&format!("is wrong; what was read at the start holds: {}", Failure::from(error))),
-        }
+        of_file.into_iter().for_each(|told| self.yard.sayer.say(format!("{why}{told}")));
     }
 
     /// Lets requests come to their end, which may need other apps; then the apps are told to stop.

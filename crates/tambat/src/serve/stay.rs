@@ -30,6 +30,8 @@ pub(crate) enum Wish {
     Leave,
     /// This version takes its place.
     Replace(Box<Loaded>),
+    /// Its files say something else by now: that version is not to take its place, unless it has begun to.
+    Withdraw,
 }
 
 /// What becomes of a version that is to take another's place.
@@ -152,6 +154,10 @@ async fn be(
     news: &UnboundedSender<(String, News)>,
 ) -> (Option<Attended>, Outcome) {
     let (mut errand, mut is_stopped) = (Errand::None, false);
+    let kept = |failure| {
+        let _ = news.send((folder.to_owned(), News::Kept(failure)));
+        Errand::None
+    };
     let (attended, ended) = loop {
         tokio::select! {
             ended = run.ended() => break ended,
@@ -170,12 +176,11 @@ async fn be(
                     errand.give_up();
                     errand = Errand::Preparing(tokio::spawn(prepare(Arc::clone(yard), Arc::clone(&run.app), next)));
                 }
+                Wish::Withdraw => errand = errand.withdraw().unwrap_or_else(kept),
             },
-            step = errand.step() => {
-                errand = follow(yard, folder, run, errand, step).await.unwrap_or_else(|failure| {
-                    let _ = news.send((folder.to_owned(), News::Kept(failure)));
-                    Errand::None
-                });
+            // Nothing new is begun then.
+            step = errand.step(), if !is_stopped => {
+                errand = follow(yard, folder, run, errand, step).await.unwrap_or_else(kept);
             }
         }
     };
@@ -322,6 +327,19 @@ impl Errand {
     fn order(&self, incoming: Incoming) {
         if let Self::Coming(fresh, _) | Self::Failing(fresh, _) | Self::Going(fresh, _) = self {
             fresh.order(incoming);
+        }
+    }
+
+    /// The next version is not wanted any more, where it is not too late for that.
+    fn withdraw(self) -> Result<Self, Failure> {
+        let failure = || Failure::new("its files have changed again");
+        match self {
+            Self::Preparing(task) => {
+                task.abort();
+                Err(failure())
+            }
+            Self::Coming(fresh, _) => Ok(failing(fresh, failure())),
+            later => Ok(later),
         }
     }
 

@@ -459,6 +459,34 @@ fn the_processes_of_a_new_version_reach_each_other_before_anybody_else_reaches_t
 }
 
 #[test]
+fn what_changes_again_is_not_kept_waiting_by_a_version_that_never_comes() {
+    let apps = Apps::new();
+    let shop = apps.app("shop", &web("shop.example", 1));
+    let served = served(&apps);
+    answers(&served, "shop.example");
+    let asking = asking(&served, "shop.example");
+    let stuck = |with: &str| format!("{with}{}", web("shop.example", 2));
+    let never =
+        "[processes.web]\ncommand = \"echo on its way; exec sleep 600\"\nready = { within = \"10m\" }\n".to_owned();
+    let shop = shop.file("tambat.toml", stuck("build = \"sleep 600\"\n"));
+    hang_up(&served);
+    served.running.err_line("building: sleep 600");
+    let shop = shop.file("tambat.toml", &never);
+    hang_up(&served);
+    served.running.out_line("on its way");
+    let shop = shop.file("tambat.toml", web("shop.example", 3));
+    hang_up(&served);
+    until("the newest version", || (version(&served, "shop.example") == "3").then_some(()));
+    let shop = shop.file("tambat.toml", stuck("build = \"sleep 600\"\n"));
+    hang_up(&served);
+    served.running.lines("building: sleep 600", 2);
+    assert_eq!(asking.end(), [""; 0]);
+    fs::remove_dir_all(shop.path()).unwrap();
+    hang_up(&served);
+    served.running.err_line("shop is not served any more");
+}
+
+#[test]
 fn a_version_that_is_wrong_leaves_what_runs() {
     let apps = Apps::new();
     let shop = apps.app("shop", &web("shop.example", 1));
@@ -486,6 +514,15 @@ fn a_version_that_is_wrong_leaves_what_runs() {
         assert_eq!(served.get("shop.example", "/pid").body, pid, "{why}");
         assert_eq!(shop.process("web")["state"], "ready");
     }
+    let doctor = apps.dir.tambat(&["doctor", "--apps", "."]).must_be(1).stdout;
+    assert!(
+        doctor.contains("serves in an earlier version shop: its new version does not get ready: web.1"),
+        "{doctor}"
+    );
+    let _ = shop.clone().file("tambat.toml", web("shop.example", 1));
+    hang_up(&served);
+    served.running.err_line("shop is served as its files say again");
+    assert_eq!(served.get("shop.example", "/pid").body, pid);
     let _ = shop.clone().file("tambat.toml", web("shop.example", 3));
     hang_up(&served);
     until("the new version", || (version(&served, "shop.example") == "3").then_some(()));
@@ -526,6 +563,8 @@ fn a_link_that_leads_elsewhere_is_another_version() {
     until("the new version", || (version(&served, "shop.example") == "2").then_some(()));
     assert_eq!(asking.end(), [""; 0]);
     until("the new version to be found", || (two.tambat(&["ps"]).code == 0).then_some(()));
+    // Until then it can be asked what it still does.
+    served.running.err_line("the old version of shop has ended");
     assert_ne!(one.tambat(&["ps"]).code, 0);
 }
 
@@ -557,8 +596,9 @@ fn what_the_servers_own_file_says_anew_is_told_to_need_a_new_start() {
     let served = served(&apps);
     assert!(hang_up(&served).ends_with("nothing has changed"));
     fs::write(&file, "[router]\nworkers = 2\n").unwrap();
-    hang_up(&served);
-    served.running.err_line("serve.toml has changed, and is read at the start only: start tambat serve again for that");
+    // Nobody need ask.
+    let said = served.running.err_line("serve.toml has changed, and is read at the start only: ");
+    assert!(said.ends_with("`router.workers` holds when tambat serve is started again"), "{said}");
     fs::write(&file, "[router]\nworker = 2\n").unwrap();
     hang_up(&served);
     served.running.err_line("serve.toml is wrong; what was read at the start holds");
