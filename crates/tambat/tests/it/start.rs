@@ -45,7 +45,7 @@ fn what_a_named_process_uses_is_started_too_unless_no_deps_says_otherwise() {
         let mut running = app.start(args);
         running.ready(started);
         for name in ["web", "api", "cache", "admin"] {
-            let desired = if started.contains(&name) { 1 } else { 0 };
+            let desired = i32::from(started.contains(&name));
             assert_eq!(app.process(name)["desired"], desired, "{name} with {args:?}");
         }
         // The handle is the same: whoever comes later is found at it.
