@@ -139,7 +139,7 @@ fn a_kept_connection_of_http_ends_with_its_listener() {
             shop.addr
         )
     };
-    let [first, second] = [free_port(), free_port()];
+    let [first, second] = [Base::find().0, Base::find().0];
     let routed = Routed::start(&file(first));
     let mut client = connect(listening(&routed, "shop", 0));
     let answer = ask(&client, "GET /a HTTP/1.1\r\nHost: shop.example\r\n\r\n");
