@@ -112,9 +112,9 @@ impl Tried {
     }
 }
 
-/// Who serves a connection at this listener that wants somebody there. The table must be borrowed from the channel it is
-/// published on: then the connection is counted at its target before a newer table can be published, and whoever publishes
-/// that one and then sees no connection in flight has seen the truth.
+/// Who serves a connection at this listener that wants somebody there. There may be a newer table by now: a target that is
+/// not there was closed before, and admits nobody, so that whoever closes one and then sees no connection in flight has seen
+/// the truth.
 pub(crate) fn choose(table: &RouteTable, at: ListenerKind, wanted: &Wanted, tried: &Tried, client: IpAddr) -> Choice {
     let route = match wanted.find(table, at) {
         Found::Route(route) => route,

@@ -232,7 +232,7 @@ impl Hub {
         }
     }
 
-    /// Of a table that was borrowed while the session was counted at its target.
+    /// By the newest table, with the route that it has.
     fn place(&self, flow: Flow, now: Instant) -> Option<(Arc<Route>, Place)> {
         let table = self.worker.tables.newest();
         let route = self.route(&table)?;

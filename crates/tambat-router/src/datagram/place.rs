@@ -34,8 +34,7 @@ pub(super) fn settles(route: &Route) -> bool {
 /// that is there, and no other is moved when one comes or goes: each target has a weight for each client, the greatest
 /// wins (rendezvous hashing). `hasher` has a key that nobody knows, lest somebody choose his port by it.
 ///
-/// The table must be borrowed from the channel it is published on, as for streams: then the session is counted at its
-/// target before a newer table can be published.
+/// There may be a newer table by now, as for streams: a target that is not there was closed before, and admits nobody.
 pub(super) fn place(
     route: &Route,
     client: SocketAddr,

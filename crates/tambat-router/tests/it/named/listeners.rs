@@ -6,7 +6,7 @@ use tambat_model::{Admission, Entrance, Protocol, Route};
 use tambat_router::RouterReport;
 
 use super::words::{Door, hosts, listen, refuses, route, sole};
-use crate::http::words::{Server, message, send};
+use crate::http::words::{Server, exactly, message, send};
 use crate::rig::{Backend, eventually, hold, rest, says};
 
 #[test]
@@ -117,6 +117,26 @@ fn a_listener_that_is_removed_refuses_and_its_connections_go_on() {
     eventually("it is closed again", || refuses(door.at.get()));
     drop((client, target));
     eventually("one is over", || door.rig.router.open() == 1);
+}
+
+#[test]
+fn connections_of_http_end_with_their_listener() {
+    /// An empty SETTINGS, and what a GOAWAY has behind its length (RFC 9113 §6.5, §6.8).
+    const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+    const GOAWAY: &[u8] = b"\x07\0\0\0\0\0";
+    let (door, web) = (Door::new(), Server::new("web"));
+    let sites = [("a.example", &route("web", Protocol::Http, &[&web.backend]))];
+    door.opens_to(Entrance { http: hosts(&sites), ..Entrance::default() });
+    let (kept, fresh, http2) = (door.client(), door.client(), door.client());
+    send(&kept, "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    assert_eq!(message(&kept).text(), "web /x");
+    send(&http2, [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", SETTINGS].concat());
+    exactly(&http2, SETTINGS.len());
+    door.rig.router.remove(door.kind());
+    assert_eq!((rest(&kept), rest(&fresh)), (vec![], vec![]));
+    let said = rest(&http2);
+    assert!(said.windows(GOAWAY.len()).any(|bytes| bytes == GOAWAY), "{said:?}");
+    eventually("all are over", || door.rig.router.open() == 0);
 }
 
 #[tokio::test]
