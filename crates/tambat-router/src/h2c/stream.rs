@@ -1,5 +1,6 @@
 //! A stream of HTTP/2 as an exchange sees it: a connection on which a request of HTTP/1.1 is written, and its answer read.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
@@ -371,7 +372,7 @@ fn send_part(stream: &mut SendStream<Bytes>, bytes: &[u8], part: BodyPart) -> Re
 
 fn request_of(head: &StreamHead<'_, '_>) -> io::Result<Request<()>> {
     let cannot = |_| io::Error::new(io::ErrorKind::InvalidData, "the request cannot be said in HTTP/2");
-    let uri = Uri::builder().scheme("http").authority(head.authority).path_and_query(head.path);
+    let uri = Uri::builder().scheme("http").authority(head.authority).path_and_query(&*encoded(head.path));
     let mut request = Request::new(());
     *request.uri_mut() = uri.build().map_err(cannot)?;
     *request.method_mut() = Method::from_bytes(head.method.as_bytes()).map_err(|error| cannot(error.into()))?;
@@ -380,9 +381,33 @@ fn request_of(head: &StreamHead<'_, '_>) -> io::Result<Request<()>> {
     Ok(request)
 }
 
+/// The path with those characters encoded that browsers send as they are and the codec does not take: the same by RFC 3986
+/// §2.1, which has them encoded in any case.
+fn encoded(path: &str) -> Cow<'_, str> {
+    if !path.contains(['"', '<', '>', '`']) {
+        return Cow::Borrowed(path);
+    }
+    Cow::Owned(path.replace('"', "%22").replace('<', "%3C").replace('>', "%3E").replace('`', "%60"))
+}
+
 /// Fields that the engine has let pass are good ones here, too.
 fn put(fields: &mut HeaderMap, name: &str, value: &[u8]) {
     if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) {
         fields.append(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_the_router_takes_is_one_that_the_codec_takes() {
+        // All that `target.rs` of the engine lets pass.
+        let all: String = (b'!'..=b'~').map(char::from).filter(|one| !matches!(one, '#' | '\\' | '%')).collect();
+        let path = format!("/{all}?{all}");
+        assert!(Uri::builder().path_and_query(&*encoded(&path)).build().is_ok(), "{path}");
+        assert_eq!(encoded("/a?b"), "/a?b");
+        assert_eq!(encoded("/<`>?<\">"), "/%3C%60%3E?%3C%22%3E");
     }
 }

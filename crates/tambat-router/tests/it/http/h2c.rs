@@ -94,6 +94,16 @@ fn the_end_comes_with_the_last_bytes_or_the_head() {
 }
 
 #[test]
+fn whatever_path_the_router_takes_the_target_is_asked_for() {
+    let backend = Backend::new("web.1");
+    let rig = rig(&[&backend]);
+    let (client, mut peer, stream) = asked(&rig, &backend, &get("/<a>`\"{|}^?<b>`\"{|}^"));
+    peer.ok(stream, true);
+    assert_eq!(message(&client).status(), 200);
+    all_is_over(&rig);
+}
+
+#[test]
 fn many_requests_share_a_connection_as_long_as_the_target_takes_them() {
     let backend = Backend::new("web.1");
     let rig = rig(&[&backend]);
