@@ -99,10 +99,11 @@ fn split_port(host_and_port: &str) -> Result<(&str, Option<u16>), &'static str> 
     };
     let port = match port {
         None | Some("") => None,
-        Some("0") => return Err("its port is 0, where nobody listens"),
-        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Some(digits.parse().map_err(|_| "its port is above 65535")?)
-        }
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => match digits.parse() {
+            Ok(0) => return Err("its port is 0, where nobody listens"),
+            Ok(port) => Some(port),
+            Err(_) => return Err("its port is above 65535"),
+        },
         Some(_) => return Err("its port is not a number"),
     };
     Ok((host, port))
@@ -209,6 +210,7 @@ mod tests {
             ("http://host:port", "not a number"),
             ("http://host:+80", "not a number"),
             ("http://host:0", "port is 0"),
+            ("http://host:00", "port is 0"),
             ("http://host:65536", "above 65535"),
             ("http://::1:80", "brackets"),
             ("http://[::1:80", "does not close"),

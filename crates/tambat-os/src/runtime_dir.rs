@@ -12,6 +12,15 @@ pub fn uid() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
+/// What this machine calls itself (`hostname(7)`), so that files in a home that several machines share can be told apart.
+/// `None` where that cannot be read, or is no name.
+pub fn host_name() -> Option<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    let name = text.trim_end();
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
+    (is_plain && !name.is_empty()).then(|| name.to_owned())
+}
+
 /// Makes sure that `path` is a directory that is ours alone: created 0700 when missing (its parent must exist),
 /// else verified to be a real directory (no symbolic link), owned by us, without any permission for group or
 /// others. Under a shared parent such as `/tmp` somebody else may have been there first; the error is a whole sentence,
@@ -71,6 +80,12 @@ mod tests {
         private_dir(&path).unwrap();
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o700);
         assert!(is_own_dir(&path));
+    }
+
+    #[test]
+    fn this_machine_has_a_name() {
+        let name = std::process::Command::new("uname").arg("-n").output().unwrap();
+        assert_eq!(host_name().unwrap(), String::from_utf8(name.stdout).unwrap().trim());
     }
 
     #[test]

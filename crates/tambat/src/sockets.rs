@@ -81,7 +81,7 @@ impl Sockets {
 
     /// A lock beside that socket: it decides who of them holds it where there is no state folder for it.
     pub(crate) fn http_lock(&self, port: u16) -> PathBuf {
-        self.dir.join(http_lock(port))
+        self.dir.join(format!("{HTTP}{port}.lock"))
     }
 
     /// Every app's socket there is here, of running apps and left behind by dead ones.
@@ -100,11 +100,6 @@ impl Sockets {
 
 /// What the files of a shared port begin with; no app's do, which begin with hexadecimal digits.
 const HTTP: &str = "http-";
-
-/// The name of the lock of a shared port.
-pub(crate) fn http_lock(port: u16) -> String {
-    format!("{HTTP}{port}.lock")
-}
 
 fn is_of_app(socket: &Path) -> bool {
     let is_shared = socket.file_name().is_some_and(|name| name.as_bytes().starts_with(HTTP.as_bytes()));

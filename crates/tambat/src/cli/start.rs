@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use tambat_manifest::Diagnostic;
-use tambat_model::{Formation, Plan, ProcessName};
+use tambat_model::{Formation, FormationError, Plan, ProcessName};
 use tambat_os::{Pid, Spawner, WinSize};
 
 use super::running::{Running, block_on, sockets};
@@ -128,7 +128,18 @@ pub(crate) fn shell_words(words: &[String]) -> String {
 }
 
 fn formation(args: &StartArgs, plan: &Plan) -> Result<BTreeMap<ProcessName, u16>, Failure> {
-    let usage = |error: tambat_model::FormationError| Failure::usage(error.to_string());
+    let is_known =
+        |word: &String| plan.processes().iter().any(|process| word.split('=').next() == Some(process.name.as_str()));
+    let usage = |error: FormationError| {
+        let failure = Failure::usage(error.to_string());
+        // `tambat start npm start`
+        let is_command = args.processes.len() > 1 && !args.processes.iter().any(is_known);
+        if is_command && matches!(error, FormationError::Unknown { .. }) {
+            return failure
+                .and(&format!("; a command stands behind `--`: tambat start -- {}", args.processes.join(" ")));
+        }
+        failure
+    };
     let mut counts =
         Formation::parse(&args.processes, true).map_err(usage)?.resolve(plan, !args.no_deps).map_err(usage)?;
     if let Some(formation) = &args.formation {
@@ -166,7 +177,8 @@ async fn already_runs(sockets: &Sockets, plan: &Plan) -> Failure {
         }
         Err(silent) => return silent,
     };
-    let url = status.processes.iter().flat_map(|p| &p.ports).map(|p| p.url.as_str()).next().unwrap_or("no port");
+    let exporters = status.processes.iter().filter(|process| !process.worker);
+    let url = exporters.flat_map(|p| &p.ports).map(|p| p.url.as_str()).next().unwrap_or("no port");
     Failure::new(format!(
         "{} already runs as pid {}, at {url}: `tambat ps` shows it, `tambat stop` stops it, `tambat restart` restarts a \
          process",

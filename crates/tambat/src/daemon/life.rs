@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tambat_os::WinSize;
+use tambat_os::{Signal, WinSize};
 use tambat_supervisor::{Command, Outcome, Supervisor};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
@@ -38,6 +38,8 @@ pub(super) async fn run_to_the_end(
                 });
             }
             event = next(incoming) => match event {
+                // A terminal that is closed hangs up several times, by its shell and by the kernel: no wish for haste.
+                Incoming::Stop(Signal::HUP) if asked => {}
                 Incoming::Stop(signal) if asked => {
                     app.sayer.say(format!("SIG{} again: killing what is left", signal.name()));
                     app.command(Command::Kill);
@@ -93,6 +95,7 @@ async fn building(
                 }
             }
             event = next(incoming) => match event {
+                Incoming::Stop(Signal::HUP) if asked => {}
                 Incoming::Stop(signal) if asked => {
                     app.sayer.say(format!("SIG{} again: killing what is left of the build", signal.name()));
                     wish(Wish::Kill);

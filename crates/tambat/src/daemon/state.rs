@@ -73,9 +73,11 @@ impl StateDir {
         self.dir.join("lock")
     }
 
-    /// The lock that decides who holds this port for names: one for all apps of this user.
+    /// The lock that decides who holds this port for names: one for all apps of this user on this machine, for homes may
+    /// be shared by several.
     pub(crate) fn http_lock(&self, port: u16) -> PathBuf {
-        self.dir.with_file_name(crate::sockets::http_lock(port))
+        let host = tambat_os::runtime_dir::host_name().map(|host| format!(".{host}")).unwrap_or_default();
+        self.dir.with_file_name(format!("http-{port}{host}.lock"))
     }
 
     /// The base that was taken last time in place of a busy one.

@@ -87,9 +87,17 @@ impl Names {
     }
 
     fn file(self, app: &AppDir, end: &str) -> PathBuf {
-        let folder = if end == "lock" { "state" } else { "run" };
-        app.home_path().join(format!("{folder}/tambat/http-{}.{end}", self.0))
+        if end == "lock" {
+            let host = host_name();
+            return app.home_path().join(format!("state/tambat/http-{}.{host}.lock", self.0));
+        }
+        app.home_path().join(format!("run/tambat/http-{}.{end}", self.0))
     }
+}
+
+/// What the machine calls itself: homes may be shared by several.
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_owned()
 }
 
 /// Stops one while others go on, whose processes are not taken for what it has left.

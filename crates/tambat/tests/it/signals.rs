@@ -56,6 +56,24 @@ fn term_and_hup_stop_as_int_does() {
     }
 }
 
+/// Its shell tells it, and then the kernel: whoever stops has its grace all the same.
+#[test]
+fn a_terminal_that_is_closed_hangs_up_twice_and_kills_nobody() {
+    let app = AppDir::manifest(
+        "[processes.job]\ncommand = \"trap 'echo asked' TERM; trap 'echo goodbye; exit 0' USR1; echo set; while :; do tambat-fixture park & wait; done\"\n\
+         stop = { grace = \"60s\" }\n",
+    );
+    let mut running = app.start(&[]);
+    running.out_line("| set");
+    running.signal(Signal::SIGHUP);
+    running.out_line("| asked");
+    running.signal(Signal::SIGHUP);
+    running.signal(Signal::SIGUSR1);
+    running.out_line("| goodbye");
+    assert_eq!(running.ended(), 0);
+    assert!(!running.stderr().iter().any(|line| line.contains("SIGHUP again")), "{:?}", running.stderr());
+}
+
 #[test]
 fn usr1_and_usr2_are_handed_on() {
     let app = AppDir::procfile(

@@ -234,6 +234,10 @@ fn nothing_runs() {
     tambat: cannot find an app in /home/me/bare: there is no `tambat.toml` and no `Procfile`
     write a `Procfile` with a line such as `web: npm start`, or run a command as it is: tambat start -- npm start
     ");
+    insta::assert_snapshot!(both(&app, &app.tambat(&["start", "npm", "start"])), @r"
+    exit code 2
+    tambat: there is no process `npm` in this app; it has web; a command stands behind `--`: tambat start -- npm start
+    ");
 }
 
 #[test]
