@@ -161,6 +161,8 @@ struct Carriage<'a> {
     up: Direction<'a>,
     down: Direction<'a>,
     deadline: Deadline,
+    /// In the last poll what comes from the client was moved first.
+    was_up_first: bool,
     /// Who has ended it first.
     by: Option<EndedBy>,
     /// Its target may be cut.
@@ -175,23 +177,26 @@ impl<'a> Carriage<'a> {
         let deadline = course.worker.deadlines.deadline();
         deadline.set(Instant::now(), course.idle);
         let watched = Some(course.worker.cuts.watch(course.load));
-        Self { course, up, down, deadline, by: None, watched }
+        Self { course, up, down, deadline, was_up_first: false, by: None, watched }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let Self { course, up, down, deadline, .. } = self;
+        let Self { course, up, down, deadline, was_up_first, .. } = self;
         deadline.wakes(cx.waker());
         if deadline.is_to_look() {
             up.looks();
             down.looks();
         }
-        let mut moved = {
+        let moved = {
             let mut tools = course.worker.tools.borrow_mut();
-            up.is_alone = down.ended;
-            up.pump(cx, tools.ready(), *course)
+            // Whoever is pumped first may have all that the runtime allows in one poll, so they take turns.
+            let is_up_first = !std::mem::replace(was_up_first, !*was_up_first);
+            let (first, second) = if is_up_first { (&mut *up, &mut *down) } else { (&mut *down, &mut *up) };
+            first.is_alone = second.ended;
+            let moved = first.pump(cx, tools.ready(), *course);
+            second.is_alone = first.ended;
+            second.pump(cx, &mut tools, *course) | moved
         };
-        down.is_alone = up.ended;
-        moved |= down.pump(cx, &mut course.worker.tools.borrow_mut(), *course);
         // Each direction's reader and the other's writer are one socket.
         up.broken |= down.refused || up.has_broken_off(cx);
         down.broken |= up.refused || down.has_broken_off(cx);
@@ -607,6 +612,7 @@ mod tests {
     use std::mem::MaybeUninit;
     use std::net::{Ipv4Addr, TcpListener, TcpStream as StdStream};
     use std::os::fd::AsFd as _;
+    use std::pin::pin;
     use std::rc::Rc;
 
     use nix::poll::{PollFd, PollFlags, PollTimeout};
@@ -741,6 +747,52 @@ mod tests {
             hearer.read_exact(&mut heard).unwrap();
             assert_eq!(&heard, b"before!behind");
         }
+    }
+
+    /// Leaves so much of what the runtime allows in the poll of a task, and then polls.
+    async fn poll_with(left: usize, mut polled: impl FnMut(&mut Context<'_>)) {
+        let spend = |cx: &mut Context<'_>| pin!(tokio::task::coop::consume_budget()).poll(cx).is_ready();
+        // The poll after this has all that is allowed.
+        tokio::task::yield_now().await;
+        let all =
+            poll_fn(|cx| Poll::Ready(std::iter::repeat_with(|| spend(cx)).take_while(|was_left| *was_left).count()));
+        let all = all.await;
+        tokio::task::yield_now().await;
+        let once = poll_fn(|cx| {
+            assert!((left..all).all(|_| spend(cx)));
+            polled(cx);
+            Poll::Ready(())
+        });
+        once.await;
+    }
+
+    #[tokio::test]
+    async fn a_direction_that_takes_all_a_poll_allows_leaves_the_next_one_to_the_other() {
+        let ((mut client, from), (mut target, to)) = (connection(), connection());
+        let (worker, listener, load) =
+            (worker(), ListenerState::new(ListenerKind::Shared, Arc::default()), Arc::default());
+        let course = Course {
+            idle: None,
+            listener: &listener,
+            traffic: None,
+            load: &load,
+            session: None,
+            frames: None,
+            worker: &worker,
+        };
+        let mut carriage = Carriage::new(&from, &to, Leftovers::default(), course);
+        target.write_all(b"down").unwrap();
+        for _ in 0..3 {
+            client.write_all(b"up").unwrap();
+            for transport in [&from, &to] {
+                transport.tcp().unwrap().readable().await.unwrap();
+            }
+            poll_with(1, |cx| assert!(carriage.poll(cx).is_pending())).await;
+            if carriage.down.carried > 0 {
+                break;
+            }
+        }
+        assert_eq!((carriage.up.carried > 0, carriage.down.carried), (true, 4));
     }
 
     /// Until so much can be read from it.
