@@ -60,7 +60,7 @@ fn term_and_hup_stop_as_int_does() {
 #[test]
 fn a_terminal_that_is_closed_hangs_up_twice_and_kills_nobody() {
     let app = AppDir::manifest(
-        "[processes.job]\ncommand = \"trap 'echo asked' TERM; trap 'echo goodbye; exit 0' USR1; echo set; while :; do tambat-fixture park & wait; done\"\n\
+        "[processes.job]\ncommand = \"trap 'echo asked' TERM; trap 'echo goodbye; exit 0' USR1; echo set; while :; do sleep 0.05; done\"\n\
          stop = { grace = \"60s\" }\n",
     );
     let mut running = app.start(&[]);
