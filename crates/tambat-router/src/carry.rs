@@ -27,7 +27,8 @@ use crate::splice::{Filled, Pipe};
 use crate::transport::Transport;
 use crate::worker::{Tools, Worker};
 
-/// What is read at once at first, and after a write that was not taken whole: what a stalled stream keeps is no more.
+/// What is read at once at first, and after a write that was not taken whole. A stalled stream keeps no more than what was
+/// read at once last: this, or after a quick beginning up to `BUFFER_BYTES`.
 const WINDOW_BYTES_MIN: usize = 64 * 1024;
 
 /// So many big reads in a row make a long run, which goes on through a pipe until as many small ones in a row: a pipe is
