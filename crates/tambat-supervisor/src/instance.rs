@@ -201,7 +201,7 @@ impl Instance {
 
     fn on_not_spawned(&mut self, cause: &Cause, now: Moment) -> Vec<Action> {
         match &self.state {
-            State::Spawning { .. } => self.fail(cause, CODE_NOT_STARTED, now),
+            State::Spawning { .. } => self.fail(cause, false, CODE_NOT_STARTED, now),
             State::Stopping { then, .. } => {
                 let then = then.clone();
                 self.after_stop(then, now)
@@ -412,7 +412,8 @@ impl Instance {
             Then::Stay => self.state = State::Stopped,
             Then::Leave => self.state = State::Gone,
             Then::Start => return self.spawn(now),
-            Then::Fail { cause, code } => return self.fail(&cause, code, now),
+            // Why was told when it was given up.
+            Then::Fail { cause, code } => return self.fail(&cause, true, code, now),
         }
         Vec::new()
     }
@@ -427,13 +428,13 @@ impl Instance {
             Restart::Never => false,
         };
         if again || self.rules.replaces {
-            return self.fail(&cause, code, now);
+            return self.fail(&cause, false, code, now);
         }
         self.state = State::Ended { cause: cause.clone(), code };
         vec![Action::Tell(News::Ended(cause))]
     }
 
-    fn fail(&mut self, cause: &Cause, code: u8, now: Moment) -> Vec<Action> {
+    fn fail(&mut self, cause: &Cause, is_told: bool, code: u8, now: Moment) -> Vec<Action> {
         while self.failures.front().is_some_and(|first| now - *first > FAILURES_WITHIN) {
             self.failures.pop_front();
         }
@@ -446,11 +447,11 @@ impl Instance {
         }
         if times >= FAILURES_MAX || self.rules.restart == Restart::Never {
             self.state = State::Failed { cause: cause.clone(), code };
-            return vec![Action::Tell(News::Failed { cause, times })];
+            return vec![Action::Tell(News::Failed { cause, is_told, times })];
         }
         let pause = BACKOFF_FIRST * (1 << (times - 1));
         self.state = State::Backoff { until: now + pause, cause: cause.clone(), code };
-        vec![Action::Tell(News::Again { cause, pause })]
+        vec![Action::Tell(News::Again { cause, is_told, pause })]
     }
 
     fn is_worker(&self) -> bool {

@@ -41,6 +41,8 @@ pub enum News {
     Again {
         /// Why.
         cause: Cause,
+        /// That has been told before.
+        is_told: bool,
         /// In how long.
         pause: Duration,
     },
@@ -48,6 +50,8 @@ pub enum News {
     Failed {
         /// Why.
         cause: Cause,
+        /// That has been told before.
+        is_told: bool,
         /// How often within a minute.
         times: usize,
     },
@@ -82,13 +86,26 @@ impl fmt::Display for News {
                 )
             }
             Self::StopEnded(exit) => f.write_str(&exit.phrase()),
-            Self::Again { cause, pause } => write!(f, "{cause}; started again in {:.2} s", pause.as_secs_f64()),
+            Self::Again { cause, is_told, pause } => {
+                write!(f, "{}started again in {:.2} s", Why(cause, *is_told), pause.as_secs_f64())
+            }
             Self::NotReplaced { cause } => write!(f, "{cause}; the one that it was to replace goes on"),
-            Self::Failed { cause, times: 1 } => write!(f, "{cause}; not started again"),
-            Self::Failed { cause, times } => {
-                write!(f, "{cause}; it failed {times} times within a minute and is not started again: `tambat restart` tries anew")
+            Self::Failed { cause, is_told, times: 1 } => write!(f, "{}not started again", Why(cause, *is_told)),
+            Self::Failed { cause, is_told, times } => {
+                let why = Why(cause, *is_told);
+                write!(f, "{why}it failed {times} times within a minute and is not started again: `tambat restart` tries anew")
             }
         }
+    }
+}
+
+/// Why it failed, before what follows from that; nothing where that has been told.
+struct Why<'a>(&'a Cause, bool);
+
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(cause, is_told) = self;
+        if *is_told { Ok(()) } else { write!(f, "{cause}; ") }
     }
 }
 
@@ -128,9 +145,11 @@ mod tests {
             News::StopEnded(exit(How::Code(0), false)),
             News::StopEnded(exit(How::Signal(9, "KILL".to_owned()), true)),
             News::Ended(cause()),
-            News::Again { cause: cause(), pause: Duration::from_millis(250) },
-            News::Failed { cause: cause(), times: 1 },
-            News::Failed { cause: cause(), times: 5 },
+            News::Again { cause: cause(), is_told: false, pause: Duration::from_millis(250) },
+            News::Again { cause: cause(), is_told: true, pause: Duration::from_millis(250) },
+            News::Failed { cause: cause(), is_told: false, times: 1 },
+            News::Failed { cause: cause(), is_told: false, times: 5 },
+            News::Failed { cause: cause(), is_told: true, times: 5 },
             News::NotReplaced { cause: cause() },
         ];
         let lines = all.iter().map(|news| format!("{}{news}\n", if news.is_trouble() { "! " } else { "  " }));
@@ -146,8 +165,10 @@ mod tests {
         ! did not stop within its grace and was killed (PB-11); raise stop.grace, or let it end on its stop signal
           web.1 exited with code 1
         ! web.1 exited with code 1; started again in 0.25 s
+        ! started again in 0.25 s
         ! web.1 exited with code 1; not started again
         ! web.1 exited with code 1; it failed 5 times within a minute and is not started again: `tambat restart` tries anew
+        ! it failed 5 times within a minute and is not started again: `tambat restart` tries anew
         ! web.1 exited with code 1; the one that it was to replace goes on
         "#);
     }
