@@ -619,12 +619,9 @@ mod tests {
     use socket2::SockRef;
     use tokio::io::Interest;
     use tokio::net::TcpStream;
-    use tokio::sync::{mpsc, watch};
 
     use super::*;
     use crate::listener::ListenerKind;
-    use crate::router::Shared;
-    use crate::settings::RouterSettings;
 
     /// Two ends of a connection, the second for the runtime of this thread.
     fn connection() -> (StdStream, Transport) {
@@ -640,6 +637,11 @@ mod tests {
         (0..65_537).map(|i| u8::try_from(i % 251).unwrap()).cycle().take(bytes).collect()
     }
 
+    /// Of a stream that may take its time.
+    fn course<'a>(listener: &'a ListenerState, load: &'a Arc<Load>, worker: &'a Worker) -> Course<'a> {
+        Course { idle: None, listener, traffic: None, load, session: None, frames: None, worker }
+    }
+
     /// Pumps until it is so: a few seconds at most.
     async fn pump_until(d: &mut Direction<'_>, worker: &Worker, is_so: impl Fn(&Direction<'_>) -> bool) {
         pump_frames_until(d, worker, None, is_so).await;
@@ -653,8 +655,7 @@ mod tests {
     ) {
         let listener = ListenerState::new(ListenerKind::Shared, Arc::default());
         let load = Arc::default();
-        let course =
-            Course { idle: None, listener: &listener, traffic: None, load: &load, session: None, frames, worker };
+        let course = Course { frames, ..course(&listener, &load, worker) };
         let pumped = poll_fn(|cx| {
             d.pump(cx, worker.tools.borrow_mut().ready(), course);
             if is_so(d) {
@@ -666,16 +667,10 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(10), pumped).await.expect("it becomes so");
     }
 
-    fn worker() -> Rc<Worker> {
-        let (_tables, seen) = watch::channel(Arc::default());
-        let (reports, _seen) = mpsc::unbounded_channel();
-        Worker::new(0, Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new())))
-    }
-
     #[tokio::test]
     async fn big_reads_in_a_row_make_a_long_run_and_small_ones_end_it() {
         let ((mut sender, from), (mut receiver, to)) = (connection(), connection());
-        let worker = worker();
+        let worker = Worker::with(Arc::default());
         let mut direction = Direction::new(&from, &to, false);
         let (mut big, small, frames) = (pattern(BIG_READ_BYTES_MIN), pattern(100), Frames::default());
         // Each of them is a whole frame of a WebSocket (RFC 6455 §5.2).
@@ -710,16 +705,8 @@ mod tests {
     async fn what_stands_behind_urgent_data_is_looked_for() {
         let ((mut client, from), (mut target, to)) = (connection(), connection());
         let (worker, listener, load) =
-            (worker(), ListenerState::new(ListenerKind::Shared, Arc::default()), Arc::default());
-        let course = Course {
-            idle: None,
-            listener: &listener,
-            traffic: None,
-            load: &load,
-            session: None,
-            frames: None,
-            worker: &worker,
-        };
+            (Worker::with(Arc::default()), ListenerState::new(ListenerKind::Shared, Arc::default()), Arc::default());
+        let course = course(&listener, &load, &worker);
         for mut said_by in [&client, &target] {
             said_by.write_all(b"before").unwrap();
             assert_eq!(SockRef::from(said_by).send_out_of_band(b"!").unwrap(), 1);
@@ -770,16 +757,8 @@ mod tests {
     async fn a_direction_that_takes_all_a_poll_allows_leaves_the_next_one_to_the_other() {
         let ((mut client, from), (mut target, to)) = (connection(), connection());
         let (worker, listener, load) =
-            (worker(), ListenerState::new(ListenerKind::Shared, Arc::default()), Arc::default());
-        let course = Course {
-            idle: None,
-            listener: &listener,
-            traffic: None,
-            load: &load,
-            session: None,
-            frames: None,
-            worker: &worker,
-        };
+            (Worker::with(Arc::default()), ListenerState::new(ListenerKind::Shared, Arc::default()), Arc::default());
+        let course = course(&listener, &load, &worker);
         let mut carriage = Carriage::new(&from, &to, Leftovers::default(), course);
         target.write_all(b"down").unwrap();
         for _ in 0..3 {
@@ -826,7 +805,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_sends_to_a_full_target_wakes_nobody_until_it_takes_more() {
         let ((mut sender, from), (mut receiver, to)) = (connection(), connection());
-        let worker = worker();
+        let worker = Worker::with(Arc::default());
         let mut direction = Direction::new(&from, &to, true);
         stall(&mut direction, &worker, &mut sender).await;
         let held = usize::try_from(direction.carried).unwrap();
@@ -847,7 +826,7 @@ mod tests {
     #[tokio::test]
     async fn a_sender_to_a_full_target_that_breaks_off_is_seen_at_once() {
         let ((mut sender, from), (_receiver, to)) = (connection(), connection());
-        let worker = worker();
+        let worker = Worker::with(Arc::default());
         let mut direction = Direction::new(&from, &to, true);
         stall(&mut direction, &worker, &mut sender).await;
         SockRef::from(&sender).set_linger(Some(Duration::ZERO)).unwrap();
@@ -859,7 +838,7 @@ mod tests {
     #[tokio::test]
     async fn a_run_that_is_given_up_leaves_its_source_as_it_was() {
         let ((mut sender, from), (receiver, to)) = (connection(), connection());
-        let worker = worker();
+        let worker = Worker::with(Arc::default());
         let mut direction = Direction::new(&from, &to, true);
         stall(&mut direction, &worker, &mut sender).await;
         sender.write_all(b"nobody reads this").unwrap();
@@ -874,7 +853,7 @@ mod tests {
     async fn what_was_said_before_the_end_is_passed_on_and_so_is_how_it_ended() {
         for is_orderly in [true, false] {
             let ((mut sender, from), (mut receiver, to)) = (connection(), connection());
-            let worker = worker();
+            let worker = Worker::with(Arc::default());
             let mut direction = Direction::new(&from, &to, true);
             sender.write_all(b"farewell").unwrap();
             SockRef::from(&sender).set_linger((!is_orderly).then_some(Duration::ZERO)).unwrap();
@@ -895,7 +874,7 @@ mod tests {
     async fn a_long_run_arrives_whole_through_stalls_and_ends() {
         const BYTES: usize = 24 * 1024 * 1024;
         let ((mut sender, from), (mut receiver, to)) = (connection(), connection());
-        let worker = worker();
+        let worker = Worker::with(Arc::default());
         let mut direction = Direction::new(&from, &to, true);
         direction.pipe = worker.tools.borrow_mut().pipes.lend();
         let sending = std::thread::spawn(move || sender.write_all(&pattern(BYTES)));

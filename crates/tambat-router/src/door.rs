@@ -257,25 +257,19 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use tokio::net::TcpListener;
-    use tokio::sync::{mpsc, watch};
 
     use super::*;
     use crate::listener::{ListenerKind, ListenerState};
-    use crate::router::Shared;
-    use crate::settings::RouterSettings;
 
     /// A thousand connections that never speak: a MiB, with what the runtime has for each, and no buffer.
     #[tokio::test]
     async fn who_says_nothing_costs_little() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (_tables, seen) = watch::channel(Arc::default());
-        let (reports, _seen) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new()));
         let at = ListenAddr::from(listener.local_addr().unwrap());
         let open = Arc::new(ListenerState::new(ListenerKind::Named(at), Arc::default())).opened(80, None);
         let arrival = Arrival::of(([127, 0, 0, 1], 80).into());
-        let visitor = Visitor { client, received: Vec::new(), arrival, open, worker: Worker::new(0, shared) };
+        let visitor = Visitor { client, received: Vec::new(), arrival, open, worker: Worker::with(Arc::default()) };
         let entrance = Arc::new(Entrance { openings: Opening::ALL.to_vec(), ..Entrance::default() });
         let task = hear_out(at, entrance, visitor);
         let bytes = size_of_val(&task);

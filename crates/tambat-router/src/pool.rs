@@ -246,8 +246,6 @@ mod tests {
     use std::task::Poll;
 
     use super::*;
-    use crate::router::Shared;
-    use crate::settings::RouterSettings;
 
     fn target() -> (TcpListener, Target) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -372,15 +370,9 @@ mod tests {
     fn heard_nothing(pool: &Pool, now: Instant) {
         assert!(!pool.sweep(now + Duration::from_secs(49)));
     }
-    fn worker() -> Rc<Worker> {
-        let (_tables, seen) = tokio::sync::watch::channel(Arc::default());
-        let (reports, _seen) = tokio::sync::mpsc::unbounded_channel();
-        Worker::new(0, Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new())))
-    }
-
     #[tokio::test]
     async fn what_is_one_clients_is_nobody_elses() {
-        let ((listener, target), worker) = (target(), worker());
+        let ((listener, target), worker) = (target(), Worker::with(Arc::default()));
         let (mine, yours) = (Own::of(&worker), Own::of(&worker));
         let (stream, _kept) = connect(&listener).await;
         mine.put(&target, stream, Instant::now());
@@ -406,7 +398,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_one_clients_goes_with_it_or_with_age() {
-        let ((listener, target), worker) = (target(), worker());
+        let ((listener, target), worker) = (target(), Worker::with(Arc::default()));
         let (mine, now) = (Own::of(&worker), Instant::now());
         let (first, mut theirs) = connect(&listener).await;
         mine.put(&target, first, now);

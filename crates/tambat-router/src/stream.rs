@@ -224,24 +224,18 @@ mod tests {
     use std::sync::Arc;
 
     use tokio::net::{TcpListener, TcpStream};
-    use tokio::sync::{mpsc, watch};
 
     use super::*;
     use crate::listener::{ListenerKind, ListenerState};
-    use crate::router::Shared;
-    use crate::settings::RouterSettings;
 
     /// Nine thousand idle streams: what the runtime has for a task and two sockets comes to some 600 bytes more.
     #[tokio::test]
     async fn the_task_of_an_idle_stream_is_small() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (_tables, seen) = watch::channel(Arc::default());
-        let (reports, _seen) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new()));
         let open = Arc::new(ListenerState::new(ListenerKind::Shared, Arc::default())).opened(80, None);
         let arrival = Arrival::of(([127, 0, 0, 1], 80).into());
-        let worker = Worker::new(0, shared);
+        let worker = Worker::with(Arc::default());
         let task = serve(Wanted::Whoever, Transport::Tcp(client), Vec::new(), arrival, open, worker);
         let bytes = size_of_val(&task);
         println!("task {bytes} B");

@@ -363,3 +363,14 @@ async fn obey(inbox: &mut UnboundedReceiver<Order>, worker: Rc<Worker>) {
         }
     }
 }
+
+#[cfg(test)]
+impl Worker {
+    /// One of a router with these routes, which change no more.
+    pub(crate) fn with(table: Arc<tambat_model::RouteTable>) -> Rc<Self> {
+        let (_tables, seen) = tokio::sync::watch::channel(table);
+        let (reports, _seen) = tokio::sync::mpsc::unbounded_channel();
+        let settings = crate::settings::RouterSettings::default();
+        Self::new(0, Arc::new(Shared::new(seen, reports, settings, Vec::new())))
+    }
+}

@@ -300,12 +300,9 @@ mod tests {
     use std::time::Duration;
 
     use tokio::net::{TcpListener, TcpStream};
-    use tokio::sync::{mpsc, watch};
 
     use super::*;
     use crate::listener::{ListenerKind, ListenerState};
-    use crate::router::Shared;
-    use crate::settings::RouterSettings;
 
     /// Ten thousand idle connections: with what the runtime has for a task and a socket, and a deadline, that is to stay
     /// below 2 KiB each.
@@ -313,11 +310,8 @@ mod tests {
     async fn the_task_of_an_idle_connection_is_small() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (_tables, seen) = watch::channel(Arc::default());
-        let (reports, _seen) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new()));
         let open = Arc::new(ListenerState::new(ListenerKind::Shared, Arc::default())).opened(80, None);
-        let worker = Worker::new(0, shared);
+        let worker = Worker::with(Arc::default());
         let task = serve(
             Transport::Tcp(client),
             &[],

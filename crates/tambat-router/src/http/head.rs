@@ -473,12 +473,10 @@ mod tests {
     use tambat_model::{Admission, Site};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
-    use tokio::sync::{mpsc, watch};
 
     use super::*;
     use crate::arrival::Arrival;
     use crate::listener::ListenerState;
-    use crate::router::Shared;
     use crate::transport::Transport;
 
     const ASK: &str = "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -491,11 +489,8 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
-        let (_tables, seen) = watch::channel(table);
-        let (reports, _seen) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new()));
         let open = Arc::new(ListenerState::new(ListenerKind::Shared, Arc::default())).opened(80, None);
-        let worker = Worker::new(0, shared);
+        let worker = Worker::with(table);
         (Connection::new(Transport::Tcp(accepted), Arrival::of((peer, 4711).into()), open, worker, None), client)
     }
 

@@ -411,22 +411,16 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use tokio::net::{TcpListener, TcpStream};
-    use tokio::sync::{mpsc, watch};
 
     use super::*;
     use crate::listener::{ListenerKind, ListenerState};
-    use crate::router::Shared;
-    use crate::settings::RouterSettings;
 
     #[tokio::test]
     async fn the_task_of_a_connection_has_no_room_for_what_is_over() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (_tables, seen) = watch::channel(Arc::default());
-        let (reports, _seen) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::new(seen, reports, RouterSettings::default(), Vec::new()));
         let open = Arc::new(ListenerState::new(ListenerKind::Shared, Arc::default())).opened(80, None);
-        let (client, worker) = (Rc::new(Transport::Tcp(client)), Worker::new(0, shared));
+        let (client, worker) = (Rc::new(Transport::Tcp(client)), Worker::with(Arc::default()));
         let task = serve(client, Vec::new(), Arrival::of(([127, 0, 0, 1], 80).into()), open, worker, None);
         let (task, driver) = (size_of_val(&*task), size_of::<Driver>());
         println!("task {task} B, driver {driver} B");
