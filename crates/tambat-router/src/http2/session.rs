@@ -191,7 +191,7 @@ impl Session {
     /// A number that becomes smaller with what the client has acknowledged of the answers' bodies, all streams together.
     pub(super) fn unacknowledged(&self) -> usize {
         let sent = usize::try_from(self.sent.borrow().data()).unwrap_or(usize::MAX);
-        usize::MAX / 2 - sent + self.carrier.unacknowledged().unwrap_or_default()
+        (usize::MAX / 2).saturating_sub(sent) + self.carrier.unacknowledged().unwrap_or_default()
     }
 
     /// Does the connection take no more for now, whichever stream's it would be? What is in the codec waits for the socket,
