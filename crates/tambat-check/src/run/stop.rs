@@ -177,3 +177,40 @@ impl UnderWay {
         Ok(seen)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// What becomes of a request whose first half was sent then, where an app says this when the rest has come.
+    async fn seen(since: Instant, says: &'static [u8]) -> Look<InFlight> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = Address::plain(listener.local_addr().unwrap());
+        let client = Client::Http1(Connection::open(addr).await.unwrap());
+        let app = async {
+            let mut stream = listener.accept().await.unwrap().0;
+            stream.read_exact(&mut [0; HALF_BODY.len()]).await.unwrap();
+            stream.write_all(says).await.unwrap();
+        };
+        tokio::join!(UnderWay { client, since, rest: HALF_BODY }.finish(LIMIT), app).0
+    }
+
+    /// PB-12
+    #[tokio::test]
+    async fn no_app_is_blamed_for_what_it_did_while_we_were_late() {
+        let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        // However slow this machine is now, it is in time for what begins in an hour.
+        let (in_time, late) = (Instant::now() + Duration::from_hours(1), Instant::now() - Duration::from_secs(2));
+        assert!(matches!(seen(in_time, b"").await, Ok(InFlight::Lost(_))));
+        let Err(Unseen(why)) = seen(late, b"").await else { panic!("it was late") };
+        assert!(why.contains(" late, for this machine is too busy: check it again"), "{why}");
+        for since in [in_time, late] {
+            assert_eq!(seen(since, whole).await, Ok(InFlight::Whole(200)), "what is whole is whole");
+        }
+    }
+}
