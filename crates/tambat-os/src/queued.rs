@@ -22,7 +22,7 @@ pub fn unacknowledged(socket: &impl AsFd) -> io::Result<usize> {
 }
 
 /// How many bytes more a connection's send buffer has room for: about, since the kernel counts what its own bookkeeping
-/// takes, too (`SO_MEMINFO`, socket(7)). 0: it takes nothing now.
+/// takes, too (`SO_MEMINFO`, `linux/sock_diag.h`). 0: it takes nothing now.
 ///
 /// # Errors
 ///
@@ -48,7 +48,7 @@ pub fn room(socket: &impl AsFd) -> io::Result<usize> {
     Ok(usize::try_from(size.saturating_sub(queued)).unwrap_or(usize::MAX))
 }
 
-/// What `SO_MEMINFO` tells: so many figures, and where two of them are (`linux/sock_diag.h`, `SK_MEMINFO_*`).
+/// What `SO_MEMINFO` tells: so many figures, and where two of them are (`SK_MEMINFO_*`).
 const FIGURES: usize = 9;
 const SIZE_OF_SEND_BUFFER: usize = 3;
 const QUEUED_FOR_SENDING: usize = 5;

@@ -370,6 +370,7 @@ mod tests {
     fn heard_nothing(pool: &Pool, now: Instant) {
         assert!(!pool.sweep(now + Duration::from_secs(49)));
     }
+
     #[tokio::test]
     async fn what_is_one_clients_is_nobody_elses() {
         let ((listener, target), worker) = (target(), Worker::with(Arc::default()));

@@ -62,7 +62,8 @@ pub(crate) fn serve(
         let (served, drained_max) = match driver {
             Ok(mut driver) => {
                 poll_fn(|cx| driver.poll(cx)).await;
-                driver.over()
+                let (served, drained_max) = driver.over();
+                (Some(served), drained_max)
             }
             Err(drained_max) => (None, drained_max),
         };
@@ -192,10 +193,10 @@ impl Driver {
 
     /// With the codec gone, the streams see that nobody takes their answers any more. They, and how much is thrown away of
     /// what comes yet.
-    fn over(self: Box<Self>) -> (Option<Served>, usize) {
+    fn over(self: Box<Self>) -> (Served, usize) {
         let Self { served, codec, session, .. } = *self;
         drop(codec);
-        (Some(served), session.drained_bytes_max())
+        (served, session.drained_bytes_max())
     }
 
     /// Ready when the connection is over. One stage has its turn in each poll, and those that are left are polled for once

@@ -122,7 +122,7 @@ struct Paced {
 
 impl Paced {
     const BYTES: usize = 8 * 1024;
-    const EVERY: Duration = Duration::from_millis(20);
+    const EVERY: Duration = Duration::from_millis(60);
 }
 
 impl AsyncRead for Paced {
@@ -170,7 +170,8 @@ async fn slow_client(rig: &Rig, window: u32, stops: &Arc<AtomicBool>) -> SendReq
 
 /// So many answers get on, all of them, until their client stops.
 fn get_on_until_their_client_stops(streams: usize, window: u32) {
-    const IDLE: Duration = Duration::from_millis(600);
+    // Whoever reads every 60 ms is in time, also on a machine that stands still for a second.
+    const IDLE: Duration = Duration::from_secs(2);
     let backend = Backend::new("web.1");
     let settings = RouterSettings { body_idle: IDLE, workers: NonZeroUsize::MIN, ..RouterSettings::default() };
     let rig = router(&[&backend], HttpRules::default(), settings);
@@ -190,7 +191,7 @@ fn get_on_until_their_client_stops(streams: usize, window: u32) {
             });
         }
         let start = Instant::now();
-        while start.elapsed() < 8 * IDLE {
+        while start.elapsed() < 4 * IDLE {
             assert_eq!(errors(&rig, ErrorCode::ClientStalled), 0, "after {:?}", start.elapsed());
             assert!(all.try_join_next().is_none(), "after {:?}", start.elapsed());
             sleep(IDLE / 20).await;
