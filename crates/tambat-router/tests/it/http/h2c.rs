@@ -196,11 +196,13 @@ fn a_stream_that_the_target_resets_is_a_fault_and_what_was_begun_is_broken_off()
     assert_eq!(message(&client).status(), 200);
 }
 
+/// How a target says that it has not looked at a request (RFC 9113 §8.7, §6.8).
+const NOT_LOOKED_AT: [fn(&mut Peer, u32); 2] =
+    [|peer, stream| peer.reset(stream, REFUSED_STREAM), |peer, stream| peer.goes_away(stream - 2, NO_ERROR)];
+
 #[test]
 fn what_a_target_has_not_looked_at_is_sent_again_even_if_it_does_harm_twice() {
-    let refuses = |peer: &mut Peer, stream| peer.reset(stream, REFUSED_STREAM);
-    let goes = |peer: &mut Peer, stream: u32| peer.goes_away(stream - 2, NO_ERROR);
-    for says in [&refuses as &dyn Fn(&mut Peer, u32), &goes] {
+    for says in NOT_LOOKED_AT {
         let backend = Backend::new("web.1");
         let rig = rig(&[&backend]);
         let (client, mut peer) = used(&rig, &backend);
@@ -246,9 +248,7 @@ fn nothing_is_sent_again_that_may_have_been_looked_at() {
 
 #[test]
 fn nor_is_what_has_an_answer_already_whatever_the_target_says_of_it() {
-    let refuses = |peer: &mut Peer, stream| peer.reset(stream, REFUSED_STREAM);
-    let goes = |peer: &mut Peer, stream: u32| peer.goes_away(stream - 2, NO_ERROR);
-    for says in [&refuses as &dyn Fn(&mut Peer, u32), &goes] {
+    for says in NOT_LOOKED_AT {
         let backend = Backend::new("web.1");
         let rig = rig(&[&backend]);
         let (client, mut peer) = used(&rig, &backend);
